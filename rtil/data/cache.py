@@ -1,0 +1,95 @@
+"""Whole sets in memory, decoded once: the result is kept on disk and mapped into memory the next time.
+
+Files lie in the user's cache folder, or in ``$RTIL_CACHE``, named by a hash of everything that determines the pixels.
+They can be deleted at any time.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rtil.data.base import ImageDataset
+
+CHUNK = 64
+THREADS = 8
+
+
+def cache_folder() -> Path:
+    """Return ``$RTIL_CACHE``, or the user's cache folder for this program."""
+    return Path(os.environ.get("RTIL_CACHE") or platformdirs.user_cache_dir("rtil"))
+
+
+def preload(ds: ImageDataset) -> Tensor:
+    """Return all pictures of a set as uint8 [N, 3, R, R].
+
+    The tensor may be backed by a file; writing to it changes memory only.
+
+    Raises:
+        UserError: A picture cannot be read; the message names it.
+    """
+    shape = (len(ds), 3, ds.resolution, ds.resolution)
+    path = cache_folder() / f"{ds.name}-{hashlib.sha256(repr(ds.identity()).encode()).hexdigest()[:32]}.npy"
+    cached = _open(path, shape)
+    if cached is not None:
+        return cached
+    images = _load_all(ds, shape)
+    try:
+        _write(path, images)
+    except OSError as error:
+        warnings.warn(f"decoded images are not cached in {path.parent}: {error}", stacklevel=2)
+        return images
+    return images
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> Tensor | None:
+    """Map a cached set, or return None if it is absent or not the array that was written."""
+    try:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return torch.from_numpy(array) if array.shape == shape and array.dtype == np.uint8 else None
+
+
+def _load_all(ds: ImageDataset, shape: tuple[int, ...]) -> Tensor:
+    images = torch.empty(shape, dtype=torch.uint8)
+    chunks = [range(start, min(start + CHUNK, len(ds))) for start in range(0, len(ds), CHUNK)]
+
+    def fill(chunk: range) -> int:
+        images[chunk.start : chunk.stop] = ds.load(chunk)
+        return len(chunk)
+
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        try:
+            _show(pool.map(fill, chunks), ds)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return images
+
+
+def _show(done: Iterator[int], ds: ImageDataset) -> None:
+    with tqdm(total=len(ds), desc=f"Reading {ds.name}", unit="image", delay=1, disable=None) as bar:
+        for count in done:
+            bar.update(count)
+
+
+def _write(path: Path, images: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".npy", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, images.numpy(), allow_pickle=False)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

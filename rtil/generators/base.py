@@ -1,0 +1,149 @@
+"""The contract every generator follows, so that any inverter can enter it at any depth.
+
+A generator is a stack of blocks 0..B-1. **Cut k** (1 <= k <= B) lies after block k-1's last activation and before
+that block's ToRGB; what crosses it is a :class:`State`: the feature map and the picture accumulated so far. A
+perturbation of the feature at a cut therefore reaches the picture both ways, in training (RTIL's z1) and in
+inversion (ILO's z1) alike. Two identities hold for every cut and are tested for every architecture:
+
+    tail(head(ws, noise, k), ws, noise, k) == forward(ws, noise)
+    advance(advance(s, ..., a, b), ..., b, c) == advance(s, ..., a, c)
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rtil.errors import UserError
+
+LatentSpace = Literal["gaussian_wplus", "z"]
+
+
+class State(NamedTuple):
+    """What crosses a cut.
+
+    Attributes:
+        feature: [N, C_k, H_k, W_k] after the last activation of block k-1.
+        rgb: [N, 3, H_{k-1}, W_{k-1}] picture accumulated by the ToRGBs of blocks 0..k-2; None before the first.
+    """
+
+    feature: Tensor
+    rgb: Tensor | None
+
+
+class LayeredGenerator(nn.Module, ABC):
+    """A generator that can be stopped, perturbed and entered between its blocks.
+
+    Attributes:
+        arch: Name of the architecture, as in ``--arch``.
+        resolution: Side of the output picture in pixels.
+        z_dim: Entries of a latent code z.
+        num_blocks: Blocks B; cuts are 1..B.
+        num_ws: Style slots L of ``ws``.
+        latent_space: How an inverter may move: ``gaussian_wplus`` (rows of ws, seen through a Gaussian fit of the
+            mapping network) or ``z`` (ws is z itself).
+        compute_dtype: Type of the convolutions and activations; parameters stay float32, pictures leave as float32.
+    """
+
+    arch: ClassVar[str]
+    latent_space: ClassVar[LatentSpace]
+    resolution: int
+    z_dim: int
+    num_blocks: int
+    num_ws: int
+    compute_dtype: torch.dtype | None = None
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as plain JSON values: ``type(g)(**g.config)`` has the same shapes."""
+
+    @abstractmethod
+    def mapping(self, z: Tensor) -> Tensor:
+        """Map z [N, z_dim] to ws [N, L, w_dim]."""
+
+    @abstractmethod
+    def noise_shapes(self) -> list[tuple[int, int, int]]:
+        """Return (1, H, W) of every noise map, in the order in which the layers use them."""
+
+    @abstractmethod
+    def noise_of_block(self, block: int) -> range:
+        """Return the indices of the noise maps that a block uses."""
+
+    @abstractmethod
+    def cut_shape(self, k: int) -> tuple[int, int, int]:
+        """Return (C_k, H_k, W_k) of the feature at cut k."""
+
+    @abstractmethod
+    def advance(
+        self,
+        state: State | None,
+        ws: Tensor,
+        noise: Sequence[Tensor],
+        start: int,
+        stop: int,
+        z1: Mapping[int, Tensor] | None = None,
+    ) -> State:
+        """Run blocks start..stop-1.
+
+        Args:
+            state: The state at cut ``start``; None when start is 0.
+            ws: [N, L, w_dim].
+            noise: One [N or 1, 1, H, W] map per entry of :meth:`noise_shapes`.
+            start: First block to run.
+            stop: Cut at which to stop.
+            z1: {cut: [N, C_k, H_k, W_k]}, added to the feature on arrival at cuts start+1..stop.
+
+        Returns:
+            The state at cut ``stop``.
+        """
+
+    @abstractmethod
+    def finish(self, state: State, ws: Tensor) -> Tensor:
+        """Turn the state at the last cut, B, into the picture [N, 3, H, W], float32, nominally in [-1, 1]."""
+
+    def head(self, ws: Tensor, noise: Sequence[Tensor], k: int, z1: Mapping[int, Tensor] | None = None) -> State:
+        """Run from the input to cut k."""
+        self.check_cut(k)
+        return self.advance(None, ws, noise, 0, k, z1)
+
+    def tail(
+        self, state: State, ws: Tensor, noise: Sequence[Tensor], k: int, z1: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
+        """Run from cut k to the raw picture [N, 3, H, W], float32, not clamped."""
+        self.check_cut(k)
+        return self.finish(self.advance(state, ws, noise, k, self.num_blocks, z1), ws)
+
+    def forward(self, ws: Tensor, noise: Sequence[Tensor], z1: Mapping[int, Tensor] | None = None) -> Tensor:
+        """Run from ws [N, L, w_dim] to the raw picture [N, 3, H, W]."""
+        return self.finish(self.advance(None, ws, noise, 0, self.num_blocks, z1), ws)
+
+    def check_cut(self, k: int) -> None:
+        """Raise UserError if this generator has no cut k."""
+        if not 1 <= k <= self.num_blocks:
+            raise UserError(f"cut {k} does not exist: this {self.resolution} px generator has cuts 1..{self.num_blocks}")
+
+    def draw_z(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw z [n, z_dim] ~ N(0, I) on this generator's device."""
+        return torch.randn(n, self.z_dim, generator=generator).to(self.device)
+
+    def draw_noise(self, n: int, generator: torch.Generator) -> list[Tensor]:
+        """Draw one N(0, 1) map [n, 1, H, W] per noise input."""
+        return [torch.randn(n, *shape, generator=generator).to(self.device) for shape in self.noise_shapes()]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.parameters()).device
+
+    @contextmanager
+    def computing_in(self, dtype: torch.dtype | None) -> Iterator[None]:
+        """Run the layers in ``dtype`` (None: the parameters' own) inside the ``with`` block."""
+        before, self.compute_dtype = self.compute_dtype, dtype
+        try:
+            yield
+        finally:
+            self.compute_dtype = before

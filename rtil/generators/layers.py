@@ -1,0 +1,86 @@
+"""Layers with equalised learning rate, shared by the generators and discriminators (Karras et al. 2018, section 4.1).
+
+Weights are stored with unit variance and scaled at run time by 1/sqrt(fan_in), so that Adam moves all layers at the
+same relative speed.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rtil.ops import bias_act, conv2d, upfirdn2d
+from rtil.ops.bias_act import Activation
+
+
+class EqualLinear(nn.Module):
+    """Fully connected layer [N, I] -> [N, O] with activation.
+
+    Args:
+        in_features: I.
+        out_features: O.
+        bias_init: Start value of the bias, as it acts.
+        lr_mul: Learning-rate multiplier of weights and bias (0.01 in the mapping network).
+        act: Activation; lrelu has gain sqrt(2).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias_init: float = 0, lr_mul: float = 1, act: Activation = "linear"
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_mul))
+        self.scale = lr_mul / math.sqrt(in_features)
+        self.lr_mul = lr_mul
+        self.act: Activation = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, I] to [N, O]."""
+        return bias_act(x @ (self.weight * self.scale).t(), self.bias * self.lr_mul, self.act)
+
+
+class EqualConv2d(nn.Module):
+    """Convolution [N, I, H, W] -> [N, O, H', W'], optionally low-passed and halved, with bias and activation.
+
+    Args:
+        in_channels: I.
+        out_channels: O.
+        kernel: Odd side of the kernel.
+        down: Halve the map: FIR filter, then a strided convolution (a 1x1 kernel runs on the halved map).
+        bias: Whether there is one.
+        act: Activation; lrelu has gain sqrt(2).
+    """
+
+    fir: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        fir: Tensor | None = None,
+        bias: bool = True,
+        act: Activation = "lrelu",
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.scale = 1 / math.sqrt(in_channels * kernel**2)
+        self.kernel = kernel
+        self.act: Activation = act
+        self.down = fir is not None
+        if fir is not None:
+            self.register_buffer("fir", fir, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, I, H, W] to [N, O, H, W], or half that side."""
+        w = (self.weight * self.scale).to(x.dtype, memory_format=torch.channels_last)
+        if not self.down:
+            x = conv2d(x, w, padding=self.kernel // 2)
+        elif self.kernel == 1:
+            pad = (self.fir.shape[0] - 2) // 2
+            x = conv2d(upfirdn2d(x, self.fir, down=2, padding=pad), w)
+        else:
+            pad = (self.fir.shape[0] - 2 + self.kernel - 1) // 2
+            x = conv2d(upfirdn2d(x, self.fir, padding=pad), w, stride=2)
+        return bias_act(x, self.bias, self.act)

@@ -1,0 +1,1 @@
+"""What every inverter shares: forward operators, measurement losses, latents, schedules and the optimisation loop."""

@@ -1,0 +1,175 @@
+"""How an inverter moves a generator's input: proxies v [N, L, D], ~ N(0, I) a priori, and their map to ws [N, L, D].
+
+For a mapping network (``gaussian_wplus``) this is PULSE's proxy (Menon et al. 2020), which ILO uses: the network ends
+in a LeakyReLU of slope 0.2; undone by one of slope 5, its outputs are nearly Gaussian, with moments mean and std, so
+
+    ws = LeakyReLU_0.2(std v + mean)
+
+maps N(0, I) to about the network's output. The moments are those of the very generator that is inverted (the public
+code shares one file between all generators), and are kept in a cache by the hash of its weights.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import platformdirs
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rtil import seeds
+from rtil.errors import unknown
+from rtil.generators.base import LayeredGenerator
+
+Start = Literal["normal", "mean"]
+
+FIT_DRAWS = 100_000
+FIT_CHUNK = 10_000
+SLOPE = 0.2
+
+
+class Latents(ABC):
+    """A space of proxies v [N, L, D] whose prior is N(0, I).
+
+    Args:
+        rows: Style slots L.
+        dim: Entries D of a row.
+        device: Where drawn proxies go.
+    """
+
+    def __init__(self, rows: int, dim: int, device: torch.device) -> None:
+        self.rows, self.dim, self.device = rows, dim, device
+
+    @abstractmethod
+    def ws(self, v: Tensor) -> Tensor:
+        """Map proxies [N, L, D] to ws [N, L, D]; any subset of rows will do."""
+
+    def start(self, kind: Start, image_ids: Sequence[str], seed: int, restart: int = 0) -> Tensor:
+        """Return where to start: ``normal`` draws every row from N(0, I), ``mean`` is v = 0.
+
+        Args:
+            kind: ``normal`` or ``mean``.
+            image_ids: One name per image; its draw depends on that, not on its place in the batch.
+            seed: Root seed.
+            restart: Number of the attempt.
+        """
+        if kind not in get_args(Start):
+            raise unknown("start", kind, get_args(Start))
+        if kind == "mean":
+            return torch.zeros(len(image_ids), self.rows, self.dim, device=self.device)
+        draws = [
+            torch.randn(self.rows, self.dim, generator=seeds.generator(seed, "inverse/v", name, restart))
+            for name in image_ids
+        ]
+        return torch.stack(draws).to(self.device)
+
+
+class PlainZ(Latents):
+    """ws is v itself."""
+
+    def ws(self, v: Tensor) -> Tensor:
+        """Return v."""
+        return v
+
+
+class GaussianWPlus(Latents):
+    """Every style row is a Gaussian seen through a LeakyReLU.
+
+    Args:
+        mean: [D], of the mapping network's outputs after LeakyReLU_5.
+        std: [D].
+        rows: Style slots L.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor, rows: int) -> None:
+        super().__init__(rows, len(mean), mean.device)
+        self.mean, self.std = mean, std
+
+    def ws(self, v: Tensor) -> Tensor:
+        """Return LeakyReLU_0.2(std v + mean)."""
+        return F.leaky_relu(torch.addcmul(self.mean, self.std, v), SLOPE)
+
+
+def latent_space_of(generator: LayeredGenerator) -> Latents:
+    """Return the proxies of a generator, fitting them to its mapping network if that was not yet done."""
+    if generator.latent_space == "z":
+        return PlainZ(generator.num_ws, generator.z_dim, generator.device)
+    mean, std = cached_fit(generator)
+    return GaussianWPlus(mean.to(generator.device), std.to(generator.device), generator.num_ws)
+
+
+@torch.no_grad()
+def fit_gaussian(generator: LayeredGenerator, draws: int = FIT_DRAWS) -> tuple[Tensor, Tensor]:
+    """Return mean and std [D], float32 on the CPU, of LeakyReLU_5(mapping(z)) over z ~ N(0, I).
+
+    The gain behind the network's last LeakyReLU does not matter: LeakyReLUs commute with positive factors.
+    """
+    rng = seeds.generator(0, "inverse/gaussian-fit")
+    total = squares = torch.zeros((), dtype=torch.float64)
+    for done in range(0, draws, FIT_CHUNK):
+        z = generator.draw_z(min(FIT_CHUNK, draws - done), rng)
+        u = F.leaky_relu(generator.mapping(z)[:, 0].float(), 1 / SLOPE).double().cpu()
+        total, squares = total + u.sum(0), squares + u.square().sum(0)
+    mean = total / draws
+    return mean.float(), (squares / draws - mean.square()).clamp(min=0).sqrt().float()
+
+
+def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
+    """Return :func:`fit_gaussian` from the cache, or compute and keep it.
+
+    The cache is the folder RTIL_CACHE, by default the user's cache folder.
+    """
+    path = cache_folder() / f"gaussian-fit-{weights_hash(generator)}-{FIT_DRAWS}.safetensors"
+    if path.exists():
+        tensors = load_file(path)
+        return tensors["mean"], tensors["std"]
+    mean, std = fit_gaussian(generator)
+    try:
+        _save_atomically(path, {"mean": mean, "std": std})
+    except OSError as error:
+        warnings.warn(f"the Gaussian fit is not cached ({error}); set RTIL_CACHE to a writable folder", stacklevel=2)
+    return mean, std
+
+
+def cache_folder() -> Path:
+    """Return the folder for results that can be computed again."""
+    return Path(os.environ.get("RTIL_CACHE") or platformdirs.user_cache_dir("rtil"))
+
+
+def weights_hash(generator: LayeredGenerator) -> str:
+    """Return 16 hex digits that depend on every weight's name, shape and value."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(generator.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _save_atomically(path: Path, tensors: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    os.close(handle)
+    save_file(tensors, temporary)
+    os.replace(temporary, path)
+
+
+def row_norms(t: Tensor) -> Tensor:
+    """Return the norms that a sphere keeps: of v [N, L, D] per row, of noise maps [N, 1, H, W] per map."""
+    return t.square().sum(tuple(range(2, t.ndim)), keepdim=True).add(1e-9).sqrt()
+
+
+def on_sphere(t: Tensor, norms: Tensor) -> Tensor:
+    """Scale rows or maps to the given norms. What began at zero has no sphere and is returned as it is.
+
+    Args:
+        t: [N, L, D] or [N, 1, H, W].
+        norms: :func:`row_norms` at the start of the round.
+    """
+    return t * torch.where(norms > 1e-4, norms / row_norms(t), 1)

@@ -1,0 +1,127 @@
+"""One round of optimisation: many images side by side, none of which can touch another.
+
+Adam is elementwise and losses are summed over images, so each image runs as if alone. All bookkeeping (best iterate,
+what diverged) stays in tensors: no step waits for the device. An image whose loss or gradient becomes non-finite gets
+zero gradients from then on and keeps its best iterate.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rtil.inverse.latents import on_sphere, row_norms
+from rtil.inverse.schedules import Ramp
+
+# Adam divides by sqrt(v) + eps. Gradients of a mean over pixels fall with the resolution, to 1e-8 for noise maps at
+# 256 px, where the usual eps would slow the steps down.
+ADAM_EPSILON = 1e-12
+
+
+class Term(NamedTuple):
+    """A part of the objective: its weight and its value per image, [N]. With weight 0 it is only logged."""
+
+    weight: float
+    value: Tensor
+
+
+class Evaluation(NamedTuple):
+    """What an objective says of the current variables.
+
+    Attributes:
+        picture: [N, 3, H, W] in generator units, not clamped.
+        terms: By name; the losses of the images are their weighted sums.
+        score: [N], by which iterates are selected.
+    """
+
+    picture: Tensor
+    terms: dict[str, Term]
+    score: Tensor
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """The outcome of a round.
+
+    Attributes:
+        variables: The selected iterate of each image.
+        score: [N], of that iterate; infinite where no iterate was finite.
+        alive: [N] bool, False where the image diverged in this round or before.
+        history: {term: [N, steps]}, before each step.
+    """
+
+    variables: dict[str, Tensor]
+    score: Tensor
+    alive: Tensor
+    history: dict[str, Tensor]
+
+
+def optimise(
+    start: Mapping[str, Tensor],
+    evaluate: Callable[[dict[str, Tensor]], Evaluation],
+    *,
+    steps: int,
+    lr: float,
+    schedule: Ramp,
+    alive: Tensor,
+    spheres: Collection[str] = (),
+    keep_last: bool = False,
+    on_iterate: Callable[[int, Tensor], None] | None = None,
+) -> Optimised:
+    """Run Adam from ``start`` and return the selected one of its steps + 1 iterates, the start among them.
+
+    Args:
+        start: Variables [N, ...]; left untouched.
+        evaluate: The objective; image i of its outputs may depend on image i of the variables only.
+        steps: Adam steps, at least 1.
+        lr: Peak learning rate.
+        schedule: Its course.
+        alive: [N] bool; the others are not moved.
+        spheres: Names of the variables whose rows or maps keep their norms (:func:`on_sphere`).
+        keep_last: Select the last finite iterate instead of that of the lowest score.
+        on_iterate: Called with (step, picture) for every iterate, 0..steps, without waiting for the device.
+    """
+    variables = {name: t.detach().clone().requires_grad_() for name, t in start.items()}
+    norms = {name: row_norms(variables[name].detach()) for name in spheres}
+    adam = torch.optim.Adam(list(variables.values()), lr=lr, eps=ADAM_EPSILON, foreach=True)
+    best = {name: t.detach() for name, t in start.items()}
+    best_score = torch.full(alive.shape, torch.inf, device=alive.device)
+    history: dict[str, list[Tensor]] = {}
+
+    for step in range(steps + 1):
+        is_last = step == steps
+        with torch.set_grad_enabled(not is_last):
+            now = evaluate(variables)
+            loss = torch.stack([term.weight * term.value for term in now.terms.values() if term.weight]).sum(0)
+        alive = alive & loss.detach().isfinite()
+        score = now.score.detach()
+        better = alive if keep_last else alive & (score < best_score)
+        best = {name: torch.where(_per_image(better, t), t.detach(), best[name]) for name, t in variables.items()}
+        best_score = torch.where(better, score, best_score)
+        if on_iterate is not None:
+            on_iterate(step, now.picture.detach())
+        if is_last:
+            break
+        for name, value in {**{name: term.value for name, term in now.terms.items()}, "loss": loss}.items():
+            history.setdefault(name, []).append(value.detach())
+
+        gradients = torch.autograd.grad(
+            loss.sum(), list(variables.values()), allow_unused=True, materialize_grads=True
+        )
+        for gradient in gradients:
+            alive = alive & torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1).isfinite()
+        for variable, gradient in zip(variables.values(), gradients, strict=True):
+            variable.grad = gradient.masked_fill(_per_image(~alive, gradient), 0)
+        adam.param_groups[0]["lr"] = lr * schedule.at(step, steps)
+        adam.step()
+        with torch.no_grad():
+            for name in spheres:
+                variables[name].copy_(on_sphere(variables[name], norms[name]))
+
+    return Optimised(best, best_score, alive, {name: torch.stack(values, 1) for name, values in history.items()})
+
+
+def _per_image(flags: Tensor, like: Tensor) -> Tensor:
+    return flags.view(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,186 @@
+"""Linear forward operators y = A x + noise on pictures in [0, 1].
+
+The names (A, A_adjoint, A_dagger, A_vjp, prox_l2, noise_model, img_size) and their meaning are those of deepinv 0.5
+(https://deepinv.github.io), so either library's operators run in the other's solvers. A subclass says how it measures
+and what the transpose of that is; everything else follows from these two.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rtil.errors import UserError
+from rtil.inverse.operators.conjugate_gradient import conjugate_gradient
+from rtil.inverse.operators.noise import GaussianNoise
+from rtil.seeds import generator
+
+
+class LinearOperator(nn.Module, ABC):
+    """A linear map of pictures to measurements, with its noise.
+
+    Drawn tensors are buffers, so ``state_dict`` reproduces the operator. float32 and float64 are computed as they
+    come; half precision is computed, and returned, in float32.
+
+    Args:
+        img_size: (C, H, W) of one picture.
+        measurement_shape: Shape of one picture's measurement.
+        name: What is measured, for reports: ``"cs 10 %"``.
+        noise_model: What :meth:`forward` adds to A x; none by default.
+
+    Attributes:
+        img_size: (C, H, W).
+        measurement_shape: Without the batch dimension.
+        noise_model: Called as ``noise_model(y, image_ids)``.
+    """
+
+    all_observed: Tensor
+
+    def __init__(
+        self,
+        img_size: Sequence[int],
+        measurement_shape: Sequence[int],
+        name: str,
+        noise_model: GaussianNoise | None = None,
+    ) -> None:
+        super().__init__()
+        self.img_size = check_img_size(img_size)
+        self.measurement_shape = tuple(measurement_shape)
+        self.name = name
+        self.noise_model = GaussianNoise(0.0) if noise_model is None else noise_model
+        self.register_buffer("all_observed", torch.ones((), dtype=torch.bool), persistent=False)
+
+    @abstractmethod
+    def measure(self, x: Tensor) -> Tensor:
+        """Map checked pictures [N, C, H, W], float32 or float64, to measurements of the same type."""
+
+    @abstractmethod
+    def transpose(self, y: Tensor) -> Tensor:
+        """Map checked measurements to pictures by the transpose of :meth:`measure`."""
+
+    @property
+    def label(self) -> str:
+        """A short text for reports, which tells operators of different settings apart."""
+        sigma = self.noise_model.sigma
+        return f"{self.name}, noise {sigma:g}" if sigma else self.name
+
+    @property
+    def observed(self) -> Tensor:
+        """Which entries of the measurement carry information: bool, of the measurement's shape."""
+        return self.all_observed.expand(self.measurement_shape)
+
+    @property
+    def error_normaliser(self) -> float:
+        """Number c such that ||A x - A x'||^2 / c is, in expectation, the mean squared error of the picture.
+
+        The number of observed entries, unless a subclass scales its measurements in another way.
+        """
+        return float(math.prod(self.measurement_shape))
+
+    def A(self, x: Tensor) -> Tensor:
+        """Measure pictures [N, C, H, W] in [0, 1] without noise.
+
+        Raises:
+            UserError: x has another shape than the operator's pictures, or is not floating point.
+        """
+        return self.measure(_checked("pictures", x, self.img_size))
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """Apply the transpose of A to measurements [N, *measurement_shape]; returns [N, C, H, W].
+
+        Raises:
+            UserError: y has another shape than the operator's measurements, or is not floating point.
+        """
+        return self.transpose(_checked("measurements", y, self.measurement_shape))
+
+    def A_vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        """Return v's product with the Jacobian of A at x, which for a linear A is ``A_adjoint(v)``."""
+        return self.A_adjoint(v)
+
+    def A_dagger(self, y: Tensor, tolerance: float = 1e-6, max_steps: int = 1000) -> Tensor:
+        """Return the picture of least norm among those that minimise ||A x - y||^2, for each image on its own.
+
+        Conjugate gradients on the normal equations; tolerance is relative to ||A^T y||.
+        """
+        self.check_measurement(y)
+        return conjugate_gradient(lambda x: self.A_adjoint(self.A(x)), self.A_adjoint(y), tolerance, max_steps)
+
+    def prox_l2(
+        self, z: Tensor, y: Tensor, gamma: float | Tensor, tolerance: float = 1e-6, max_steps: int = 1000
+    ) -> Tensor:
+        """Return argmin_x gamma/2 ||A x - y||^2 + 1/2 ||x - z||^2, for each image on its own.
+
+        Args:
+            z: Pictures [N, C, H, W].
+            y: Measurements [N, *measurement_shape].
+            gamma: Step size >= 0; a tensor must broadcast to z.
+            tolerance: Relative residual at which conjugate gradients stop.
+            max_steps: Most steps of conjugate gradients.
+        """
+        self.check_measurement(y)
+        z = _checked("pictures", z, self.img_size)
+        target = z + gamma * self.A_adjoint(y)
+        return conjugate_gradient(lambda x: x + gamma * self.A_adjoint(self.A(x)), target, tolerance, max_steps)
+
+    def forward(self, x: Tensor, image_ids: Sequence[str] | None = None) -> Tensor:
+        """Measure pictures with noise; entries that are not observed stay 0.
+
+        Args:
+            x: Pictures [N, C, H, W] in [0, 1].
+            image_ids: One name per image, by which its noise is drawn; by default its place in the batch.
+        """
+        return torch.where(self.observed, self.noise_model(self.A(x), image_ids), 0)
+
+    def check_measurement(self, y: Tensor) -> None:
+        """Tell the user, before any work, when y cannot be a measurement of this operator.
+
+        Raises:
+            UserError: y has the wrong shape, type or device, or holds NaN or infinities.
+        """
+        y = _checked("measurements", y, self.measurement_shape)
+        device = self.all_observed.device
+        if y.device != device:
+            raise UserError(f"measurements are on {y.device} but the operator is on {device}: move one of them")
+        broken = (~y.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        if broken:
+            raise UserError(f"measurements hold NaN or infinity in images {broken}: every entry must be finite")
+
+    def adjointness_test(self, seed: int = 0) -> float:
+        """Return |<A x, y> - <x, A^T y>| / (||A x|| ||y||) for one random pair in float64; about 1e-16 when right."""
+        rng = generator(seed, "adjointness-test")
+        device = self.all_observed.device
+        x = torch.randn(1, *self.img_size, dtype=torch.float64, generator=rng).to(device)
+        y = torch.randn(1, *self.measurement_shape, dtype=torch.float64, generator=rng).to(device)
+        Ax = self.A(x)
+        return float(((Ax * y).sum() - (x * self.A_adjoint(y)).sum()).abs() / (Ax.norm() * y.norm()))
+
+    def extra_repr(self) -> str:
+        """Label and size, for print."""
+        return f"{self.label}, img_size={self.img_size}"
+
+
+def check_img_size(img_size: Sequence[int]) -> tuple[int, int, int]:
+    """Return (C, H, W), or raise UserError when it is not three positive whole numbers."""
+    if len(img_size) != 3 or any(not isinstance(s, int) or s < 1 for s in img_size):
+        raise UserError(f"img_size is {tuple(img_size)}: valid are three whole numbers (C, H, W), each at least 1")
+    C, H, W = img_size
+    return C, H, W
+
+
+def check_rate(rate: float) -> float:
+    """Return the observed fraction, or raise UserError when it is not in (0, 1]."""
+    if not 0 < rate <= 1:
+        raise UserError(f"rate is {rate:g}: valid is 0 < rate <= 1, the observed fraction (0.1 for 10 %)")
+    return float(rate)
+
+
+def _checked(what: str, t: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return t in at least float32 after a check of its shape [N, *shape] and type."""
+    if t.ndim != 1 + len(shape) or tuple(t.shape[1:]) != shape:
+        expected = ", ".join(map(str, shape))
+        raise UserError(f"{what} have shape {list(t.shape)} but the operator expects [N, {expected}]")
+    if not t.is_floating_point():
+        raise UserError(f"{what} are {t.dtype} but must be floating point; bytes: divide by 255 to get [0, 1]")
+    return t.float() if t.dtype.itemsize < 4 else t

@@ -1,0 +1,169 @@
+"""Inpainting: some pixels are observed, the others are 0 in y. The mask is shared by the channels."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rtil.errors import UserError
+from rtil.inverse.operators.base import LinearOperator, check_img_size, check_rate
+from rtil.inverse.operators.noise import GaussianNoise
+from rtil.seeds import generator
+
+WHITE_FROM = 128
+"""Grey level, of 255, from which a pixel of a mask file counts as white."""
+
+
+class Inpainting(LinearOperator):
+    """y = mask * x, [N, C, H, W].
+
+    Args:
+        img_size: (C, H, W).
+        mask: bool [H, W], True where observed.
+        noise_model: Measurement noise; only observed pixels get it.
+        name: What is measured, for reports; by default the observed fraction.
+
+    Raises:
+        UserError: The mask has another size or type, or observes nothing.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        img_size: Sequence[int],
+        mask: Tensor,
+        noise_model: GaussianNoise | None = None,
+        name: str | None = None,
+    ) -> None:
+        C, H, W = check_img_size(img_size)
+        if mask.shape != (H, W) or mask.dtype != torch.bool:
+            raise UserError(f"mask is {mask.dtype} {list(mask.shape)} but must be torch.bool [{H}, {W}]")
+        if not mask.any():
+            raise UserError("mask observes no pixel: at least one must be True (white)")
+        super().__init__(img_size, (C, H, W), name or f"inpaint {_percent(mask.double().mean().item())}", noise_model)
+        self.register_buffer("mask", mask.clone())
+
+    @property
+    def observed(self) -> Tensor:
+        """The mask, repeated over the channels: bool [C, H, W]."""
+        return self.mask.expand(self.measurement_shape)
+
+    @property
+    def error_normaliser(self) -> float:
+        """Number of observed entries, channels counted."""
+        return float(self.observed.sum())
+
+    def measure(self, x: Tensor) -> Tensor:
+        """Return x where observed, 0 elsewhere (whatever x holds there)."""
+        return torch.where(self.mask, x, 0)
+
+    def transpose(self, y: Tensor) -> Tensor:
+        """Return y where observed, 0 elsewhere."""
+        return torch.where(self.mask, y, 0)
+
+
+def random_inpainting(
+    img_size: Sequence[int], rate: float, seed: int = 0, noise_model: GaussianNoise | None = None
+) -> Inpainting:
+    """Observe a random fraction of the pixels; the pixels of a smaller rate are among those of a larger."""
+    _, H, W = check_img_size(img_size)
+    return Inpainting(img_size, random_pixels(H, W, rate, seed), noise_model, f"inpaint {_percent(rate)}")
+
+
+def box_inpainting(img_size: Sequence[int], rate: float, noise_model: GaussianNoise | None = None) -> Inpainting:
+    """Observe all but a centred box, which leaves about the fraction ``rate`` of the pixels."""
+    _, H, W = check_img_size(img_size)
+    return Inpainting(img_size, centre_box(H, W, rate), noise_model, f"box {_percent(rate)}")
+
+
+def file_inpainting(
+    img_size: Sequence[int], path: str | Path, noise_model: GaussianNoise | None = None
+) -> Inpainting:
+    """Observe the white pixels of a mask file."""
+    _, H, W = check_img_size(img_size)
+    return Inpainting(img_size, mask_from_file(path, H, W), noise_model, f"inpaint {Path(path).stem}")
+
+
+def random_pixels(height: int, width: int, rate: float, seed: int = 0) -> Tensor:
+    """Draw a mask [H, W] with exactly max(1, round(rate * H * W)) observed pixels.
+
+    Example:
+        >>> int(random_pixels(8, 8, rate=0.25).sum())
+        16
+    """
+    pixels = height * width
+    count = max(1, round(check_rate(rate) * pixels))
+    mask = torch.zeros(pixels, dtype=torch.bool)
+    mask[torch.randperm(pixels, generator=generator(seed, "mask/pixels"))[:count]] = True
+    return mask.unflatten(0, (height, width))
+
+
+def centre_box(height: int, width: int, rate: float) -> Tensor:
+    """Return the mask [H, W] of a centred missing box of the picture's proportions, about rate of it observed.
+
+    Example:
+        >>> int(centre_box(8, 8, rate=0.75).sum())
+        48
+    """
+    side = math.sqrt(1 - check_rate(rate))
+    box_height, box_width = round(side * height), round(side * width)
+    return explicit_box(
+        height, width, (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+    )
+
+
+def explicit_box(height: int, width: int, top: int, left: int, box_height: int, box_width: int) -> Tensor:
+    """Return the mask [H, W] of a missing box, in pixels.
+
+    Raises:
+        UserError: The box does not lie inside the picture.
+    """
+    if min(top, left, box_height, box_width) < 0 or top + box_height > height or left + box_width > width:
+        raise UserError(
+            f"box of {box_height}x{box_width} pixels at row {top}, column {left} does not lie inside {height}x{width}"
+        )
+    mask = torch.ones(height, width, dtype=torch.bool)
+    mask[top : top + box_height, left : left + box_width] = False
+    return mask
+
+
+def mask_from_file(path: str | Path, height: int, width: int) -> Tensor:
+    """Read a mask [H, W] from a picture file: white, or grey of at least 128 of 255, is observed.
+
+    Args:
+        path: 8-bit or 1-bit greyscale, palette or RGB file without transparency.
+        height: H of the pictures.
+        width: W of the pictures.
+
+    Raises:
+        UserError: The file cannot be read, has another size or mode, or observes nothing.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            # The size is in the header: a wrong or huge one is refused before a pixel is decoded.
+            if picture.size != (width, height):
+                raise UserError(
+                    f"mask '{path}' is {picture.height}x{picture.width} pixels but the pictures are {height}x{width}"
+                )
+            if picture.mode not in ("1", "L", "P", "RGB") or "transparency" in picture.info:
+                mode = picture.mode + (" with transparency" if "transparency" in picture.info else "")
+                raise UserError(f"mask '{path}' has mode {mode}: save it as 8-bit greyscale without transparency")
+            grey = np.array(picture.convert("L"))
+    except UserError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"mask '{path}' cannot be read as a picture: {error}") from error
+    mask = torch.from_numpy(grey >= WHITE_FROM)
+    if not mask.any():
+        raise UserError(f"mask '{path}' observes no pixel: white (grey >= {WHITE_FROM}) means observed")
+    return mask
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.4g} %"

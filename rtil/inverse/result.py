@@ -1,0 +1,99 @@
+"""What every solver returns, and how a picture is rendered again from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rtil.generators.base import LayeredGenerator
+from rtil.ranges import to_unit
+
+Status = Literal["ok", "diverged"]
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Reconstructions of N measurements, each independent of the others.
+
+    Attributes:
+        x: [N, 3, R, R] in [0, 1], clamped, float32.
+        rounds: [rounds, N, 3, R, R] in [0, 1]: the selected picture at the end of each round; the last one is x.
+        score: [N] error by which x was selected: the measurement error, or that of the held-out entries.
+        latents: Tensors [S, N, ...] from which :func:`render` makes x: ``v``, ``ws``, ``noise_0``.. and ``z1_k`` by
+            cut. S is 1, or the number of restarts where x is their mean.
+        history: {term: [N, steps of all rounds]}: every term of the objective before each step, and their ``loss``.
+        status: "ok", or "diverged" for an image that became non-finite and kept its best finite iterate.
+        seconds: Wall time of the whole call.
+    """
+
+    x: Tensor
+    rounds: Tensor
+    score: Tensor
+    latents: dict[str, Tensor]
+    history: dict[str, Tensor]
+    status: list[Status]
+    seconds: float
+
+
+@torch.no_grad()
+def render(generator: LayeredGenerator, latents: dict[str, Tensor]) -> Tensor:
+    """Return the pictures [N, 3, R, R] in [0, 1], clamped, of :attr:`Inversion.latents`.
+
+    It needs a generator whose style rows and noise maps each act on one side of a cut, as those of this project do.
+    """
+    names = [f"noise_{i}" for i in range(len(generator.noise_shapes()))]
+    z1 = {int(name.removeprefix("z1_")): t for name, t in latents.items() if name.startswith("z1_")}
+    with generator.computing_in(None):
+        pictures = [
+            to_unit(generator(ws, [latents[name][s] for name in names], {k: t[s] for k, t in z1.items()})).clamp(0, 1)
+            for s, ws in enumerate(latents["ws"])
+        ]
+    return torch.stack(pictures).mean(0)
+
+
+def join_batches(parts: Sequence[Inversion], seconds: float) -> Inversion:
+    """Put the images of several inversions one after the other."""
+    return Inversion(
+        x=torch.cat([p.x for p in parts]),
+        rounds=torch.cat([p.rounds for p in parts], dim=1),
+        score=torch.cat([p.score for p in parts]),
+        latents={name: torch.cat([p.latents[name] for p in parts], dim=1) for name in parts[0].latents},
+        history={name: torch.cat([p.history[name] for p in parts]) for name in parts[0].history},
+        status=[s for p in parts for s in p.status],
+        seconds=seconds,
+    )
+
+
+def best_of(attempts: Sequence[Inversion]) -> Inversion:
+    """Return, for each image, the attempt of the lowest score; one that diverged only if all did."""
+    diverged = torch.tensor([[s == "diverged" for s in a.status] for a in attempts])
+    scores = torch.stack([a.score for a in attempts])
+    chosen = torch.where(diverged.to(scores.device), torch.inf, scores).argmin(0)
+    images = torch.arange(len(chosen), device=chosen.device)
+    return Inversion(
+        x=torch.stack([a.x for a in attempts])[chosen, images],
+        rounds=torch.stack([a.rounds for a in attempts], dim=1)[:, chosen, images],
+        score=scores[chosen, images],
+        latents={n: torch.cat([a.latents[n] for a in attempts])[chosen, images][None] for n in attempts[0].latents},
+        history={n: torch.stack([a.history[n] for a in attempts])[chosen, images] for n in attempts[0].history},
+        status=[attempts[a].status[i] for i, a in enumerate(chosen.tolist())],
+        seconds=sum(a.seconds for a in attempts),
+    )
+
+
+def mean_of(attempts: Sequence[Inversion]) -> Inversion:
+    """Return the mean picture of the attempts, which comes near the posterior mean; all else is averaged likewise.
+
+    An image is "diverged" if any attempt at it was.
+    """
+    return Inversion(
+        x=torch.stack([a.x for a in attempts]).mean(0),
+        rounds=torch.stack([a.rounds for a in attempts]).mean(0),
+        score=torch.stack([a.score for a in attempts]).mean(0),
+        latents={n: torch.cat([a.latents[n] for a in attempts]) for n in attempts[0].latents},
+        history={n: torch.stack([a.history[n] for a in attempts]).mean(0) for n in attempts[0].history},
+        status=["diverged" if "diverged" in of_image else "ok" for of_image in zip(*[a.status for a in attempts])],
+        seconds=sum(a.seconds for a in attempts),
+    )

@@ -1,0 +1,44 @@
+"""Learning rate schedules, as a factor of the time t in (0, 1) within one round."""
+
+import math
+from dataclasses import dataclass
+
+from rtil.errors import UserError
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """Linear ramp up, plateau, cosine ramp down (StyleGAN2's projector, with the fractions of ILO's code).
+
+    r(t) = (1/2 - 1/2 cos(pi min(1, (1 - t) / rampdown))) min(1, t / rampup). Steps sit at the middle of their share
+    of the round, t = (step + 1/2) / steps, so that no step has a rate of zero (with t = step / steps the first has).
+
+    Args:
+        rampup: Fraction of the round over which the rate rises from 0; 0 for none.
+        rampdown: Fraction of the round over which it falls back to 0; 0 for none.
+
+    Raises:
+        UserError: A fraction is outside [0, 1].
+
+    Example:
+        >>> [round(Ramp().factor(t), 3) for t in (0, 0.05, 0.4, 0.5, 0.75, 0.9)]
+        [0.0, 1.0, 0.905, 0.75, 0.25, 0.043]
+    """
+
+    rampup: float = 0.05
+    rampdown: float = 0.75
+
+    def __post_init__(self) -> None:
+        for name in ("rampup", "rampdown"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name):g}: valid is a fraction of the round in [0, 1]")
+
+    def factor(self, t: float) -> float:
+        """Return r(t), in [0, 1]."""
+        up = min(1.0, t / self.rampup) if self.rampup else 1.0
+        down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / self.rampdown)) if self.rampdown else 1.0
+        return up * down
+
+    def at(self, step: int, steps: int) -> float:
+        """Return the factor of a step, 0 <= step < steps."""
+        return self.factor((step + 0.5) / steps)

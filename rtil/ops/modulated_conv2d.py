@@ -1,0 +1,56 @@
+"""Modulated convolution in its scale form (Karras et al. 2020, section 2.2 and appendix B).
+
+StyleGAN2 scales the weights per sample by the style s and normalises them again. Because a convolution is linear in
+its input channels and its output channels, the same numbers come from scaling the *activations* on both sides of one
+ordinary convolution, y = d * conv(s * x, w), with d[n, o] = rsqrt(sum_{i,k} (s[n, i] w[o, i, k])^2 + eps): one small
+matrix product instead of N sets of weights.
+"""
+
+import torch
+from torch import Tensor
+
+from rtil.ops.conv2d import conv2d, conv_transpose2d
+from rtil.ops.tier import active_tier
+
+_EPS = 1e-8
+
+
+def demodulation(w: Tensor, s: Tensor) -> Tensor:
+    """Return d [N, O] for weights w [O, I, k, k] and styles s [N, I]."""
+    return (s.square() @ w.square().sum(dim=(2, 3)).t() + _EPS).rsqrt()
+
+
+def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodulate: bool = True) -> Tensor:
+    """Convolve with per-sample modulated weights.
+
+    Args:
+        x: [N, I, H, W], in the type to compute in.
+        w: [O, I, k, k] with k odd, parameters' own type, equalised scale already applied.
+        s: [N, I] styles, parameters' own type.
+        up: Transposed convolution with stride 2 and no padding: output side 2H + k - 2, to be filtered by a FIR.
+        demodulate: Normalise the output channels to unit expected variance.
+
+    Returns:
+        [N, O, H', W'].
+    """
+    if active_tier() == "ref":
+        return _ref(x, w, s, up, demodulate)
+    d = demodulation(w, s) if demodulate else None
+    x = x * s.to(x.dtype)[:, :, None, None]
+    w = w.to(x.dtype, memory_format=torch.channels_last)
+    y = conv_transpose2d(x, w.transpose(0, 1), stride=2) if up else conv2d(x, w, padding=w.shape[-1] // 2)
+    return y if d is None else y * d.to(y.dtype)[:, :, None, None]
+
+
+def _ref(x: Tensor, w: Tensor, s: Tensor, up: bool, demodulate: bool) -> Tensor:
+    """One set of weights per sample, as the paper writes it (equations 1 and 3)."""
+    maps = []
+    for x_n, s_n in zip(x, s.to(x.dtype), strict=True):
+        w_n = w.to(x.dtype) * s_n[None, :, None, None]
+        if demodulate:
+            w_n = w_n * (w_n.square().sum(dim=(1, 2, 3), keepdim=True) + _EPS).rsqrt()
+        if up:
+            maps.append(conv_transpose2d(x_n[None], w_n.transpose(0, 1), stride=2))
+        else:
+            maps.append(conv2d(x_n[None], w_n, padding=w.shape[-1] // 2))
+    return torch.cat(maps)

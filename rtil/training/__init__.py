@@ -1,0 +1,1 @@
+"""Training of GAN priors with PyTorch Lightning."""

@@ -1,0 +1,68 @@
+"""StyleGAN2's losses (Karras et al. 2020, section 3.2; Mescheder et al. 2018 for R1).
+
+    discriminator   E softplus(-D(x)) + E softplus(D(G(z)))          non-saturating logistic (Goodfellow et al. 2014)
+    generator       E softplus(-D(G(z)))
+    R1              gamma/2 E |grad_x D(x)|^2, on real pictures only
+    path length     weight E (|J_w^T y| - a)^2, y ~ N(0, I / (HW)) pictures, a a running mean
+
+The two regularisers differentiate a gradient; their convolutions therefore come from :mod:`rtil.ops.conv2d`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtil.generators.base import LayeredGenerator
+
+
+def discriminator_loss(real_scores: Tensor, fake_scores: Tensor, fake_weights: Tensor) -> Tensor:
+    """Return the logistic loss of D, a scalar.
+
+    Args:
+        real_scores: [N].
+        fake_scores: [N].
+        fake_weights: [N], mean 1 over the branches' distribution (see :mod:`rtil.branches`).
+    """
+    return F.softplus(-real_scores).mean() + (F.softplus(fake_scores) * fake_weights).mean()
+
+
+def generator_loss(fake_scores: Tensor, fake_weights: Tensor) -> Tensor:
+    """Return the non-saturating logistic loss of G, a scalar, from fake_scores [N] and fake_weights [N]."""
+    return (F.softplus(-fake_scores) * fake_weights).mean()
+
+
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Return |grad_x D(x)|^2 per picture, [N], differentiable in D's weights.
+
+    Args:
+        discriminator: Maps [N, 3, R, R] to [N].
+        real: [N, 3, R, R] in [-1, 1].
+    """
+    real = real.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3))
+
+
+def path_lengths(
+    generator: LayeredGenerator,
+    ws: Tensor,
+    noise: Sequence[Tensor],
+    y: Tensor,
+    z1: Mapping[int, Tensor] | None = None,
+) -> Tensor:
+    """Return |J_w^T y| per picture, [N], differentiable in G's weights.
+
+    Args:
+        generator: The generator.
+        ws: [N, L, w_dim], part of a graph or a leaf.
+        noise: Noise maps.
+        y: [N, 3, R, R] ~ N(0, I / (HW)).
+        z1: Random input of the branch, if any.
+    """
+    if not ws.requires_grad:
+        ws = ws.detach().requires_grad_(True)
+    images = generator(ws, noise, z1)
+    (gradient,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
