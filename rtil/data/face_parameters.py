@@ -12,8 +12,8 @@ from rtil.seeds import generator
 
 RANGES = {
     "x": (-0.10, 0.10),
-    "y": (-0.14, 0.04),
-    "size": (0.56, 0.68),
+    "y": (-0.12, 0.04),
+    "size": (0.62, 0.76),
     "aspect": (0.70, 0.84),
     "jaw": (0.05, 0.30),
     "roll": (-0.22, 0.22),
@@ -25,7 +25,7 @@ RANGES = {
     "warmth": (-0.06, 0.06),
     "exposure": (0.85, 1.08),
     "gloss": (0.0, 1.0),
-    "blush": (0.0, 0.8),
+    "blush": (0.0, 0.45),
     "ear": (0.10, 0.17),
     "neck_width": (0.20, 0.30),
     "neck_length": (1.08, 1.25),
@@ -38,7 +38,7 @@ RANGES = {
     "eye_distance": (0.33, 0.42),
     "eye_height": (-0.16, -0.04),
     "eye_width": (0.15, 0.20),
-    "eye_open": (0.045, 0.10),
+    "eye_open": (0.055, 0.11),
     "eye_tilt": (-0.18, 0.10),
     "iris_size": (0.065, 0.085),
     "gaze_x": (-0.06, 0.06),
@@ -49,7 +49,7 @@ RANGES = {
     "brow_arch": (0.02, 0.10),
     "brow_width": (0.018, 0.045),
     "mouth_height": (0.50, 0.60),
-    "mouth_width": (0.22, 0.36),
+    "mouth_width": (0.25, 0.40),
     "smile": (-0.05, 0.14),
     "lips": (0.022, 0.055),
     "teeth": (0.2, 0.9),
@@ -110,7 +110,7 @@ CHOICES = (
 )
 GLASSES_FREQUENCY = {"train": 0.22, "validation": 0.22, "test": 0.45}
 
-SKIN = ((1.0, 0.84, 0.74), (0.95, 0.75, 0.61), (0.84, 0.62, 0.46), (0.68, 0.46, 0.32), (0.50, 0.33, 0.23), (0.36, 0.23, 0.17))
+SKIN = ((0.97, 0.81, 0.71), (0.95, 0.75, 0.61), (0.84, 0.62, 0.46), (0.68, 0.46, 0.32), (0.50, 0.33, 0.23), (0.36, 0.23, 0.17))
 HAIR = ((0.08, 0.07, 0.08), (0.20, 0.13, 0.09), (0.38, 0.24, 0.14), (0.50, 0.24, 0.12), (0.82, 0.64, 0.36), (0.64, 0.62, 0.60))
 TEST_HAIR = ((0.93, 0.89, 0.80), (0.80, 0.79, 0.78), (0.75, 0.36, 0.14), (0.30, 0.10, 0.10), (0.25, 0.20, 0.38), (0.10, 0.10, 0.14))
 IRIS = ((0.16, 0.09, 0.05), (0.33, 0.19, 0.09), (0.42, 0.36, 0.16), (0.24, 0.42, 0.28), (0.25, 0.47, 0.70), (0.48, 0.55, 0.60))
@@ -157,7 +157,7 @@ def _place_light(p: dict[str, Tensor]) -> None:
 
 def _choose_shapes(p: dict[str, Tensor], choice: dict[str, Tensor], split: Split) -> None:
     limits = torch.tensor(STYLE_WEIGHTS).cumsum(0)[:-1]
-    rows = torch.tensor(STYLES)[torch.bucketize(choice["hair_style"], limits)]
+    rows = torch.tensor(STYLES)[torch.bucketize(choice["hair_style"].contiguous(), limits)]
     p.update(zip(STYLE_FIELDS, rows.T, strict=True))
     p["hair_volume"] = p["hair_volume"] + 0.06 * choice["hair_fullness"] * p["has_hair"]
     p["hairline"] = p["hairline"] + 0.12 * (choice["hair_shade"] - 0.5)

@@ -108,7 +108,7 @@ def _lambert(p: Parameters, nx: Tensor, ny: Tensor, nz: Tensor) -> Tensor:
     """Return the brightness of a surface: ambient and wrapped diffuse light."""
     length = (nx.square() + ny.square() + nz.square() + 1e-6).sqrt()
     facing = (nx * p["light_x"] + ny * p["light_y"] + nz * p["light_z"]) / length
-    return p["ambient"] + (1.25 - p["ambient"]) * ((facing + 0.2) / 1.2).clamp_min(0)
+    return p["ambient"] + (1.12 - p["ambient"]) * ((facing + 0.2) / 1.2).clamp_min(0)
 
 
 def _background(p: Parameters, x: Tensor, y: Tensor) -> Tensor:
@@ -191,10 +191,10 @@ def _skin(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
     tip = bump((u / (p["nose_width"] * 1.3)).square() + ((v - 0.28) / 0.09).square()) * p["nose_height"]
     sockets = bump((u.abs() - p["eye_distance"]) / 0.2) * bump((v - p["eye_height"] + 0.02) / 0.14)
     cheeks = bump((u.abs() - 0.48) / 0.22) * bump((v - 0.25) / 0.2)
-    bend_x = 2.2 * u / p["nose_width"] * (ridge + 0.6 * tip) - 0.35 * cheeks * u.sign() * ((u.abs() - 0.48) / 0.22)
+    bend_x = 4.5 * u / p["nose_width"] * (ridge + 0.6 * tip) - 0.35 * cheeks * u.sign() * ((u.abs() - 0.48) / 0.22)
     bend_y = 0.9 * tip * (v - 0.28) / 0.09 + 0.5 * sockets * ((p["eye_height"] - v) / 0.14) + 0.3 * cheeks
     light = _lambert(p, nx + bend_x, ny * 0.85 + bend_y, nz + 0.25)
-    occluded = 0.16 * sockets + 0.35 * ridge * 0 + 0.25 * bump((v - 0.37) / 0.035) * bump(u / (p["nose_width"] * 1.5))
+    occluded = 0.16 * sockets + 0.3 * bump((v - 0.38) / 0.045) * bump(u / (p["nose_width"] * 1.5))
     shine = 0.12 * p["gloss"] * (bump((u - 0.25 * p["light_x"]) / 0.3) * bump((v + 0.55) / 0.2) + tip)
     colour = p["skin"] * (light * (1 - occluded))[:, None] + shine[:, None]
     blush = (cheeks * p["blush"])[:, None]
@@ -247,7 +247,8 @@ def _eyes(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
         s = du / p["eye_width"]
         arch = (1 - s.square()).clamp_min(0)
         top, bottom = p["eye_open"] * arch, p["eye_open"] * 0.65 * arch
-        white = inside(-dv - top, head.pixel) * inside(dv - bottom, head.pixel) * face
+        within = inside((s.abs() - 1) * p["eye_width"], head.pixel) * face
+        white = inside(-dv - top, head.pixel) * inside(dv - bottom, head.pixel) * within
         canvas = over(canvas, torch.tensor([0.96, 0.95, 0.93])[:, None, None] * (0.25 + 0.7 * light), white)
         radius = ((du - p["gaze_x"]).square() + (dv - p["gaze_y"]).square()).sqrt()
         canvas = over(canvas, p["iris"] * (0.55 + 0.4 * light), inside(radius - p["iris_size"], head.pixel) * white)
@@ -256,7 +257,7 @@ def _eyes(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
         glint_x, glint_y = du - p["gaze_x"] - 0.03 * p["light_x"], dv - p["gaze_y"] - 0.03 * p["light_y"]
         glint = bump((glint_x.square() + glint_y.square()).sqrt() / 0.022) * white
         canvas = over(canvas, torch.ones(3, 1, 1), glint * 0.9)
-        lid = bump((dv + top) / (0.022 + 0.25 * head.pixel)) * (arch > 0) * face
+        lid = bump((dv + top) / (0.022 + 0.25 * head.pixel)) * within
         canvas = over(canvas, dark, lid * p["lashes"])
         crease = bump((dv + top + 0.075) / 0.03) * bump(s / 1.1) * face
         canvas = over(canvas, p["skin"] * 0.55, crease * 0.35)
@@ -283,6 +284,7 @@ def _front_hair(canvas: Tensor, p: Parameters, shell: Sphere, strands: Tensor) -
     hairline = p["hairline"] + p["temple"] * side.square() + p["sweep"] * (u - p["part"]) + p["jag"] * jag
     hairline = hairline - 0.16 * p["parted"] * bump((u - p["part"]) / 0.12)
     coverage = inside(v - hairline, shell.pixel * 1.3) * shell.coverage * p["has_hair"]
+    coverage = coverage * ((0.72 - shell.normal[1]) * 6).clamp(0, 1)  # no rim of hair under the chin
     light = _lambert(p, *shell.normal)
     streak = bump((v + 0.62 - 0.15 * p["light_y"] + 0.05 * jag) / 0.13) * p["gloss"] * light
     root = 1 - 0.35 * bump((v - hairline) / 0.09)

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""Measuring reconstructions: the grid of cells, per-image metrics, paired statistics, tables and pictures."""

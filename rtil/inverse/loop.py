@@ -107,9 +107,7 @@ def optimise(
         for name, value in {**{name: term.value for name, term in now.terms.items()}, "loss": loss}.items():
             history.setdefault(name, []).append(value.detach())
 
-        gradients = torch.autograd.grad(
-            loss.sum(), list(variables.values()), allow_unused=True, materialize_grads=True
-        )
+        gradients = torch.autograd.grad(loss.sum(), list(variables.values()), allow_unused=True, materialize_grads=True)
         for gradient in gradients:
             alive = alive & torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1).isfinite()
         for variable, gradient in zip(variables.values(), gradients, strict=True):

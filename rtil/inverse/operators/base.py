@@ -118,8 +118,13 @@ class LinearOperator(nn.Module, ABC):
             gamma: Step size >= 0; a tensor must broadcast to z.
             tolerance: Relative residual at which conjugate gradients stop.
             max_steps: Most steps of conjugate gradients.
+
+        Raises:
+            UserError: y is no measurement of this operator, z no picture of its size, or gamma is negative.
         """
         self.check_measurement(y)
+        if not torch.as_tensor(gamma >= 0).all():
+            raise UserError("prox_l2's gamma is negative or NaN: valid is gamma >= 0")
         z = _checked("pictures", z, self.img_size)
         target = z + gamma * self.A_adjoint(y)
         return conjugate_gradient(lambda x: x + gamma * self.A_adjoint(self.A(x)), target, tolerance, max_steps)

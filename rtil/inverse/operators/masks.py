@@ -82,9 +82,7 @@ def box_inpainting(img_size: Sequence[int], rate: float, noise_model: GaussianNo
     return Inpainting(img_size, centre_box(H, W, rate), noise_model, f"box {_percent(rate)}")
 
 
-def file_inpainting(
-    img_size: Sequence[int], path: str | Path, noise_model: GaussianNoise | None = None
-) -> Inpainting:
+def file_inpainting(img_size: Sequence[int], path: str | Path, noise_model: GaussianNoise | None = None) -> Inpainting:
     """Observe the white pixels of a mask file."""
     _, H, W = check_img_size(img_size)
     return Inpainting(img_size, mask_from_file(path, H, W), noise_model, f"inpaint {Path(path).stem}")
@@ -113,9 +111,7 @@ def centre_box(height: int, width: int, rate: float) -> Tensor:
     """
     side = math.sqrt(1 - check_rate(rate))
     box_height, box_width = round(side * height), round(side * width)
-    return explicit_box(
-        height, width, (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
-    )
+    return explicit_box(height, width, (height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
 
 
 def explicit_box(height: int, width: int, top: int, left: int, box_height: int, box_width: int) -> Tensor:
@@ -145,7 +141,10 @@ def mask_from_file(path: str | Path, height: int, width: int) -> Tensor:
         UserError: The file cannot be read, has another size or mode, or observes nothing.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path) as picture,
+        ):
             # The size is in the header: a wrong or huge one is refused before a pixel is decoded.
             if picture.size != (width, height):
                 raise UserError(

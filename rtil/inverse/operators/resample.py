@@ -52,9 +52,6 @@ class Downsampling(LinearOperator):
 
 
 def _bicubic_matrix(size: int, factor: int) -> Tensor:
-    """Return the matrix [size / factor, size] of one axis: interpolate applied to the identity, float64.
-
-    Float64 costs nothing at this size and keeps the operator equal to the reference in every precision.
-    """
+    """Return the matrix [size / factor, size] of one axis: interpolate applied to the identity."""
     identity = torch.eye(size, dtype=torch.float64)[None, None]
-    return F.interpolate(identity, size=(size // factor, size), mode="bicubic", antialias=True)[0, 0]
+    return F.interpolate(identity, size=(size // factor, size), mode="bicubic", antialias=True)[0, 0].float()

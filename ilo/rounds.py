@@ -1,0 +1,155 @@
+"""One round of ILO: what is frozen, what moves, and the picture that both make."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rtil import seeds
+from rtil.generators.base import LayeredGenerator, State
+from rtil.inverse.latents import Latents
+
+NoiseRule = Literal["5+2k", "first5", "next5", "none", "all"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of everything that ILO ever optimises.
+
+    Attributes:
+        v: Proxies [N, L, D].
+        noise: All noise maps, [N, 1, H, W] each.
+        z1: Deviations [N, C_k, H_k, W_k] by cut, as far as rounds were entered.
+        cut: Where the current round enters; 0 is the input.
+        base: State at that cut without its own z1; None at the input.
+    """
+
+    v: Tensor
+    noise: list[Tensor]
+    z1: dict[int, Tensor]
+    cut: int = 0
+    base: State | None = None
+
+    @property
+    def entered(self) -> State | None:
+        """The state at the cut, its z1 included."""
+        if self.base is None:
+            return None
+        return State(self.base.feature + self.z1[self.cut], self.base.rgb)
+
+
+def noise_maps(rule: NoiseRule, generator: LayeredGenerator, k: int) -> list[int]:
+    """Return the indices of the noise maps that round k optimises: those that the rule names, behind cut k."""
+    behind = range(generator.noise_of_block(k).start, len(generator.noise_shapes()))
+    named = {
+        "5+2k": range(5 + 2 * k),
+        "first5": range(5),
+        "next5": range(behind.start, behind.start + 5),
+        "none": range(0),
+        "all": behind,
+    }[rule]
+    return [i for i in behind if i in named]
+
+
+def first_row_behind(generator: LayeredGenerator, cut: int) -> int:
+    """Return the first style row that acts behind a cut, or L when none does.
+
+    The contract does not say which rows a block takes, so one random picture is asked for its gradient.
+    """
+    rng = seeds.generator(0, "ilo/row-probe")
+    with torch.no_grad():
+        ws = generator.mapping(generator.draw_z(1, rng))
+        noise = generator.draw_noise(1, rng)
+        state = generator.head(ws, noise, cut) if cut else None
+    with torch.enable_grad():
+        ws.requires_grad_()
+        x = generator.finish(generator.advance(state, ws, noise, cut, generator.num_blocks), ws)
+        (gradient,) = torch.autograd.grad(x.square().sum(), ws, allow_unused=True, materialize_grads=True)
+    rows = (gradient != 0).any(2)[0].nonzero().flatten().tolist()
+    return rows[0] if rows else generator.num_ws
+
+
+@torch.no_grad()
+def enter(generator: LayeredGenerator, latents: Latents, point: Point, k: int, z1: Tensor | None) -> Point:
+    """Move on to cut k: its state is what ``point`` leads to.
+
+    Args:
+        generator: In the type of the final render.
+        latents: Its input space.
+        point: Of an earlier round.
+        k: The cut; 0 leaves the point as it is.
+        z1: Where the deviation starts; None for zero.
+    """
+    if k == 0:
+        return point
+    base = generator.advance(point.entered, latents.ws(point.v), point.noise, point.cut, k)
+    start = torch.zeros_like(base.feature) if z1 is None else torch.empty_like(base.feature).copy_(z1)
+    return replace(point, z1={**point.z1, k: start}, cut=k, base=base)
+
+
+@torch.no_grad()
+def render(generator: LayeredGenerator, latents: Latents, point: Point) -> Tensor:
+    """Return the picture of a point, [N, 3, R, R] in generator units."""
+    return picture_behind(generator, point.entered, latents.ws(point.v), point.noise, point.cut)
+
+
+def picture_behind(
+    generator: LayeredGenerator, state: State | None, ws: Tensor, noise: list[Tensor], cut: int
+) -> Tensor:
+    """Run from a cut, 0 being the input, to the picture."""
+    return generator.finish(generator.advance(state, ws, noise, cut, generator.num_blocks), ws)
+
+
+class Variables:
+    """The part of a point that a round moves, by name, and the way back.
+
+    Names: ``v`` (style rows behind the cut), ``noise_i``, ``z1``.
+
+    Args:
+        generator: The prior.
+        latents: Its input space.
+        point: Where the round starts, on its cut.
+        rule: Which noise maps move.
+    """
+
+    def __init__(self, generator: LayeredGenerator, latents: Latents, point: Point, rule: NoiseRule) -> None:
+        self.generator, self.latents, self.point = generator, latents, point
+        self.row = first_row_behind(generator, point.cut)
+        self.maps = noise_maps(rule, generator, point.cut)
+        self.frozen_ws = latents.ws(point.v[:, : self.row])
+
+    @property
+    def start(self) -> dict[str, Tensor]:
+        """The variables at the start of the round."""
+        variables = {f"noise_{i}": self.point.noise[i] for i in self.maps}
+        if self.row < self.point.v.shape[1]:
+            variables["v"] = self.point.v[:, self.row :]
+        if self.point.cut:
+            variables["z1"] = self.point.z1[self.point.cut]
+        return variables
+
+    @property
+    def spheres(self) -> list[str]:
+        """The variables that a sphere may hold: all but z1."""
+        return [name for name in self.start if name != "z1"]
+
+    def noise(self, variables: dict[str, Tensor]) -> list[Tensor]:
+        """Return all noise maps."""
+        return [variables.get(f"noise_{i}", fixed) for i, fixed in enumerate(self.point.noise)]
+
+    def picture(self, variables: dict[str, Tensor]) -> Tensor:
+        """Return the picture of the variables in generator units."""
+        ws = self.frozen_ws
+        if "v" in variables:
+            ws = torch.cat([ws, self.latents.ws(variables["v"])], dim=1)
+        state = self.point.base
+        if state is not None:
+            state = State(state.feature + variables["z1"], state.rgb)
+        return picture_behind(self.generator, state, ws, self.noise(variables), self.point.cut)
+
+    def point_of(self, variables: dict[str, Tensor]) -> Point:
+        """Return the point at which the variables are."""
+        v = torch.cat([self.point.v[:, : self.row], variables["v"]], dim=1) if "v" in variables else self.point.v
+        z1 = {**self.point.z1, self.point.cut: variables["z1"]} if self.point.cut else self.point.z1
+        return replace(self.point, v=v, noise=self.noise(variables), z1=z1)

@@ -1,0 +1,215 @@
+"""The linear prior: how far one gets with nothing but the mean and covariance of the training pictures.
+
+Pictures are taken as one Gaussian, x ~ N(mu, C), measured by y = A x + N(0, s^2 I). The posterior mean, the best
+linear estimate whatever the true distribution, is
+
+    x = mu + C A^T (A C A^T + s^2 I)^-1 (y - A mu).
+
+Up to 3072 unknowns (3 x 32 x 32) A is built as a matrix and this is computed as it stands, in float64. Larger pictures
+keep the k <= 2000 leading principal components U, C = U D U^T + r I, r the mean variance of the others. Their share of
+the measurement is counted as white noise, t = s^2 + r |A|_F^2 / M, and by the Woodbury identity, with B = A U,
+
+    x = mu + U (D^-1 + B^T B / t)^-1 B^T (y - A mu) / t.
+
+Clipping (denoising) is not modelled.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rtil.errors import UserError
+from rtil.inverse.operators.base import LinearOperator
+from rtil.seeds import generator
+
+FULL_UNKNOWNS = 3072
+MOST_COMPONENTS = 2000
+RELATIVE_JITTER = 1e-9
+"""Added noise variance as a fraction of the mean variance of a measurement: keeps noiseless systems solvable."""
+JITTER = 1e-12
+"""The same in absolute terms, for pictures without variance; bytes carry a rounding error of variance 1e-6."""
+CHUNK = 1024
+PROBES = 8
+SUBSPACE_PASSES = 4
+
+
+class PosteriorMean(Protocol):
+    """What :meth:`LinearPrior.condition` returns: measurements [N, ...] to pictures [N, C, H, W], not clamped."""
+
+    def __call__(self, y: Tensor) -> Tensor:
+        """Return the posterior means."""
+
+
+class LinearPrior:
+    """A Gaussian with the mean and covariance of training pictures, as a solver.
+
+    Args:
+        img_size: (C, H, W).
+        mean: mu, float64 [n], n = C H W, pictures in [0, 1].
+        covariance: C, float64 [n, n]; or None with ``components``.
+        components: U, [n, k], orthonormal columns.
+        variances: Diagonal of D + r I, the k leading eigenvalues of C, float64 [k].
+        residual: r, mean variance in the directions that were dropped.
+    """
+
+    def __init__(
+        self,
+        img_size: tuple[int, int, int],
+        mean: Tensor,
+        covariance: Tensor | None = None,
+        components: Tensor | None = None,
+        variances: Tensor | None = None,
+        residual: float = 0.0,
+    ) -> None:
+        self.img_size, self.mean, self.covariance = img_size, mean, covariance
+        self.components, self.variances, self.residual = components, variances, residual
+
+    @classmethod
+    def fit(cls, images: Tensor | Iterable[Tensor], components: int = MOST_COMPONENTS) -> "LinearPrior":
+        """Take mean and covariance from pictures; many more pictures than unknowns are wanted.
+
+        Args:
+            images: uint8 [N, C, H, W], or batches of such.
+            components: Most principal components kept for pictures of more than 3072 unknowns.
+
+        Raises:
+            UserError: Fewer than two pictures, or pictures that are not bytes.
+        """
+        images = images if isinstance(images, Tensor) else torch.cat(list(images))
+        if images.dtype != torch.uint8 or images.ndim != 4 or len(images) < 2:
+            raise UserError(
+                f"the linear prior is fitted to at least 2 pictures, uint8 [N, C, H, W]: "
+                f"got {images.dtype} {list(images.shape)}"
+            )
+        C, H, W = images.shape[1:]
+        flat = images.flatten(1)
+        mean = torch.stack([chunk.double().sum(0) for chunk in flat.split(CHUNK)]).sum(0) / len(flat)
+        if flat.shape[1] <= FULL_UNKNOWNS:
+            return cls((C, H, W), mean / 255, covariance=_covariance(flat, mean) / 255**2)
+        kept = min(components, len(flat) - 1)
+        vectors, values, residual = _principal_components(flat, mean.float(), kept)
+        return cls((C, H, W), mean / 255, None, vectors, values / 255**2, residual / 255**2)
+
+    def __call__(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        """Return the posterior means, clamped to [0, 1], for measurements [N, *measurement_shape]."""
+        return self.posterior_mean(y, operator).clamp(0, 1)
+
+    def posterior_mean(self, y: Tensor, operator: LinearOperator, noise_sigma: float | None = None) -> Tensor:
+        """Return the posterior means [N, C, H, W], not clamped, on y's device.
+
+        Args:
+            y: Measurements [N, *measurement_shape].
+            operator: What they were measured with.
+            noise_sigma: Standard deviation of their noise; by default that of the operator's noise model.
+        """
+        return self.condition(operator, noise_sigma)(y)
+
+    def condition(self, operator: LinearOperator, noise_sigma: float | None = None) -> PosteriorMean:
+        """Do all the work that does not depend on y, for batches measured with the same operator.
+
+        Raises:
+            UserError: The operator's pictures have another size than the prior's.
+        """
+        if tuple(operator.img_size) != self.img_size:
+            raise UserError(
+                f"the linear prior knows pictures of size {self.img_size} but the operator measures {operator.img_size}"
+            )
+        sigma = operator.noise_model.sigma if noise_sigma is None else noise_sigma
+        measured = _Measured(operator)
+        A_mu = measured.matrix(self.mean[None])[0]
+        deviation = self._full(measured, sigma) if self.covariance is not None else self._leading(measured, sigma)
+
+        def posterior_mean(y: Tensor) -> Tensor:
+            operator.check_measurement(y)
+            surprise = measured.observed_part(y.double().cpu()) - A_mu
+            x = self.mean + deviation(surprise)
+            return x.unflatten(1, self.img_size).to(y)
+
+        return posterior_mean
+
+    def _full(self, measured: "_Measured", sigma: float) -> Callable[[Tensor], Tensor]:
+        """Return the map of y - A mu, [N, M], to C A^T (A C A^T + s^2 I)^-1 (y - A mu), [N, n]."""
+        assert self.covariance is not None  # noqa: S101
+        A_C = measured.matrix(self.covariance).T  # [M, n]: C is symmetric, so its rows are its columns
+        gram = measured.matrix(A_C)  # A C A^T, [M, M]
+        noise = sigma**2 + RELATIVE_JITTER * gram.diagonal().mean().item() + JITTER
+        factor = torch.linalg.cholesky(gram.diagonal_scatter(gram.diagonal() + noise))
+        return lambda surprise: torch.cholesky_solve(surprise.T, factor).T @ A_C
+
+    def _leading(self, measured: "_Measured", sigma: float) -> Callable[[Tensor], Tensor]:
+        """Return the map of y - A mu to U (D^-1 + B^T B / t)^-1 B^T (y - A mu) / t, [N, n]."""
+        assert self.components is not None and self.variances is not None  # noqa: S101, PT018
+        U, B_T = self.components, measured.matrix(self.components.T)  # [n, k], [k, M]
+        D = (self.variances - self.residual).clamp(min=JITTER)
+        noise = sigma**2 + self.residual * measured.mean_row_energy() + JITTER
+        noise += RELATIVE_JITTER * (D @ B_T.square().mean(1)).item()
+        factor = torch.linalg.cholesky(B_T @ B_T.T + torch.diag(noise / D))
+        return lambda surprise: torch.cholesky_solve(B_T @ surprise.T, factor).T @ U.T.double()
+
+
+class _Measured:
+    """The observed rows of an operator, on the CPU in float64."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        self.operator = copy.deepcopy(operator).cpu().double()
+        self.observed = self.operator.observed.flatten()
+
+    def observed_part(self, y: Tensor) -> Tensor:
+        """Return the entries [N, M] of measurements [N, *measurement_shape] that are observed."""
+        return y.flatten(1)[:, self.observed]
+
+    @torch.no_grad()
+    def matrix(self, rows: Tensor) -> Tensor:
+        """Measure pictures given as rows [N, n]; returns [N, M] float64."""
+        size = self.operator.img_size
+        return torch.cat(
+            [self.observed_part(self.operator.A(chunk.double().unflatten(1, size))) for chunk in rows.split(CHUNK)]
+        )
+
+    def mean_row_energy(self) -> float:
+        """Estimate |A|_F^2 / M from E |A v|^2 over random signs v."""
+        n = math.prod(self.operator.img_size)
+        signs = torch.randint(0, 2, (PROBES, n), generator=generator(0, "linear-prior/probe")) * 2 - 1
+        return float(self.matrix(signs).square().mean())
+
+
+def _covariance(flat: Tensor, mean: Tensor) -> Tensor:
+    """Return the covariance of byte pictures [N, n] in squared byte units, float64.
+
+    Bytes less 128 have products of at most 2^14, so a float32 product over 1024 pictures is exact.
+    """
+    n = flat.shape[1]
+    products = torch.zeros(n, n, dtype=torch.float64)
+    for chunk in flat.split(CHUNK):
+        centred = chunk.float() - 128
+        products += (centred.T @ centred).double()
+    offset = mean - 128
+    return (products - len(flat) * torch.outer(offset, offset)) / (len(flat) - 1)
+
+
+def _principal_components(flat: Tensor, mean: Tensor, kept: int) -> tuple[Tensor, Tensor, float]:
+    """Return U [n, k], their variances [k], and the mean variance of the rest, by randomised subspace iteration.
+
+    Halko, Martinsson and Tropp 2011, algorithm 4.4, a tenth more directions than are kept.
+    """
+    N, n = flat.shape
+    width = min(kept + kept // 10 + 8, N, n)
+    basis = torch.randn(n, width, generator=generator(0, "linear-prior/subspace"))
+    total = sum(((chunk.float() - mean).square().sum().double().item()) for chunk in flat.split(CHUNK)) / (N - 1)
+    for _ in range(SUBSPACE_PASSES):
+        basis = torch.linalg.qr(basis)[0]
+        image = torch.zeros(n, width)
+        for chunk in flat.split(CHUNK):
+            centred = chunk.float() - mean
+            image += centred.T @ (centred @ basis)
+        basis = image
+    orthonormal = torch.linalg.qr(basis)[0]
+    scores = torch.cat([(chunk.float() - mean) @ orthonormal for chunk in flat.split(CHUNK)]).double()
+    values, vectors = torch.linalg.eigh(scores.T @ scores / (N - 1))
+    values, vectors = values.flip(0)[:kept], vectors.flip(1)[:, :kept]
+    residual = max(total - values.sum().item(), 0.0) / max(n - kept, 1)
+    return orthonormal @ vectors.float(), values.clamp(min=torch.finfo(torch.float64).tiny), residual

@@ -1,0 +1,211 @@
+"""Results as rows, one image and one cell each, in a JSON-lines file that survives a kill at any moment.
+
+A batch of rows is written in one piece and synced to disk before it counts. A line that a kill cut short has no
+newline at its end; it is dropped when the file is opened again, and its row is computed anew. Every line is plain JSON:
+NaN ("not available") is null, an infinity is the text "inf" or "-inf". Rows carry their key; a finished key is not
+computed twice.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rtil.errors import UserError
+
+Level = float | str | None
+
+log = logging.getLogger(__name__)
+
+
+class RowKey(NamedTuple):
+    """What makes a row the only one of its kind."""
+
+    image: str
+    method: str
+    task: str
+    level: Level
+    checkpoint: str
+    seed: int
+    settings: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One reconstruction and what it is worth.
+
+    Attributes:
+        image: Stable id of the picture.
+        method: "ilo", "csgm", "linear", ...
+        task: "cs", "inpaint", "sr", "denoise", "inversion", ...
+        level: Rate (cs, inpaint), factor (sr) or sigma (denoise); the mask's name with a mask file; None without.
+        checkpoint: Name given to the checkpoint; "-" for methods without one.
+        seed: Root seed of operator and solver.
+        settings: :func:`settings_hash` of everything else that decides the result.
+        psnr: dB, of the selected picture.
+        ssim: -1..1.
+        lpips: 0 is equal; NaN without weights.
+        seconds: Time of the inversion, divided among the images of its batch.
+        status: "ok" or "diverged".
+        selection: Which iterate was returned: "measurement", "heldout", "last"; "-" where there are none.
+        psnr_oracle: dB, of the iterate that is best against the truth: no method can know it; NaN if not computed.
+        psnr_round: dB, of the picture that each round ended with.
+        measurement_error: ||A x - y||^2 in generator units, scaled to the picture's mean squared error.
+    """
+
+    image: str
+    method: str
+    task: str
+    level: Level
+    checkpoint: str
+    seed: int
+    settings: str
+    psnr: float
+    ssim: float
+    lpips: float
+    seconds: float
+    status: str = "ok"
+    selection: str = "-"
+    psnr_oracle: float = math.nan
+    psnr_round: Sequence[float] = field(default_factory=tuple)
+    measurement_error: float = math.nan
+
+    @property
+    def key(self) -> RowKey:
+        """The row's identity in its file."""
+        return RowKey(*(getattr(self, name) for name in RowKey._fields))
+
+
+class RowFile:
+    """A file of rows that is only ever appended to.
+
+    Args:
+        path: JSON-lines file; made on the first row. One writer at a time.
+
+    Raises:
+        UserError: The file holds a whole line that is not a row.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "rows.jsonl"
+        >>> row = Row("a.png", "ilo", "cs", 0.1, "vanilla", 0, "", psnr=20.0, ssim=0.7, lpips=math.nan, seconds=1.0)
+        >>> RowFile(path).append(row)
+        >>> row.key in RowFile(path).finished_keys()
+        True
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._drop_torn_line()
+        self._rows = {row.key: row for row in _read(self.path)}
+
+    def finished_keys(self) -> frozenset[RowKey]:
+        """Return the keys of all rows in the file."""
+        return frozenset(self._rows)
+
+    def rows(self) -> list[Row]:
+        """Return all rows in the file, in the order they were written."""
+        return list(self._rows.values())
+
+    def append(self, row: Row) -> None:
+        """Write one row; it is on disk when this returns."""
+        self.extend([row])
+
+    def extend(self, rows: Iterable[Row]) -> None:
+        """Write a batch of rows; all are on disk when this returns.
+
+        Raises:
+            ValueError: A row's key is in the file already.
+        """
+        rows = list(rows)
+        new = {row.key: row for row in rows}
+        repeated = [row.key for row in rows if row.key in self._rows]
+        if repeated or len(new) != len(rows):
+            raise ValueError(
+                f"rows of {self.path} must have distinct keys; written twice: {repeated or 'in one batch'}"
+            )
+        data = "".join(json.dumps(row_to_json(row), allow_nan=False) + "\n" for row in rows).encode()
+        with self.path.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(file.fileno())
+            except OSError:  # a full disk must not leave half a line for later rows to be glued to
+                file.truncate(size)
+                raise
+        self._rows.update(new)
+
+    def _drop_torn_line(self) -> None:
+        if not self.path.is_file():
+            return
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            log.warning("%s: dropped a last line that was cut short (%d bytes)", self.path, len(data) - whole)
+            os.truncate(self.path, whole)
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """Return 12 hex digits that depend on the names and values of JSON-like settings, not on their order.
+
+    Example:
+        >>> settings_hash({"lr": 0.1, "steps": [100, 60]}) == settings_hash({"steps": [100, 60], "lr": 0.1})
+        True
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def row_to_json(row: Row) -> dict[str, Any]:
+    """Return the row as JSON-like values; also names the level as users do: rate, factor or sigma."""
+    values: dict[str, Any] = {name: _plain(value) for name, value in vars(row).items()}
+    named = {"cs": "rate", "inpaint": "rate", "box": "rate", "sr": "factor", "denoise": "sigma"}.get(row.task)
+    return values | ({named: values["level"]} if named else {})
+
+
+def row_from_json(values: Mapping[str, Any]) -> Row:
+    """Return the row of one line; names that a row does not have are ignored.
+
+    Raises:
+        KeyError: A field is missing.
+        TypeError: A number is something else.
+        ValueError: A number cannot be read.
+    """
+    got = {f.name: values[f.name] for f in dataclasses.fields(Row)}
+    for name in ("psnr", "ssim", "lpips", "seconds", "psnr_oracle", "measurement_error"):
+        got[name] = _number(got[name])
+    got["psnr_round"] = tuple(_number(value) for value in got["psnr_round"])
+    return Row(**got)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else str(value)
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append(row_from_json(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} line {number} is not a row ({type(error).__name__}: {error}): mend or delete that line"
+            ) from error
+    return rows

@@ -1,0 +1,168 @@
+"""What every inverter shares around its optimisation: checks, batches, restarts, a frozen generator."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from rtil.errors import UserError, unknown
+from rtil.generators.base import LayeredGenerator
+from rtil.inverse.latents import Latents, latent_space_of
+from rtil.inverse.losses import Split, split_heldout
+from rtil.inverse.result import Inversion, best_of, join_batches, mean_of
+
+Selection = Literal["measurement", "heldout", "last"]
+Combination = Literal["best", "mean"]
+Precision = Literal["float32", "bfloat16"]
+Callback = Callable[[int, int, Tensor], None]
+"""Called as callback(round, step, x) for every iterate, step 0 to the round's steps; x [N, 3, R, R] in [0, 1] must not
+be changed. What it computes, for instance the distance to a true picture, cannot reach the solver."""
+
+
+class Solver(ABC):
+    """An inverter of one generator.
+
+    Args:
+        generator: The prior.
+        selection: Which iterate of each round is kept, and continued from: ``measurement`` (lowest measurement error),
+            ``heldout`` (lowest error on a tenth of the measurements, to which it is not fitted) or ``last``.
+        seed: Root seed of every draw.
+        precision: Type of the layers while optimising; losses, variables and the returned pictures are float32.
+        restarts: Independent attempts.
+        combination: What becomes of them: ``best`` keeps each image's lowest error, ``mean`` averages the pictures.
+        batch_size: Images at a time; None for all. A callback needs all.
+
+    Raises:
+        UserError: An option is not valid.
+    """
+
+    def __init__(
+        self,
+        generator: LayeredGenerator,
+        *,
+        selection: Selection = "measurement",
+        seed: int = 0,
+        precision: Precision = "float32",
+        restarts: int = 1,
+        combination: Combination = "best",
+        batch_size: int | None = None,
+    ) -> None:
+        check_choice("selection", selection, Selection)
+        check_choice("precision", precision, Precision)
+        check_choice("combination", combination, Combination)
+        for name, value in (("restarts", restarts), ("batch_size", 1 if batch_size is None else batch_size)):
+            if value < 1:
+                raise UserError(f"{name} is {value}: valid is a whole number of 1 or more")
+        self.generator = generator
+        self.selection = selection
+        self.seed = seed
+        self.compute_dtype = torch.bfloat16 if precision == "bfloat16" else None
+        self.restarts = restarts
+        self.combination = combination
+        self.batch_size = batch_size
+
+    @abstractmethod
+    def attempt(
+        self,
+        y: Tensor,
+        operator: Any,
+        split: Split | None,
+        latents: Latents,
+        image_ids: Sequence[str],
+        restart: int,
+        callback: Callback | None,
+    ) -> Inversion:
+        """Invert one batch once, with the generator frozen.
+
+        Args:
+            y: Checked measurements [N, ...], float32.
+            operator: The operator.
+            split: Entries to fit to and to judge by; None where all serve both.
+            latents: The generator's input space.
+            image_ids: One name per image.
+            restart: Number of the attempt; every draw depends on it.
+            callback: See :data:`Callback`.
+        """
+
+    def __call__(self, y: Tensor, operator: Any) -> Tensor:
+        """Return the pictures [N, 3, R, R] in [0, 1] that :meth:`invert` finds."""
+        return self.invert(y, operator).x
+
+    def invert(
+        self, y: Tensor, operator: Any, image_ids: Sequence[str] | None = None, callback: Callback | None = None
+    ) -> Inversion:
+        """Reconstruct pictures from measurements y = A x + noise.
+
+        Args:
+            y: [N, ...], of pictures in [0, 1].
+            operator: Anything with ``A``; this project's operators, or deepinv's.
+            image_ids: N names, by which each image's draws are made; by default its place in the batch.
+            callback: Watches the iterates, see :data:`Callback`.
+
+        Raises:
+            UserError: y cannot be a measurement by this operator of the generator's pictures; image_ids are not N
+                different names; a callback is given with a batch_size below N.
+        """
+        started = time.perf_counter()
+        ids = [str(i) for i in range(len(y))] if image_ids is None else list(image_ids)
+        self._check(y, operator, ids)
+        y = y.float()
+        size = self.batch_size or len(y)
+        if callback is not None and size < len(y):
+            raise UserError(f"a callback sees whole batches: use batch_size None or {len(y)}, not {size}")
+        split = split_heldout(operator, y, self.seed) if self.selection == "heldout" else None
+        latents = latent_space_of(self.generator)
+        parts = []
+        with frozen(self.generator):
+            for first in range(0, len(y), size):
+                batch = slice(first, first + size)
+                attempts = [
+                    self.attempt(y[batch], operator, split, latents, ids[batch], restart, callback)
+                    for restart in range(self.restarts)
+                ]
+                parts.append(best_of(attempts) if self.combination == "best" else mean_of(attempts))
+        return join_batches(parts, time.perf_counter() - started)
+
+    def _check(self, y: Tensor, operator: Any, ids: list[str]) -> None:
+        G = self.generator
+        if hasattr(operator, "check_measurement"):
+            operator.check_measurement(y)
+        if y.ndim < 2 or len(y) == 0 or not y.is_floating_point() or not bool(y.isfinite().all()):
+            raise UserError(
+                f"measurements are {y.dtype} of shape {list(y.shape)}: valid are finite floating point [N, ...], N >= 1"
+            )
+        if y.device != G.device:
+            raise UserError(f"measurements are on {y.device} but the generator is on {G.device}: move one of them")
+        expected = (3, G.resolution, G.resolution)
+        if tuple(getattr(operator, "img_size", expected)) != expected:
+            raise UserError(
+                f"the operator measures pictures {tuple(operator.img_size)} but the generator's are {expected}"
+            )
+        if len(ids) != len(y) or len(set(ids)) != len(ids):
+            raise UserError(
+                f"image_ids are {len(ids)} names, {len(set(ids))} different: give one name to each of {len(y)}"
+            )
+
+
+@contextmanager
+def frozen(generator: LayeredGenerator) -> Iterator[None]:
+    """Put the generator in eval mode without weight gradients, and back as it was afterwards."""
+    was_training = generator.training
+    trainable = [p for p in generator.parameters() if p.requires_grad]
+    generator.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        generator.train(was_training)
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def check_choice(kind: str, value: str, choices: Any) -> None:
+    """Raise UserError unless the value is one of a Literal's."""
+    if value not in get_args(choices):
+        raise unknown(kind, value, get_args(choices))

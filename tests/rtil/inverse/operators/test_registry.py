@@ -1,0 +1,53 @@
+import pytest
+
+from rtil.errors import UserError
+from rtil.inverse.operators import OPERATORS, PARAMETERS, make_operator
+
+SIZE = (3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "label"),
+    [
+        ("cs", {"rate": 0.1}, "cs 10 %"),
+        ("cs", {"rate": 0.07}, "cs 7 %"),
+        ("cs", {"rate": 0.1, "noise_sigma": 0.05}, "cs 10 %, noise 0.05"),
+        ("inpaint", {"rate": 0.5}, "inpaint 50 %"),
+        ("inpaint", {"rate": 0.005}, "inpaint 0.5 %"),
+        ("box", {"rate": 0.75}, "box 75 %"),
+        ("sr", {"factor": 4}, "sr x4"),
+        ("denoise", {"sigma": 25}, "denoise 25"),
+        ("inversion", {}, "inversion"),
+    ],
+)
+def test_labels(task, settings, label):
+    assert make_operator(task, SIZE, **settings).label == label
+
+
+def test_every_parameter_has_a_meaning():
+    assert {name for task in OPERATORS.values() for name in task.parameters} == set(PARAMETERS)
+
+
+def test_unknown_task_names_the_valid_ones():
+    with pytest.raises(UserError, match=r"unknown task 'inpant'.*cs, inpaint.*did you mean 'inpaint'"):
+        make_operator("inpant", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "message"),
+    [
+        ("cs", {}, r"needs rate \(observed fraction.*got none"),
+        ("sr", {}, "needs factor"),
+        ("inpaint", {}, "needs exactly one of rate .* or mask .*got none"),
+        ("inpaint", {"rate": 0.5, "mask": "m.png"}, "got rate and mask"),
+        ("sr", {"factor": 2, "rate": 0.5}, "does not take rate: it takes factor"),
+        ("inversion", {"sigma": 3}, "does not take sigma: it takes no parameter"),
+        ("denoise", {"sigma": 25, "noise_sigma": 0.1}, "does not take noise_sigma"),
+        ("cs", {"rate": 0.1, "noise_sigma": -0.1}, "noise sigma is -0.1"),
+        ("cs", {"rate": 0.1, "noise_sigma": float("nan")}, "noise sigma is nan"),
+    ],
+)
+def test_wrong_parameters(task, settings, message):
+    with pytest.raises(UserError, match=message) as caught:
+        make_operator(task, SIZE, **settings)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,217 @@
+"""One suite of checks for every task of the registry, odd, even, grey and non-square sizes alike."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
+
+CASES = {
+    "cs": ("cs", (3, 8, 8), {"rate": 0.25}),
+    "cs-odd": ("cs", (3, 7, 5), {"rate": 0.4}),
+    "cs-full-odd": ("cs", (1, 5, 5), {"rate": 1.0}),
+    "cs-one-measurement": ("cs", (1, 2, 2), {"rate": 0.01}),
+    "cs-noise": ("cs", (3, 8, 8), {"rate": 0.25, "noise_sigma": 0.1}),
+    "inpaint": ("inpaint", (3, 8, 8), {"rate": 0.5}),
+    "inpaint-odd": ("inpaint", (3, 7, 5), {"rate": 0.1, "noise_sigma": 0.1}),
+    "box": ("box", (3, 8, 9), {"rate": 0.75}),
+    "sr": ("sr", (3, 8, 8), {"factor": 4}),
+    "sr-odd": ("sr", (1, 9, 15), {"factor": 3}),
+    "denoise": ("denoise", (3, 7, 5), {"sigma": 25}),
+    "inversion": ("inversion", (3, 7, 5), {}),
+}
+DRAWN = ["cs", "cs-odd", "inpaint", "inpaint-odd"]
+
+
+def build(case: str, seed: int = 0) -> LinearOperator:
+    task, img_size, settings_ = CASES[case]
+    return make_operator(task, img_size, seed=seed, **settings_)
+
+
+def images(operator: LinearOperator, count: int = 5, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.rand(count, *operator.img_size, dtype=dtype, generator=rng)
+
+
+def measurements(operator: LinearOperator, count: int = 5) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(1)
+    return torch.randn(count, *operator.measurement_shape, dtype=torch.float64, generator=rng)
+
+
+def dense(operator: LinearOperator) -> torch.Tensor:
+    """The matrix [M, n] of A, column by column."""
+    n = operator.img_size[0] * operator.img_size[1] * operator.img_size[2]
+    return operator.A(torch.eye(n, dtype=torch.float64).unflatten(1, operator.img_size)).flatten(1).T
+
+
+@pytest.fixture(params=CASES)
+def operator(request) -> LinearOperator:
+    return build(request.param)
+
+
+def test_the_suite_covers_every_task():
+    assert {task for task, _, _ in CASES.values()} == set(OPERATORS)
+
+
+def test_shapes(operator):
+    x = images(operator)
+    y = operator.A(x)
+    assert tuple(y.shape) == (5, *operator.measurement_shape)
+    assert operator.A_adjoint(y).shape == x.shape
+    assert tuple(operator.observed.shape) == operator.measurement_shape
+    assert operator.observed.dtype == torch.bool
+    operator.check_measurement(operator(x))
+
+
+def test_linear(operator):
+    x, other = images(operator, seed=0), images(operator, seed=1)
+    torch.testing.assert_close(
+        operator.A(2 * x - 3 * other), 2 * operator.A(x) - 3 * operator.A(other), atol=1e-12, rtol=0
+    )
+
+
+def test_adjoint(operator):
+    x, y = images(operator), measurements(operator)
+    left = (operator.A(x) * y).flatten(1).sum(1)
+    right = (x * operator.A_adjoint(y)).flatten(1).sum(1)
+    torch.testing.assert_close(left, right, atol=1e-10, rtol=1e-10)
+    assert operator.adjointness_test() < 1e-10
+
+
+def test_adjoint_is_the_gradient(operator):
+    x, v = images(operator).requires_grad_(), measurements(operator)
+    (gradient,) = torch.autograd.grad((operator.A(x) * v).sum(), x)
+    torch.testing.assert_close(gradient, operator.A_vjp(x, v), atol=1e-12, rtol=0)
+
+
+def test_gradient_of_the_adjoint_is_the_operator(operator):
+    x, y = images(operator), measurements(operator).requires_grad_()
+    (gradient,) = torch.autograd.grad((operator.A_adjoint(y) * x).sum(), y)
+    torch.testing.assert_close(gradient, operator.A(x), atol=1e-12, rtol=0)
+
+
+def test_dagger_is_least_squares(operator):
+    y = measurements(operator)
+    expected = y.flatten(1) @ torch.linalg.pinv(dense(operator), rtol=1e-10).T
+    x = operator.A_dagger(y, tolerance=1e-12)
+    torch.testing.assert_close(x.flatten(1), expected, atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 10.0])
+def test_prox_l2_is_optimal(operator, gamma):
+    z, y = images(operator), measurements(operator)
+    x = operator.prox_l2(z, y, gamma, tolerance=1e-12)
+    gradient = gamma * operator.A_adjoint(operator.A(x) - y) + x - z
+    assert gradient.abs().max() < 1e-9
+    matrix = dense(operator)
+    system = torch.eye(matrix.shape[1], dtype=torch.float64) + gamma * matrix.T @ matrix
+    expected = torch.linalg.solve(system, (z.flatten(1) + gamma * y.flatten(1) @ matrix).T).T
+    torch.testing.assert_close(x.flatten(1), expected, atol=1e-8, rtol=0)
+
+
+def test_prox_l2_takes_one_gamma_per_image(operator):
+    z, y = images(operator, 2), measurements(operator, 2)
+    both = operator.prox_l2(z, y, torch.tensor([0.5, 4.0], dtype=torch.float64).reshape(2, 1, 1, 1))
+    torch.testing.assert_close(both[1:], operator.prox_l2(z[1:], y[1:], 4.0), atol=1e-12, rtol=0)
+
+
+def test_batch_mates_do_not_matter(operator):
+    x, names = images(operator), list("abcde")
+    y = operator(x, names)
+    for apply, t in (
+        (operator.A, x),
+        (operator.A_adjoint, y),
+        (lambda t: operator.prox_l2(operator.A_adjoint(t), t, 2.0), y),
+    ):
+        alone = torch.cat([apply(t[i : i + 1]) for i in range(5)])
+        torch.testing.assert_close(apply(t), alone, atol=1e-13, rtol=1e-13)
+    alone = torch.cat([operator(x[i : i + 1], names[i : i + 1]) for i in reversed(range(5))]).flip(0)
+    torch.testing.assert_close(y, alone, atol=1e-13, rtol=1e-13)
+
+
+def test_dagger_solves_each_image_on_its_own(operator):
+    y = measurements(operator)
+    y[2] *= 1e6
+    y[3] = 0
+    alone = torch.cat([operator.A_dagger(y[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(operator.A_dagger(y), alone, atol=1e-9, rtol=1e-9)
+    assert not operator.A_dagger(y)[3].any()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_seed_same_operator(case):
+    x = images(build(case))
+    assert torch.equal(build(case, seed=3)(x), build(case, seed=3)(x))
+
+
+@pytest.mark.parametrize("case", DRAWN)
+def test_other_seed_other_operator(case):
+    x = images(build(case))
+    assert not torch.equal(build(case, seed=3).A(x), build(case, seed=4).A(x))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_state_dict_round_trip(case):
+    source, target = build(case, seed=3), build(case, seed=4)
+    target.load_state_dict(source.state_dict())
+    x = images(source)
+    assert torch.equal(source.A(x), target.A(x))
+    assert torch.equal(source.observed, target.observed)
+
+
+def test_precision_follows_the_picture(operator):
+    x = images(operator)
+    exact = operator.A(x)
+    assert exact.dtype == torch.float64
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)):
+        y = operator.A(x.to(dtype))
+        assert y.dtype == torch.float32
+        torch.testing.assert_close(y.double(), exact, atol=tolerance * float(exact.abs().max()) * 3, rtol=0)
+        assert operator.A_adjoint(y.to(dtype)).dtype == torch.float32
+
+
+def test_converting_the_module_keeps_the_operator(operator):
+    x = images(operator)
+    before = operator.A(x)
+    torch.testing.assert_close(operator.to(torch.float64).A(x), before, atol=1e-12, rtol=0)
+
+
+def test_views_are_accepted(operator):
+    x = images(operator)
+    strided = x.transpose(2, 3).contiguous().transpose(2, 3)
+    assert not strided.is_contiguous()
+    torch.testing.assert_close(operator.A(strided), operator.A(x), atol=1e-13, rtol=0)
+
+
+def test_empty_batch(operator):
+    y = operator(images(operator, 0))
+    assert tuple(y.shape) == (0, *operator.measurement_shape)
+
+
+def test_noise_free_forward_is_A():
+    for case in ("cs", "inpaint", "box", "sr", "inversion"):
+        x = images(build(case))
+        assert torch.equal(build(case)(x), build(case).A(x))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    channels=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    rate=st.floats(0, 1, exclude_min=True),
+    seed=st.integers(0, 2**31),
+    task=st.sampled_from(["cs", "inpaint", "box"]),
+)
+def test_any_size_and_rate(channels, height, width, rate, seed, task):
+    pixels = height * width
+    if task == "box" and round((1 - rate) ** 0.5 * height) * round((1 - rate) ** 0.5 * width) == pixels:
+        return  # nothing would be observed, an error of its own
+    operator = make_operator(task, (channels, height, width), rate=rate, seed=seed)
+    assert operator.adjointness_test(seed) < 1e-10
+    if task == "cs":
+        assert operator.measurement_shape == (max(1, round(rate * channels * pixels)),)
+        assert operator.error_normaliser == channels * pixels
+    elif task == "inpaint":
+        assert operator.error_normaliser == channels * max(1, round(rate * pixels))
