@@ -101,7 +101,9 @@ def load_snapshot(path: Path | str, device: torch.device | str = "cpu") -> Snaps
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable snapshot ({error}): give a .safetensors file of this tool") from error
+        raise UserError(
+            f"{path} is not a readable snapshot ({error}): give a .safetensors file of this tool"
+        ) from error
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} has format '{metadata.get('format')}', this version reads '{FORMAT}'")
     if metadata["arch"] not in GENERATORS:

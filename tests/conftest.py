@@ -1,9 +1,11 @@
 """Helpers of all tests."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -20,3 +22,18 @@ def shared() -> Path:
 def _one_thread() -> None:
     """Small tensors: a second thread costs more than it gives, and sums stay in one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_pictures() -> Callable[[Path, int, int], Path]:
+    """Return a function that fills a folder with random pictures: (folder, count, side in pixels)."""
+
+    def make(folder: Path, count: int, side: int) -> Path:
+        folder.mkdir(parents=True)
+        rng = torch.Generator().manual_seed(0)
+        for i in range(count):
+            pixels = torch.randint(0, 256, (side, side, 3), generator=rng, dtype=torch.uint8).numpy()
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+        return folder
+
+    return make

@@ -6,7 +6,6 @@ They can be deleted at any time.
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rtil.data.base import ImageDataset
+from rtil.files import atomic_path
 
 CHUNK = 64
 THREADS = 8
@@ -47,7 +47,6 @@ def preload(ds: ImageDataset) -> Tensor:
         _write(path, images)
     except OSError as error:
         warnings.warn(f"decoded images are not cached in {path.parent}: {error}", stacklevel=2)
-        return images
     return images
 
 
@@ -84,12 +83,5 @@ def _show(done: Iterator[int], ds: ImageDataset) -> None:
 
 
 def _write(path: Path, images: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".npy", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, images.numpy(), allow_pickle=False)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as temporary:
+        np.save(temporary, images.numpy(), allow_pickle=False)

@@ -148,7 +148,9 @@ def _body(canvas: Tensor, p: Parameters, x: Tensor, y: Tensor, pixel: float) -> 
     middle = p["x"] - p["roll"].sin() * p["size"] * 0.7
     shoulder = p["y"] + p["size"] * p["neck_length"]
     side = (x - middle) / p["neck_width"]
-    neck = inside((side.abs() - 1 - (y - shoulder).clamp_min(0)) * p["neck_width"], pixel) * inside(-(y - p["y"]), pixel)
+    neck = inside((side.abs() - 1 - (y - shoulder).clamp_min(0)) * p["neck_width"], pixel) * inside(
+        -(y - p["y"]), pixel
+    )
     shadow = NECK_SHADOW + 0.3 * ((y - p["y"]) / p["size"] - 0.85).clamp(0, 1)
     side = side.clamp(-1, 1)
     light = _lambert(p, side, torch.zeros_like(side), (1.1 - side.square()).sqrt())

@@ -22,8 +22,19 @@ def is_image(name: str) -> bool:
         [True, False, False, False]
     """
     parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in parts)
+    hidden = any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts)
     return not hidden and name.lower().endswith(EXTENSIONS)
+
+
+def is_safe(name: str) -> bool:
+    """Tell whether a relative path stays inside its root on every system and can be stored in a zip.
+
+    Example:
+        >>> [is_safe(name) for name in ("a/b.png", "../b.png", "/b.png", "a\\\\b.png")]
+        [True, False, False, False]
+    """
+    escapes = name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name
+    return not escapes and name.isprintable()
 
 
 class Store(ABC):
@@ -95,7 +106,7 @@ class Zip(Store):
 
     def _check(self, member: zipfile.ZipInfo, allow_compressed: bool) -> None:
         name, where = member.filename, f"zip {str(self.path)!r}"
-        if name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name:
+        if not is_safe(name):
             raise UserError(f"{where} holds a member with an unsafe name, {name!r}; repack it with relative names")
         if member.flag_bits & 1:
             raise UserError(f"{where} holds an encrypted member, {name!r}; decrypt it first")

@@ -7,6 +7,7 @@ group with i + N/G, i + 2N/G, ...; :func:`group_of_sample` says so to whoever mu
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -75,7 +76,7 @@ class StyleGAN2Discriminator(nn.Module):
         fir = fir_filter()
         widths = list(self.channels.values())[::-1]
         self.fromrgb = EqualConv2d(3, widths[0], 1)
-        self.blocks = nn.ModuleList(ResidualBlock(i, o, fir) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        self.blocks = nn.ModuleList(ResidualBlock(i, o, fir) for i, o in pairwise(widths))
         self.conv = EqualConv2d(widths[-1] + 1, widths[-1], 3)
         self.fc = EqualLinear(widths[-1] * 16, widths[-1], act="lrelu")
         self.out = EqualLinear(widths[-1], 1)

@@ -124,7 +124,9 @@ class LayeredGenerator(nn.Module, ABC):
     def check_cut(self, k: int) -> None:
         """Raise UserError if this generator has no cut k."""
         if not 1 <= k <= self.num_blocks:
-            raise UserError(f"cut {k} does not exist: this {self.resolution} px generator has cuts 1..{self.num_blocks}")
+            raise UserError(
+                f"cut {k} does not exist: this {self.resolution} px generator has cuts 1..{self.num_blocks}"
+            )
 
     def draw_z(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw z [n, z_dim] ~ N(0, I) on this generator's device."""

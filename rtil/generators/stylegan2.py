@@ -8,7 +8,8 @@ i = 0 for block 0 and i = 2b-1, 2b for block b; the ToRGB of block b takes slot 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,9 +136,7 @@ class StyleGAN2Generator(LayeredGenerator):
         self.register_buffer("fir", fir_filter(), persistent=False)
         self.register_buffer("w_mean", torch.zeros(w_dim))
         dims = [z_dim] + [w_dim] * mapping_layers
-        self.mapping_layers = nn.Sequential(
-            *[EqualLinear(i, o, lr_mul=0.01, act="lrelu") for i, o in zip(dims[:-1], dims[1:], strict=True)]
-        )
+        self.mapping_layers = nn.Sequential(*[EqualLinear(i, o, lr_mul=0.01, act="lrelu") for i, o in pairwise(dims)])
         widths = list(self.channels.values())
         self.blocks = nn.ModuleList(
             Block(i, o, w_dim, self.fir) for i, o in zip([None, *widths[:-1]], widths, strict=True)
@@ -192,7 +191,7 @@ class StyleGAN2Generator(LayeredGenerator):
     ) -> State:
         """Run blocks start..stop-1; see :meth:`LayeredGenerator.advance`."""
         for b in range(start, stop):
-            block = self.blocks[b]
+            block = self._block(b)
             if b == 0:
                 x = block.const[None].expand(ws.shape[0], -1, -1, -1).to(memory_format=torch.channels_last)
                 x, rgb = self._cast(x), None
@@ -214,8 +213,11 @@ class StyleGAN2Generator(LayeredGenerator):
         return self._add_rgb(state, ws, self.num_blocks - 1)
 
     def _add_rgb(self, state: State, ws: Tensor, block: int) -> Tensor:
-        rgb = self.blocks[block].torgb(self._cast(state.feature), ws[:, 2 * block + 1])
+        rgb = self._block(block).torgb(self._cast(state.feature), ws[:, 2 * block + 1])
         return rgb if state.rgb is None else rgb + upsample2d(state.rgb, self.fir)
+
+    def _block(self, index: int) -> Block:
+        return cast(Block, self.blocks[index])
 
     def _cast(self, x: Tensor) -> Tensor:
         return x if self.compute_dtype is None else x.to(self.compute_dtype)

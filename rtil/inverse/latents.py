@@ -11,7 +11,6 @@ code shares one file between all generators), and are kept in a cache by the has
 
 import hashlib
 import os
-import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,12 +25,13 @@ from torch import Tensor
 
 from rtil import seeds
 from rtil.errors import unknown
+from rtil.files import atomic_path
 from rtil.generators.base import LayeredGenerator
 
 Start = Literal["normal", "mean"]
 
 FIT_DRAWS = 100_000
-FIT_CHUNK = 10_000
+FIT_CHUNK = 2_000
 SLOPE = 0.2
 
 
@@ -132,7 +132,8 @@ def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
         return tensors["mean"], tensors["std"]
     mean, std = fit_gaussian(generator)
     try:
-        _save_atomically(path, {"mean": mean, "std": std})
+        with atomic_path(path) as temporary:
+            save_file({"mean": mean, "std": std}, temporary)
     except OSError as error:
         warnings.warn(f"the Gaussian fit is not cached ({error}); set RTIL_CACHE to a writable folder", stacklevel=2)
     return mean, std
@@ -150,14 +151,6 @@ def weights_hash(generator: LayeredGenerator) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _save_atomically(path: Path, tensors: dict[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(handle)
-    save_file(tensors, temporary)
-    os.replace(temporary, path)
 
 
 def row_norms(t: Tensor) -> Tensor:

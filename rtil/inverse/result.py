@@ -88,12 +88,13 @@ def mean_of(attempts: Sequence[Inversion]) -> Inversion:
 
     An image is "diverged" if any attempt at it was.
     """
+    diverged = {i for a in attempts for i, status in enumerate(a.status) if status == "diverged"}
     return Inversion(
         x=torch.stack([a.x for a in attempts]).mean(0),
         rounds=torch.stack([a.rounds for a in attempts]).mean(0),
         score=torch.stack([a.score for a in attempts]).mean(0),
         latents={n: torch.cat([a.latents[n] for a in attempts]) for n in attempts[0].latents},
         history={n: torch.stack([a.history[n] for a in attempts]).mean(0) for n in attempts[0].history},
-        status=["diverged" if "diverged" in of_image else "ok" for of_image in zip(*[a.status for a in attempts])],
+        status=["diverged" if i in diverged else "ok" for i in range(len(attempts[0].status))],
         seconds=sum(a.seconds for a in attempts),
     )

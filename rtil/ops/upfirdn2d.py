@@ -85,14 +85,14 @@ def _spread_then_filter(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
     if dtype == torch.bfloat16 and not x.is_cuda:
         x = x.float()  # oneDNN has no bf16 kernel for depthwise transposed convolution: 80 times slower
     weight = (f.flip([0, 1]) if plan.flip else f).mul(plan.gain).to(x.dtype).expand(C, 1, *f.shape)
-    out_h, out_w = _Plan(plan.up, (1, 1), plan.pad, plan.flip, plan.gain).output_size(*x.shape[2:], f)
+    out_h, out_w = plan._replace(down=(1, 1)).output_size(x.shape[2], x.shape[3], f)
     fh, fw = f.shape
     px0, _, py0, _ = plan.pad
     left, top = fw - 1 - px0, fh - 1 - py0  # first sample kept of the full convolution
     crop_x, crop_y = max(left, 0), max(top, 0)
     y = F.conv_transpose2d(x, weight, stride=plan.up[::-1], groups=C)
     y = y[:, :, crop_y:, crop_x:]
-    right, bottom = out_w - (y.shape[3] + min(left, 0) * -1), out_h - (y.shape[2] + min(top, 0) * -1)
+    right, bottom = out_w - y.shape[3] - max(-left, 0), out_h - y.shape[2] - max(-top, 0)
     y = F.pad(y, [max(-left, 0), right, max(-top, 0), bottom])
     return y[:, :, :: plan.down[1], :: plan.down[0]].to(dtype)
 
@@ -147,7 +147,7 @@ def upfirdn2d(
     dx_dy = (down, down) if isinstance(down, int) else down
     pad = (padding,) * 4 if isinstance(padding, int) else padding
     plan = _Plan(ux_uy, dx_dy, pad, flip, gain)
-    if min(plan.output_size(*x.shape[2:], f)) < 1:
+    if min(plan.output_size(x.shape[2], x.shape[3], f)) < 1:
         raise UserError(f"upfirdn2d: a {tuple(x.shape[2:])} map is smaller than the {tuple(f.shape)} filter, {plan}")
     if active_tier() == "ref":
         return _ref(x, f, plan)

@@ -20,7 +20,8 @@ def ema_decay(batch: int, halflife_kimg: float, images_seen: int, rampup: float)
 @torch.no_grad()
 def update_ema(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the parameters of ``average`` towards those of ``model``; buffers are copied."""
-    ours, theirs = list(average.parameters()), list(model.parameters())
+    ours: list[torch.Tensor] = list(average.parameters())
+    theirs: list[torch.Tensor] = list(model.parameters())
     torch._foreach_lerp_(ours, theirs, 1 - decay)
     for ours_buffer, theirs_buffer in zip(average.buffers(), model.buffers(), strict=True):
         ours_buffer.copy_(theirs_buffer)

@@ -25,7 +25,10 @@ def discriminator_loss(real_scores: Tensor, fake_scores: Sequence[Tensor], weigh
         fake_scores: [N] per part of the step.
         weights: lambda of each part; they sum to 1 (see :mod:`rtil.branches`).
     """
-    fake = sum((w * F.softplus(scores).mean() for scores, w in zip(fake_scores, weights, strict=True)), real_scores.new_zeros(()))
+    fake = sum(
+        (w * F.softplus(scores).mean() for scores, w in zip(fake_scores, weights, strict=True)),
+        real_scores.new_zeros(()),
+    )
     return F.softplus(-real_scores).mean() + fake
 
 

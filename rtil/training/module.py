@@ -9,7 +9,7 @@ step. Every draw is keyed by (seed, purpose, images seen), so a resumed run cont
 """
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -42,6 +42,7 @@ class StyleGAN2Training(pl.LightningModule):
 
     images_seen: Tensor
     path_mean: Tensor
+    bad_steps: Tensor
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ class StyleGAN2Training(pl.LightningModule):
         """Take one step on reals [N, 3, R, R], uint8."""
         c = self.config
         step = self.seen // c.batch
-        opt_g, opt_d = self.optimizers()
+        opt_g, opt_d = cast(list[Any], self.optimizers())
         reals = uint8_to_signed(batch)
         parts = self.branches.parts(group_of_sample(c.batch), seeded(c.seed, "train/branches", self.seen))
         fakes = self._generator_main(opt_g, parts)

@@ -47,8 +47,13 @@ class GaussianNoise(nn.Module):
             ids = [str(i) for i in range(len(y))] if image_ids is None else list(image_ids)
             if len(ids) != len(y):
                 raise UserError(f"got {len(ids)} image ids for {len(y)} images: give one per image")
-            y = y + self.sigma * torch.stack([self._draw(i, y.shape[1:]) for i in ids]).to(y)
+            draws = [self._draw(i, y.shape[1:]).to(y) for i in ids]
+            y = y + self.sigma * torch.stack(draws) if draws else y
         return y.clamp(0, 1) if self.clip else y
+
+    def extra_repr(self) -> str:
+        """Settings, for print."""
+        return f"sigma={self.sigma:g}, seed={self.seed}, clip={self.clip}"
 
     def _draw(self, image_id: str, shape: torch.Size) -> Tensor:
         """Draw in float64, so that measurements in any precision carry the same noise."""

@@ -49,7 +49,7 @@ def test_their_solvers_take_our_operators(task, settings, wrap, solver):
     x = torch.rand(2, 3, 8, 8)
     y = operator(x)
     model = getattr(deepinv.optim, solver)(
-        data_fidelity=deepinv.optim.L2(), prior=deepinv.optim.Tikhonov(), stepsize=0.3, lambda_reg=1e-3, max_iter=40
+        data_fidelity=deepinv.optim.L2(), prior=deepinv.optim.Tikhonov(), stepsize=0.1, lambda_reg=1e-3, max_iter=40
     )
     estimate = model(y, to_deepinv(operator) if wrap else operator)
     error = (operator.A(estimate) - y).square().sum()

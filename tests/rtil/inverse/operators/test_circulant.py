@@ -41,10 +41,10 @@ def test_energy_is_kept_on_average(rate):
 def test_measurement_error_estimates_the_mean_squared_error_of_the_picture():
     rng = torch.Generator().manual_seed(0)
     x, other = torch.rand(2, 1, 3, 8, 8, generator=rng)
-    mse_in_generator_units = 4 * (x - other).square().mean()
+    mse_in_generator_units = 4 * (x - other).square().mean().item()
     operators = [PartialCirculant((3, 8, 8), 0.2, seed) for seed in range(400)]
     estimates = [4 * (o.A(x) - o.A(other)).square().sum() / o.error_normaliser for o in operators]
-    assert torch.stack(estimates).mean() == pytest.approx(mse_in_generator_units, rel=0.05)
+    assert torch.stack(estimates).mean().item() == pytest.approx(mse_in_generator_units, rel=0.05)
 
 
 def test_rows_are_distinct_and_nested_over_rates():

@@ -1,0 +1,322 @@
+"""What all commands share: typed options from a dataclass, YAML files, and one line for every mistake.
+
+A command is a dataclass of options, documented in its docstring, and a function of it. jsonargparse checks the types
+and writes the help; each option is checked on its own, whether it came from the command line or from a file, so that a
+message can name it. Exit codes: 0, 2 for a mistake of the user, 130 after Ctrl-C, 143 after SIGTERM.
+"""
+
+import dataclasses
+import os
+import platform
+import re
+import signal
+import sys
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from rtil.errors import UserError, did_you_mean, unknown
+
+Options = TypeVar("Options")
+TRUE, FALSE = ("true", "yes"), ("false", "no")
+LAUNCHED = "RTIL_LAUNCHED"
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(2**26)}
+COMMON = {
+    "config": "YAML file of options; those on the command line come first.",
+    "print_config": "Print all options as such a file and stop.",
+    "dry_run": "Print all options and what would be done, and stop.",
+}
+
+
+def launch(module: str) -> NoReturn:
+    """Run ``module.main()`` and exit with its code, first starting the process anew with other malloc settings.
+
+    glibc hands every big block that is freed back to the kernel, and a network frees hundreds of them in each step:
+    the page faults when they are allocated again take a third of the time of small models on a CPU. glibc reads these
+    settings once, when a process starts, hence the restart; it happens before anything heavy is imported. Variables
+    that the user has set are kept.
+    """
+    if platform.libc_ver()[0] == "glibc" and LAUNCHED not in os.environ:
+        environment = {**MALLOC, **os.environ, LAUNCHED: "1"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+    sys.exit(import_module(module).main())
+
+
+def run_command(
+    function: Callable[[Options], object],
+    options: type[Options],
+    argv: Sequence[str] | None,
+    prog: str,
+    plan: Callable[[Options], Iterable[str]] | None = None,
+    bare: Mapping[str, Any] | None = None,
+) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        function: What the command does.
+        options: Dataclass of its options; may raise UserError itself. Lists may be written ``a,b``, dicts of strings
+            ``name=value name=value``, flags ``--x``, ``--x false`` or ``--no_x``.
+        argv: Arguments after the program's name; None for those of the process.
+        prog: How the command is called.
+        plan: For ``--dry_run``: lines that say what would be done.
+        bare: Values of options that may also be given without one.
+    """
+    with _termination_raises():
+        try:
+            command = _CommandLine(options, prog, {**_flags(options), **(bare or {})})
+            wish, given = command.read(sys.argv[1:] if argv is None else argv)
+            if wish == "help":
+                command.print_help()
+                return 0
+            chosen = options(**given)
+            if wish != "run":
+                print(command.as_yaml(chosen), end="")
+            if wish == "dry_run":
+                print("".join(f"# {line}\n" for line in (plan(chosen) if plan else [])), end="")
+            if wish == "run":
+                function(chosen)
+        except UserError as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except Terminated:
+            print("terminated", file=sys.stderr)
+            return 143
+    return 0
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised in the main thread so that ``finally`` blocks run."""
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    def terminate(signal_number: int, frame: types.FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread: whoever owns it also owns the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _CommandLine:
+    """The options of one command, as text and back."""
+
+    def __init__(self, options: type, prog: str, bare: Mapping[str, Any]) -> None:
+        from jsonargparse import ArgumentParser
+
+        self.options, self.bare = options, bare
+        self.types = {f.name: get_type_hints(options)[f.name] for f in dataclasses.fields(options)}
+        self.parser = ArgumentParser(prog=prog, exit_on_error=False, add_help=False)
+        self.parser.add_class_arguments(options)
+        self.meaning = {action.dest: action.help for action in self.parser._actions}
+        for action in self.parser._actions:  # --list+ would be a second way to write a list
+            action.option_strings = [text for text in action.option_strings if not text.endswith("+")]
+        self.valid = [*self.types, *COMMON]
+
+    def read(self, argv: Sequence[str]) -> tuple[Literal["run", "help", "print_config", "dry_run"], dict[str, Any]]:
+        """Return what is wanted and the options that are given."""
+        wish: Literal["run", "help", "print_config", "dry_run"] = "run"
+        from_files: dict[str, Any] = {}
+        from_line: dict[str, Any] = {}
+        words = list(argv)
+        while words:
+            name, value = self._option(words)
+            if name == "help":
+                return "help", {}
+            if name in ("print_config", "dry_run"):
+                wish = "print_config" if name == "print_config" else "dry_run"
+            elif name == "config":
+                from_files |= self._file(Path(value))
+            else:
+                from_line[name] = self._typed(name, value, f"--{name}")
+        return wish, from_files | from_line
+
+    def as_yaml(self, chosen: Any) -> str:
+        """Return the options as a file that ``--config`` reads, each below its meaning."""
+        text = ""
+        for name in self.types:
+            value = yaml.safe_dump(_plain(getattr(chosen, name)), default_flow_style=True, sort_keys=False, width=10**6)
+            meaning = " ".join((self.meaning[name] or "").replace("``", "").split())
+            text += f"# {meaning}\n{name}: {value.removesuffix(f'...{chr(10)}').strip()}\n"
+        return text
+
+    def print_help(self) -> None:
+        """Print all options with types and defaults."""
+        from jsonargparse import SUPPRESS
+
+        group = self.parser.add_argument_group("every command")
+        for name, meaning in COMMON.items():
+            takes = {"metavar": "FILE"} if name == "config" else {"action": "store_true"}
+            group.add_argument(f"--{name}", help=meaning, default=SUPPRESS, **takes)
+        group.add_argument("-h", "--help", help="Print this text and stop.", action="store_true", default=SUPPRESS)
+        self.parser.print_help()
+
+    def _option(self, words: list[str]) -> tuple[str, Any]:
+        """Take one option with its value off the front of the words."""
+        word = words.pop(0)
+        if word in ("-h", "--help"):
+            return "help", None
+        if not word.startswith("--"):
+            raise UserError(f"unexpected argument '{word}': options are written --name value")
+        name, has_value, value = word.removeprefix("--").partition("=")
+        if name in ("print_config", "dry_run"):
+            return name, None
+        if name.startswith("no_") and self.bare.get(name.removeprefix("no_")) is True and not has_value:
+            return name.removeprefix("no_"), False
+        if name not in self.valid:
+            raise UserError(f"unknown option '--{name}'{self._nearest(name)} (--help lists all)")
+        if has_value:
+            return name, value
+        if self.types.get(name) in (dict[str, str], dict[str, str] | None):
+            pairs = []
+            while words and not words[0].startswith("--"):
+                pairs.append(words.pop(0))
+            return name, pairs
+        is_value = bool(words) and not words[0].startswith("--")
+        if name in self.bare and self.bare[name] is True:
+            is_value = is_value and words[0].lower() in (*TRUE, *FALSE)
+        if is_value:
+            return name, words.pop(0)
+        if name in self.bare:
+            return name, self.bare[name]
+        raise UserError(f"option --{name} needs a value: {_describe(self.types.get(name, str))}")
+
+    def _nearest(self, name: str) -> str:
+        return did_you_mean(f"--{name}", [f"--{valid}" for valid in self.valid])
+
+    def _file(self, path: Path) -> dict[str, Any]:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text file"
+            raise UserError(f"config file '{path}' cannot be read ({reason}): give a YAML file") from error
+        except yaml.YAMLError as error:
+            raise UserError(f"config file '{path}' is not YAML: {error}") from error
+        if values is None:
+            return {}
+        if not isinstance(values, dict):
+            raise UserError(f"config file '{path}' holds no options: write one 'name: value' a line")
+        for name in values:
+            if name not in self.types:
+                raise UserError(f"unknown key '{name}' in {path}{did_you_mean(str(name), self.types)}")
+        return {name: self._typed(name, value, f"{path}: {name}") for name, value in values.items()}
+
+    def _typed(self, name: str, value: Any, where: str) -> Any:
+        """Return a value as the option's type.
+
+        Raises:
+            UserError: It is not of that type.
+        """
+        from jsonargparse import ArgumentError
+
+        kind = self.types[name]
+        if kind in (dict[str, str], dict[str, str] | None) and isinstance(value, str | list):
+            value = _pairs(where, [value] if isinstance(value, str) else value)
+        for reading in [] if value is None and type(None) not in _alternatives(kind) else _readings(value, kind):
+            try:
+                if isinstance(reading, str):
+                    return self.parser.parse_args([f"--{name}={reading}"], defaults=False)[name]
+                return self.parser.parse_object({name: reading}, defaults=False)[name]
+            except (ArgumentError, TypeError, ValueError):
+                continue
+        choices = [text for k in _alternatives(kind) if get_origin(k) is Literal for text in get_args(k)]
+        near = did_you_mean(str(value), choices)
+        raise UserError(f"{where} is {value!r}: valid is {_describe(kind)}{near}")
+
+
+def _flags(options: type) -> dict[str, bool]:
+    hints = get_type_hints(options)
+    return {f.name: True for f in dataclasses.fields(options) if hints[f.name] is bool}  # type: ignore[arg-type]
+
+
+def _pairs(where: str, words: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, equals, value = str(word).partition("=")
+        if not (name and equals and value):
+            raise UserError(f"{where} has '{word}': write name=value, for instance vanilla={word.strip('=')}")
+        if name in pairs:
+            raise UserError(f"{where} has '{name}' twice: use different names")
+        pairs[name] = value
+    if not pairs:
+        raise UserError(f"{where} needs name=value, once or more")
+    return pairs
+
+
+def _readings(value: Any, kind: Any) -> list[Any]:
+    """Return what a value may mean, the likeliest first; text is parsed as YAML later on."""
+    kinds = _alternatives(kind)
+    if any(get_origin(k) is dict for k in kinds) and isinstance(value, str):
+        return [re.sub(r":(?=\S)", ": ", value)]  # YAML reads {4:64} as the text "4:64"
+    if not any(get_origin(k) is list for k in kinds) or isinstance(value, list | dict) or value is None:
+        return [value]
+    text = str(value)
+    if list[str] in kinds:
+        return [[word.strip() for word in text.strip("[]").split(",")]]
+    if text.startswith("["):
+        return [text]
+    return [f"[{text}]", value] if "," in text else [value, f"[{text}]"]
+
+
+def _alternatives(kind: Any) -> Collection[Any]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _describe(kind: Any) -> str:
+    """Return a type in a user's words."""
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    if kind in words:
+        return words[kind]
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(k) for k in arguments)
+    if origin in (list, tuple):
+        return f"a comma-separated list, each {_describe(arguments[0])}"
+    if origin is dict:
+        return f"a table from {_describe(arguments[0])} to {_describe(arguments[1])}"
+    return getattr(kind, "__name__", str(kind)).lower()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that YAML can write."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def run_subcommand(commands: Mapping[str, str], argv: Sequence[str] | None, prog: str) -> int:
+    """Run one of several commands, named by the first argument; returns its exit code.
+
+    Args:
+        commands: {name: module with ``main(argv)``}.
+        argv: Arguments; None for those of the process.
+        prog: How the program is called.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    usage = f"usage: {prog} {{{','.join(commands)}}} [--help] [--option value ...]"
+    if not words or words[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if words else 2
+    if words[0] not in commands:
+        print(f"error: {unknown('command', words[0], commands)}", file=sys.stderr)
+        return 2
+    code: int = import_module(commands[words[0]]).main(words[1:])
+    return code

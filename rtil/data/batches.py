@@ -1,0 +1,154 @@
+"""Training batches as a pure function of (seed, images seen).
+
+Position p of the endless training order is image ``permutation(epoch)[p mod n]`` with ``epoch = p div n``, mirrored
+if a coin keyed by p says so. A batch needs nothing but its first position: resuming restores no state, and neither
+the number of workers nor prefetching can change what is trained on.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from rtil.data.base import ImageDataset
+from rtil.data.cache import preload
+from rtil.data.sets import open_dataset
+from rtil.errors import UserError
+from rtil.seeds import generator
+
+MEMORY_LIMIT_BYTES = 2_000_000_000
+DEFAULT_WORKERS = min(4, os.cpu_count() or 1)
+
+
+class TrainingOrder:
+    """The endless order in which n images are shown.
+
+    Example:
+        >>> order = TrainingOrder(5, seed=0)
+        >>> sorted(order.index(position) for position in range(5, 10))
+        [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, n: int, seed: int, mirror: bool = True) -> None:
+        self.n, self.seed, self.mirror = n, seed, mirror
+        self._epoch = -1
+        self._permutation: list[int] = []
+
+    def index(self, position: int) -> int:
+        """Return which image is shown at a position."""
+        epoch, place = divmod(position, self.n)
+        if epoch != self._epoch:
+            stream = generator(self.seed, "data/order", epoch)
+            self._epoch, self._permutation = epoch, torch.randperm(self.n, generator=stream).tolist()
+        return self._permutation[place]
+
+    def is_mirrored(self, position: int) -> bool:
+        """Return whether the image at a position is shown mirrored."""
+        return self.mirror and torch.rand((), generator=generator(self.seed, "data/mirror", position)).item() < 0.5
+
+
+class TrainingBatches(IterableDataset[Tensor]):
+    """Endless batches uint8 [B, 3, R, R]; use with ``DataLoader(..., batch_size=None)`` and any number of workers.
+
+    Iterating starts at ``images_seen``, every time. With several ranks, each takes its share of every batch.
+
+    Args:
+        source: The pictures: a set, read when needed, or a tensor [n, 3, R, R] uint8.
+        batch: Images per step over all ranks.
+        seed: Root seed of order and mirroring.
+        images_seen: Position at which to start.
+        mirror: Show each image mirrored half of the time.
+        rank: This process.
+        world_size: Number of processes; divides ``batch``.
+
+    Raises:
+        UserError: ``batch`` is not a positive multiple of ``world_size``.
+    """
+
+    def __init__(
+        self,
+        source: ImageDataset | Tensor,
+        batch: int,
+        seed: int = 0,
+        images_seen: int = 0,
+        mirror: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch < 1 or batch % world_size:
+            raise UserError(f"batch {batch} is not valid: use a positive multiple of the {world_size} processes")
+        self.source, self.batch, self.images_seen = source, batch, images_seen
+        self.order = TrainingOrder(len(source), seed, mirror)
+        self.share = batch // world_size
+        self.rank = rank
+
+    def at(self, images_seen: int) -> Tensor:
+        """Return this rank's share of the batch that starts at a position."""
+        first = images_seen + self.rank * self.share
+        positions = range(first, first + self.share)
+        indices = [self.order.index(position) for position in positions]
+        images = self.source[indices] if isinstance(self.source, Tensor) else self.source.load(indices)
+        mirrored = torch.tensor([self.order.is_mirrored(position) for position in positions])
+        return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield batches without end; worker w of W takes every W-th, so that the loader's round robin restores order."""
+        worker = get_worker_info()
+        step, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        while True:
+            yield self.at(self.images_seen + step * self.batch)
+            step += stride
+
+
+class FacesDataModule(pl.LightningDataModule):
+    """Serves training batches uint8 [B, 3, R, R], from memory where the set is small enough.
+
+    Set ``images_seen`` before ``fit`` to go on where a run stopped.
+
+    Args:
+        data: ``synthetic``, or the path of a folder or uncompressed zip of pictures.
+        resolution: Side R in pixels.
+        batch: Images per step over all ranks.
+        seed: Root seed of synthetic faces, order and mirroring.
+        mirror: Show each image mirrored half of the time.
+        workers: Processes that read sets too large for memory.
+        memory_limit_bytes: Larger sets are read by workers, picture by picture.
+
+    Attributes:
+        dataset: The training split.
+        images_seen: Position of the first batch.
+    """
+
+    def __init__(
+        self,
+        data: str,
+        resolution: int,
+        batch: int,
+        seed: int = 0,
+        mirror: bool = True,
+        workers: int = DEFAULT_WORKERS,
+        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    ) -> None:
+        super().__init__()
+        if workers < 0:
+            raise UserError(f"workers {workers} is not valid: use a number of at least 0")
+        self.batch, self.seed, self.mirror, self.workers = batch, seed, mirror, workers
+        self.dataset = open_dataset(data, resolution, "train", seed)
+        self.in_memory = len(self.dataset) * 3 * resolution**2 <= memory_limit_bytes
+        self.images_seen = 0
+
+    def prepare_data(self) -> None:
+        """Decode the set into the disk cache, in one process, before the ranks map it."""
+        if self.in_memory:
+            preload(self.dataset)
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        """Return the loader of this rank, from ``images_seen`` on."""
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        source = preload(self.dataset) if self.in_memory else self.dataset
+        batches = TrainingBatches(source, self.batch, self.seed, self.images_seen, self.mirror, rank, world_size)
+        workers = 0 if self.in_memory else self.workers
+        return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available())

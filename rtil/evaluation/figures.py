@@ -1,0 +1,103 @@
+"""Pictures of reconstructions, side by side, as PNG files."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from rtil.errors import UserError
+from rtil.files import atomic_path
+from rtil.inverse.operators.base import LinearOperator
+from rtil.ranges import to_uint8
+
+READABLE_PIXELS = 96
+GAP_PIXELS = 4
+LABEL_PIXELS = 14
+GREY = 0.5
+
+
+def picture_grid(columns: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write pictures to a PNG file, one labelled column for each name and one row for each image, atomically.
+
+    Small pictures are enlarged by a whole factor, pixel by pixel, to at least 96 pixels.
+
+    Args:
+        columns: {label: [N, 3, H, W] in [0, 1], clamped}; all of one shape, in the order they are shown.
+        path: PNG file.
+
+    Raises:
+        UserError: There is nothing to show, or shapes differ.
+    """
+    shapes = {tuple(pictures.shape) for pictures in columns.values()}
+    if len(shapes) != 1 or 0 in next(iter(shapes)):
+        raise UserError(f"a picture grid needs columns of one shape [N, 3, H, W], N >= 1: got {sorted(shapes)}")
+    N, _, H, W = next(iter(shapes))
+    factor = math.ceil(READABLE_PIXELS / min(H, W))
+    font = ImageFont.load_default(LABEL_PIXELS)
+    labels = [_fitting(label, font, W * factor) for label in columns]
+    top = LABEL_PIXELS + 2 * GAP_PIXELS
+    width = len(columns) * (W * factor + GAP_PIXELS) + GAP_PIXELS
+    canvas = Image.new("RGB", (width, top + N * (H * factor + GAP_PIXELS)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for c, (label, pictures) in enumerate(zip(labels, columns.values(), strict=True)):
+        left = GAP_PIXELS + c * (W * factor + GAP_PIXELS)
+        draw.text((left + W * factor / 2, top / 2), label, fill="black", font=font, anchor="mm")
+        enlarged = pictures.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+        for r, picture in enumerate(enlarged):
+            canvas.paste(to_pillow(picture), (left, top + r * (H * factor + GAP_PIXELS)))
+    with atomic_path(path) as temporary:
+        canvas.save(temporary, format="PNG", optimize=True)
+
+
+def image_grid(images: Tensor, nrow: int) -> Tensor:
+    """Lay pictures [N, C, H, W] out in rows of nrow, without gaps; returns [C, rows * H, nrow * W].
+
+    Missing pictures of the last row are 0.
+
+    Example:
+        >>> image_grid(torch.ones(5, 3, 8, 8), nrow=3).shape
+        torch.Size([3, 16, 24])
+    """
+    N, C, H, W = images.shape
+    rows = math.ceil(N / nrow)
+    full = F.pad(images, (0, 0, 0, 0, 0, 0, 0, rows * nrow - N))
+    return full.view(rows, nrow, C, H, W).permute(2, 0, 3, 1, 4).reshape(C, rows * H, nrow * W)
+
+
+def show_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
+    """Return what a measurement looks like, [N, C, H, W] in [0, 1].
+
+    Pictures with missing pixels show grey there; small pictures are enlarged pixel by pixel; a measurement that is no
+    picture (compressed sensing) is shown by its adjoint, each stretched to [0, 1].
+
+    Args:
+        y: Measurements [N, *measurement_shape].
+        operator: What they were measured with.
+    """
+    operator.check_measurement(y)
+    C, H, W = operator.img_size
+    if y.shape[1:] == (C, H, W):
+        return torch.where(operator.observed, y, GREY).clamp(0, 1)
+    if y.ndim == 4 and H % y.shape[2] == 0 and W % y.shape[3] == 0:
+        return y.repeat_interleave(H // y.shape[2], 2).repeat_interleave(W // y.shape[3], 3).clamp(0, 1)
+    x = operator.A_adjoint(y)
+    low, high = (extreme((1, 2, 3), keepdim=True) for extreme in (x.amin, x.amax))
+    return (x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def to_pillow(picture: Tensor) -> Image.Image:
+    """Return a picture [3, H, W] in [0, 1], clamped, as an 8-bit Pillow image."""
+    return Image.fromarray(to_uint8(picture.detach()).permute(1, 2, 0).cpu().numpy())
+
+
+def _fitting(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Cut a label to the width of its column."""
+    if font.getlength(label) <= width:
+        return label
+    while label and font.getlength(label + "..") > width:
+        label = label[:-1]
+    return label + ".."

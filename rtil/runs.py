@@ -1,0 +1,178 @@
+"""Run folders: numbered, owned by one process at a time, and self-describing.
+
+A run is a folder such as ``runs/train/00003-stylegan2-rtil-synthetic-32`` with ``settings.json``, from which the newest
+comparable pair of trainings is found again.
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from rtil.errors import UserError
+from rtil.files import write_text
+from rtil.snapshot import PATTERN, newest_snapshot
+
+TRAIN_RUNS = Path("runs/train")
+EVAL_RUNS = Path("runs/eval")
+SETTINGS = "settings.json"
+LOCK = ".lock"
+AGREEING = ("arch", "data", "resolution", "kimg")
+
+
+def new_run(parent: Path, description: str) -> Path:
+    """Make the next numbered run folder and return it; two processes at once get two folders.
+
+    Args:
+        parent: Folder of runs, made when absent.
+        description: What the run is, for instance ``stylegan2-rtil-synthetic-32``.
+
+    Example:
+        >>> import tempfile
+        >>> parent = Path(tempfile.mkdtemp())
+        >>> [new_run(parent, "a").name, new_run(parent, "b").name]
+        ['00000-a', '00001-b']
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        numbers = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
+        run = parent / f"{max(numbers, default=-1) + 1:05d}-{description}"
+        run.mkdir()
+    return run
+
+
+def holds_run(out: Path) -> bool:
+    """Return whether a folder holds a run: its settings, or a snapshot."""
+    return (out / SETTINGS).exists() or any(out.glob(PATTERN))
+
+
+@contextmanager
+def claim(out: Path, resume: bool = False) -> Iterator[Path]:
+    """Own a run folder within the ``with`` block, made when absent; the end of the process also ends the claim.
+
+    Args:
+        out: The folder.
+        resume: Go on with the run that it holds.
+
+    Raises:
+        UserError: It holds a run and ``resume`` is False, or none and it is True; another process owns it; it is a
+            file.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: --out needs a folder to create")
+    _check_resume(out, resume)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise UserError(
+                f"{out} is in use by process {owner}: wait for it, or give another folder as --out"
+            ) from None
+        _check_resume(out, resume)  # again: another process may have come and gone in between
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield out
+
+
+def _check_resume(out: Path, resume: bool) -> None:
+    if resume and not holds_run(out):
+        raise UserError(f"{out} holds no run to resume: leave --resume away, or give the run's folder as --out")
+    if not resume and holds_run(out):
+        raise UserError(f"{out} already holds a run: add --resume to go on with it, or give another folder as --out")
+
+
+def write_settings(run: Path, settings: Mapping[str, Any]) -> None:
+    """Write ``settings.json``, atomically."""
+    write_text(run / SETTINGS, json.dumps(settings, indent=2) + "\n")
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """Return what :func:`write_settings` wrote.
+
+    Raises:
+        UserError: It is absent or not readable.
+    """
+    path = run / SETTINGS
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{run} holds no {SETTINGS}: give the folder of a run") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): mend or delete it") from error
+    return settings
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A training that can be used.
+
+    Attributes:
+        path: The run folder.
+        snapshot: Its newest snapshot.
+        info: What that snapshot says of itself: arch, rtil, data, resolution, kimg, seed, ...
+    """
+
+    path: Path
+    snapshot: Path
+    info: dict[str, Any]
+
+    @property
+    def is_rtil(self) -> bool:
+        """Whether it was trained with RTIL."""
+        return bool(self.info.get("rtil"))
+
+    @property
+    def agreement(self) -> tuple[Any, ...]:
+        """What two runs must share to be compared."""
+        return tuple(self.info.get(name) for name in AGREEING)
+
+
+def train_runs(parent: Path = TRAIN_RUNS) -> list[RunInfo]:
+    """Return the trainings below a folder that have a snapshot, oldest first by the time of that snapshot."""
+    found = []
+    for run in sorted(parent.iterdir()) if parent.is_dir() else []:
+        if run.is_dir() and any(run.glob(PATTERN)):
+            snapshot = newest_snapshot(run)
+            found.append(RunInfo(run, snapshot, _info(snapshot)))
+    return sorted(found, key=lambda run: run.snapshot.stat().st_mtime_ns)
+
+
+def newest_pair(parent: Path = TRAIN_RUNS) -> dict[str, RunInfo]:
+    """Return the newest vanilla and RTIL trainings that agree in architecture, data, resolution and kimg.
+
+    Returns:
+        {"vanilla": ..., "rtil": ...}; one of them, the newest training of all, where no two agree.
+
+    Raises:
+        UserError: There is no training.
+    """
+    runs = train_runs(parent)[::-1]
+    if not runs:
+        raise UserError(f"no trained run in {parent}: train first (python train.py), or give --checkpoints name=PATH")
+    for run in runs:
+        partner = next((r for r in runs if r.is_rtil != run.is_rtil and r.agreement == run.agreement), None)
+        if partner is not None:
+            vanilla, rtil = (partner, run) if run.is_rtil else (run, partner)
+            return {"vanilla": vanilla, "rtil": rtil}
+    return {"rtil" if runs[0].is_rtil else "vanilla": runs[0]}
+
+
+def _info(snapshot: Path) -> dict[str, Any]:
+    try:
+        with safe_open(snapshot, framework="pt") as file:
+            info: dict[str, Any] = json.loads((file.metadata() or {}).get("info", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{snapshot} is not a readable snapshot ({error}): delete it") from error
+    return info

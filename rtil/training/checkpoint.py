@@ -1,0 +1,74 @@
+"""Checkpoints: everything a run needs to go on bit-exactly. Rolling, atomic, for this run only.
+
+A checkpoint holds networks, moving average, both Adams, running means and the image count; no random state, as every
+draw is keyed by the image count. A new file replaces nothing until it is complete on disk, and the one before it is
+kept, so that a kill at any moment leaves a checkpoint to resume from.
+"""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from rtil.errors import UserError
+from rtil.files import atomic_path
+
+PATTERN = "checkpoint-*.ckpt"
+KEPT = 2
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target and renames; reads without unpickling arbitrary objects."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint and sync it before it takes its name."""
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Read a checkpoint; only tensors and plain values are accepted, whatever the caller asks for."""
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def checkpoint_path(run: Path, images_seen: int) -> Path:
+    """Return the name of the checkpoint after ``images_seen`` images."""
+    return run / PATTERN.replace("*", f"{images_seen:011d}")
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return a run's checkpoints, oldest first."""
+    return sorted(run.glob(PATTERN))
+
+
+def resume_point(run: Path, resume: str) -> Path:
+    """Return the checkpoint to resume from.
+
+    Args:
+        run: The run folder.
+        resume: ``latest``, or the path of a checkpoint.
+
+    Raises:
+        UserError: If there is none, or it cannot be read; the message names an older sound one if there is one.
+    """
+    found = checkpoints(run) if resume == "latest" else [Path(resume)]
+    if not found or not found[-1].is_file():
+        raise UserError(f"nothing to resume: no checkpoint {'in ' + str(run) if resume == 'latest' else resume}")
+    try:
+        torch.load(found[-1], weights_only=True, map_location="meta", mmap=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        before = f"; an older one is {found[-2]}: give it with --resume" if len(found) > 1 else ""
+        raise UserError(f"checkpoint {found[-1]} is corrupt or not ours{before}") from error
+    return found[-1]
+
+
+def drop_old(run: Path) -> None:
+    """Delete all but the newest checkpoints."""
+    for path in checkpoints(run)[:-KEPT]:
+        path.unlink()

@@ -1,0 +1,61 @@
+"""A training run from settings to snapshots: data, networks, Lightning's trainer, resume."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from rtil.data.batches import FacesDataModule
+from rtil.training.callbacks import Clock
+from rtil.training.checkpoint import AtomicCheckpointIO, resume_point
+from rtil.training.config import TrainingConfig
+from rtil.training.module import StyleGAN2Training
+from rtil.training.precision import pick_device
+
+
+def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
+    """Train a prior into a run folder.
+
+    Args:
+        config: The settings.
+        run: Folder for snapshots, checkpoints, grids and TensorBoard's files.
+        resume: ``latest`` or a checkpoint's path to go on from; None starts anew.
+
+    Raises:
+        UserError: If the data, the device or the checkpoint cannot be used.
+        TrainingDivergedError: If gradients stay non-finite.
+    """
+    device = pick_device(config.device)
+    data = FacesDataModule(config.data, config.resolution, config.batch, config.seed, config.mirror)
+    module = StyleGAN2Training(config)
+    checkpoint = resume_point(run, resume) if resume else None
+    if checkpoint is not None:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        data.images_seen = module.seen = int(state["state_dict"]["images_seen"])
+        del state
+    if module.seen >= config.total_images:
+        print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
+        return
+    _quiet_lightning()
+    trainer = pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[Clock(run, data.dataset)],
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+def _quiet_lightning() -> None:
+    """Keep Lightning's advice off the terminal: hints on workers, epochs and loggers that do not apply here."""
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

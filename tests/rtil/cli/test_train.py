@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rtil.cli.train import TrainOptions, main, resumed
+from rtil.errors import UserError
+from rtil.training.config import TrainingConfig
+
+CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "train").glob("*.yaml"))
+SMALL = "--resolution 8 --channels {4:8,8:8} --mapping_layers 1 --z_dim 8 --w_dim 8 --batch 4 --device cpu".split()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, make_pictures):
+    monkeypatch.chdir(tmp_path)
+    make_pictures(tmp_path / "faces", 12, 8)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_shipped_config_parses(path, capsys):
+    assert main(["--config", str(path), "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    for name, value in yaml.safe_load(path.read_text()).items():
+        assert printed[name] == value
+
+
+def test_the_default_config_says_what_the_defaults_are():
+    default = next(path for path in CONFIGS if path.stem == "default")
+    assert TrainingConfig(**yaml.safe_load(default.read_text())) == TrainingConfig()
+
+
+def test_configs_come_in_pairs_that_differ_in_rtil_only():
+    for path in [p for p in CONFIGS if "vanilla" in p.stem]:
+        vanilla = yaml.safe_load(path.read_text())
+        rtil = yaml.safe_load(path.with_name(path.name.replace("vanilla", "rtil")).read_text())
+        assert vanilla | {"rtil": True} == rtil
+
+
+def test_every_option_is_explained(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in TrainOptions.__dataclass_fields__:
+        assert f"--{name}" in text
+    assert "half-life" in text.lower()
+
+
+def test_numbered_runs_then_resume(here, capsys):
+    assert main([*SMALL, "--data", "faces", "--kimg", "0.008", "--rtil"]) == 0
+    run = here / "runs" / "train" / "00000-stylegan2-rtil-faces-8"
+    assert json.loads((run / "settings.json").read_text())["rtil"] is True
+    assert main(["--resume", "latest", "--kimg", "0.012"]) == 0
+    assert (run / "checkpoint-00000000012.ckpt").exists()
+    assert main([*SMALL, "--data", "faces", "--kimg", "0.004"]) == 0
+    assert (here / "runs" / "train" / "00001-stylegan2-vanilla-faces-8").is_dir()
+
+
+def test_out_that_holds_a_run_is_refused(here, capsys):
+    command = [*SMALL, "--data", "faces", "--kimg", "0.004", "--out", "mine"]
+    assert main(command) == 0
+    assert main(command) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--archs", "stylegan2"], "did you mean '--arch'"),
+        (["--arch", "stylegan"], "did you mean 'stylegan2'"),
+        (["--kimg", "0"], "above 0"),
+        (["--kimg", "many"], "a number"),
+        (["--resolution", "33"], "power of two"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--device", "tpu0"], "device"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--resume", "latest"], "nothing to resume"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(here, capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (here / "runs").exists()
+
+
+def test_dry_run_writes_nothing(here, capsys):
+    assert main([*SMALL, "--dry_run", "--rtil"]) == 0
+    assert "stylegan2-rtil-synthetic-8" in capsys.readouterr().out
+    assert not (here / "runs").exists()
+
+
+def test_resume_refuses_what_cannot_change(tmp_path):
+    (tmp_path / "settings.json").write_text(json.dumps(TrainingConfig(seed=3, kimg=10).to_json()))
+    assert resumed(TrainingConfig(), tmp_path).kimg == 10
+    assert resumed(TrainingConfig(kimg=20), tmp_path).kimg == 20
+    with pytest.raises(UserError, match="--seed 4 differs"):
+        resumed(TrainingConfig(seed=4), tmp_path)

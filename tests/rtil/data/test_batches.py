@@ -1,0 +1,138 @@
+from itertools import islice
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from rtil.data.batches import FacesDataModule, TrainingBatches, TrainingOrder
+from rtil.data.synthetic_faces import SyntheticFaces
+from rtil.errors import UserError
+
+
+class FewFaces(SyntheticFaces):
+    """A set that is soon exhausted."""
+
+    def __len__(self) -> int:
+        return 10
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RTIL_CACHE", str(tmp_path))
+
+
+def take(batches, count: int) -> torch.Tensor:
+    return torch.stack(list(islice(iter(batches), count)))
+
+
+def numbered(n: int = 10) -> torch.Tensor:
+    return torch.arange(n, dtype=torch.uint8)[:, None, None, None].expand(n, 3, 2, 2)
+
+
+def test_every_epoch_shows_every_image_once_in_another_order():
+    batches = TrainingBatches(numbered(), batch=4, seed=3)
+    shown = take(batches, 10)[:, :, 0, 0, 0].flatten().tolist()
+    epochs = [shown[i : i + 10] for i in range(0, 40, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_half_of_the_images_are_mirrored_independently_of_the_order():
+    image = torch.tensor([[[0, 255]]], dtype=torch.uint8).expand(1, 3, 1, 2)
+    left = take(TrainingBatches(image, batch=100, seed=0), 20)[..., 0, 0, 0].float() / 255
+    assert 0.45 < left.mean() < 0.55  # 2000 coins: 0.5 +- 0.011
+    assert not take(TrainingBatches(image, batch=100, mirror=False), 20)[..., 0, 0, 0].any()
+
+
+def test_seed_matters():
+    a, b = (take(TrainingBatches(numbered(), 5, seed), 2) for seed in (0, 1))
+    assert not torch.equal(a, b)
+
+
+def test_resuming_continues_exactly():
+    whole = take(TrainingBatches(FewFaces(8, "train"), 4), 7)
+    rest = take(TrainingBatches(FewFaces(8, "train"), 4, images_seen=12), 4)
+    assert torch.equal(whole[3:], rest)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_workers_and_memory_do_not_change_batches(workers):
+    ds = FewFaces(8, "train")
+    expected = take(TrainingBatches(ds.render(range(10)), 4, images_seen=8), 7)
+    loader = DataLoader(TrainingBatches(ds, 4, images_seen=8), batch_size=None, num_workers=workers)
+    assert torch.equal(take(loader, 7), expected)
+
+
+def test_ranks_share_each_batch():
+    whole = take(TrainingBatches(numbered(), 6), 5)
+    shares = [take(TrainingBatches(numbered(), 6, rank=rank, world_size=3), 5) for rank in range(3)]
+    assert torch.equal(torch.cat(shares, dim=1), whole)
+
+
+@pytest.mark.parametrize(("batch", "world_size"), [(0, 1), (-4, 1), (5, 2)])
+def test_batch_must_be_divisible(batch, world_size):
+    with pytest.raises(UserError, match=f"batch {batch}"):
+        TrainingBatches(numbered(), batch, world_size=world_size)
+
+
+def test_order_can_be_asked_at_any_position():
+    forwards, backwards = TrainingOrder(7, 0), TrainingOrder(7, 0)
+    asked = [backwards.index(position) for position in reversed(range(30))]
+    assert asked[::-1] == [forwards.index(position) for position in range(30)]
+
+
+@pytest.fixture
+def few(monkeypatch) -> None:
+    monkeypatch.setattr("rtil.data.batches.open_dataset", lambda data, *arguments: FewFaces(*arguments))
+
+
+@pytest.mark.usefixtures("few")
+def test_data_module_serves_the_same_batches_from_memory_and_files():
+    modules = [FacesDataModule("synthetic", 8, 4, seed=5, memory_limit_bytes=m, workers=2) for m in (10**9, 0)]
+    assert [module.in_memory for module in modules] == [True, False]
+    for module in modules:
+        module.images_seen = 20
+        module.prepare_data()
+    loaders = [module.train_dataloader() for module in modules]
+    assert [loader.num_workers for loader in loaders] == [0, 2]
+    a, b = (take(loader, 4) for loader in loaders)
+    assert torch.equal(a, b)
+    assert torch.equal(a, take(TrainingBatches(FewFaces(8, "train", 5), 4, 5, 20), 4))
+    assert a.dtype == torch.uint8
+
+
+@pytest.mark.usefixtures("few")
+def test_data_module_takes_its_share_from_the_trainer():
+    module = FacesDataModule("synthetic", 8, 4)
+    whole = take(module.train_dataloader(), 2)
+    module.trainer = SimpleNamespace(global_rank=1, world_size=2)
+    assert torch.equal(take(module.train_dataloader(), 2), whole[:, 2:])
+
+
+@pytest.mark.usefixtures("few")
+def test_lightning_trains_on_it():
+    import pytorch_lightning as pl
+
+    class Sum(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = torch.nn.Parameter(torch.zeros(())), []
+
+        def training_step(self, batch, batch_idx):
+            self.seen.append(batch)
+            return self.weight * batch.float().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    model, module = Sum(), FacesDataModule("synthetic", 8, 4)
+    module.images_seen = 4
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    pl.Trainer(max_steps=5, accelerator="cpu", **quiet).fit(model, module)
+    assert torch.equal(torch.stack(model.seen), take(TrainingBatches(FewFaces(8, "train"), 4, images_seen=4), 5))

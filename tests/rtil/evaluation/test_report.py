@@ -1,0 +1,154 @@
+import csv
+import math
+
+import numpy as np
+import pytest
+
+from rtil.evaluation.report import level_text, markdown_table, terminal_table, write_summary
+from rtil.evaluation.rows import Row
+from rtil.evaluation.statistics import mean_interval, paired_difference
+from rtil.evaluation.summary import summarise
+
+GAINS = {"vanilla": 0.0, "rtil": 1.5, "vanilla2": 0.0}
+
+
+def rows(checkpoints=("vanilla", "rtil"), images=20, seeds=(0,), method="ilo", task="cs", level=0.1, **changes):
+    rng = np.random.default_rng(0)
+    base, out = rng.normal(20, 3, images), []
+    for checkpoint in checkpoints:
+        for image in range(images):
+            for seed in seeds:
+                psnr = base[image] + GAINS.get(checkpoint, 0.0) + rng.normal(0, 0.3)
+                # rtil is best after its last round, vanilla after its second
+                fall = 0.0 if checkpoint == "rtil" else 1.0
+                values = {"psnr": psnr, "ssim": 0.8, "lpips": 0.3 - GAINS.get(checkpoint, 0.0) / 10, "seconds": 2.0,
+                          "selection": "measurement", "psnr_oracle": psnr + 2,
+                          "psnr_round": (psnr - 2, psnr + fall, psnr)}  # fmt: skip
+                out.append(Row(f"{image}.png", method, task, level, checkpoint, seed, "aaaa", **(values | changes)))
+    return out
+
+
+def linear(images=20, task="cs", level=0.1):
+    return [Row(f"{i}.png", "linear", task, level, "-", 0, "bbbb", 22.0, 0.9, math.nan, 0.1) for i in range(images)]
+
+
+def psnrs(some, checkpoint):
+    return [r.psnr for r in sorted(some, key=lambda r: r.image) if r.checkpoint == checkpoint]
+
+
+def test_cells_are_the_statistics_of_their_rows():
+    some = rows() + linear()
+    vanilla, rtil, prior = summarise(some)
+    assert [c.checkpoint for c in (vanilla, rtil, prior)] == ["vanilla", "rtil", "-"]
+    assert rtil.psnr == mean_interval(psnrs(some, "rtil"))
+    assert rtil.psnr_gain == paired_difference(psnrs(some, "vanilla"), psnrs(some, "rtil"))
+    assert rtil.lpips_gain.mean == pytest.approx(-0.15)
+    assert rtil.lpips_gain.win_rate == 1
+    assert rtil.over_linear.mean == pytest.approx(np.mean(psnrs(some, "rtil")) - 22)
+    assert rtil.oracle.mean == pytest.approx(rtil.psnr.mean + 2)
+    assert (vanilla.best_round, rtil.best_round, prior.best_round) == (2, 2, None)
+    assert rtil.best_round_gain.mean == pytest.approx(rtil.psnr_gain.mean - 1)
+    assert (vanilla.reference, vanilla.psnr_gain, prior.psnr_gain, prior.over_linear) == ("", None, None, None)
+
+
+def test_order_of_rows_does_not_matter():
+    some = rows(("vanilla", "rtil", "vanilla2")) + rows(method="csgm") + linear()
+    shuffled = [some[i] for i in np.random.default_rng(1).permutation(len(some))]
+
+    def by_name(cells):
+        return {(c.method, c.checkpoint): (c.psnr, c.psnr_gain, c.over_linear) for c in cells}
+
+    assert by_name(summarise(some)) == by_name(summarise(shuffled))
+
+
+def test_only_common_images_are_paired_and_seeds_of_an_image_count_once():
+    some = rows(seeds=(0, 1))
+    some = [r for r in some if not (r.checkpoint == "rtil" and r.image in ("3.png", "4.png"))]
+    vanilla, rtil = summarise(some)
+    assert (vanilla.n, rtil.n) == (20, 18)
+    assert (vanilla.psnr.n, rtil.psnr_gain.n) == (20, 18)
+
+
+def test_pairing_prefers_equal_settings_and_accepts_the_only_other():
+    tuned = rows(("rtil",), psnr=30.0)
+    tuned = [Row(**{**vars(r), "settings": "cccc"}) for r in tuned]
+    assert summarise(rows(("vanilla",)) + tuned)[1].psnr_gain is not None
+    two_vanillas = rows(("vanilla",)) + [Row(**{**vars(r), "settings": "dddd"}) for r in rows(("vanilla",))]
+    assert summarise(two_vanillas + tuned)[2].psnr_gain is None
+    matched = summarise([*two_vanillas, *(Row(**{**vars(r), "settings": "dddd", "psnr": 99.0}) for r in tuned)])
+    assert matched[2].psnr_gain.n == 20
+    text = terminal_table(two_vanillas + tuned)
+    assert "vanilla #aaaa" in text
+    assert "vanilla #dddd" in text
+
+
+def test_selections_are_told_apart_and_paired_among_themselves():
+    some = rows() + [Row(**{**vars(r), "selection": "last", "settings": "last"}) for r in rows()]
+    cells = summarise(some)
+    assert [c.psnr_gain is None for c in cells] == [True, False, True, False]
+    assert "rtil/last" in terminal_table(some)
+
+
+@pytest.mark.parametrize("names", [("vanilla", "rtil"), ("only",), ("a" * 60, "rtil", "vanilla2")])
+def test_terminal_table_fits_and_is_aligned(names):
+    some = rows(names) + rows(names, task="inpaint", level="a-mask") + rows(names, task="inversion", level=None)
+    text = terminal_table(some + linear())
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 120
+    table = [line for line in lines if line.startswith(("method ", "ilo ", "linear "))]
+    column = table[0].index("PSNR dB") + len("PSNR dB")
+    assert all(line[column - 1] != " " and line[column] == " " for line in table)
+    assert "-- cs 10 % --" in text
+    assert ("win" in table[0]) == (len(names) > 1)
+
+
+def test_tables_show_the_numbers():
+    some = rows() + linear()
+    rtil = summarise(some)[1]
+    for text in (terminal_table(some), markdown_table(some)):
+        assert f"{rtil.psnr.mean:.2f}" in text
+        assert f"{rtil.psnr_gain.mean:+.2f} [{rtil.psnr_gain.low:+.2f}, {rtil.psnr_gain.high:+.2f}]" in text
+        assert "100 %" in text
+        assert "n/a" in text  # the linear prior's LPIPS
+        assert f"{rtil.over_linear.mean:+.2f}" in text
+    assert " / ".join(f"{value:.2f}" for value in rtil.rounds) in markdown_table(some)
+    assert f"{rtil.rounds[1]:.2f} (2/3)" in terminal_table(some)
+    assert "Diverged" not in terminal_table(some)
+    assert "kept): ilo vanilla 20, ilo rtil 20." in terminal_table(rows(status="diverged"))
+
+
+def test_markdown_rows_have_one_cell_for_each_column():
+    table = [line for line in markdown_table(rows() + linear()).splitlines() if line.startswith("|")]
+    assert len(table) == 5
+    assert {line.count("|") for line in table} == {table[0].count("|")}
+
+
+def test_infinite_psnr_is_shown():
+    text = terminal_table(rows(psnr=math.inf, psnr_round=(math.inf,), psnr_oracle=math.inf))
+    assert "n/a" in text  # no finite value to average
+    assert "50 %" in text  # ties
+
+
+def test_summary_csv_holds_every_cell(tmp_path):
+    path = tmp_path / "summary.csv"
+    some = rows() + linear()
+    write_summary(some, path)
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["method"], line["checkpoint"]) for line in lines] == [
+        ("ilo", "vanilla"), ("ilo", "rtil"), ("linear", "-")]  # fmt: skip
+    rtil = summarise(some)[1]
+    assert float(lines[1]["psnr_gain_low"]) == pytest.approx(rtil.psnr_gain.low, rel=1e-5)
+    assert float(lines[1]["psnr_round_2"]) == pytest.approx(rtil.rounds[1], rel=1e-5)
+    assert (lines[1]["psnr_gain_n"], lines[1]["reference"], lines[2]["lpips"]) == ("20", "vanilla", "")
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.csv"]
+
+
+def test_no_rows(tmp_path):
+    assert terminal_table([]) == markdown_table([]) == "no rows"
+    write_summary([], tmp_path / "summary.csv")
+
+
+def test_level_text():
+    assert level_text("inpaint", "box-1") == "box-1"
+    assert level_text("cs", 0.01) == "1 %"

@@ -1,0 +1,142 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from rtil.errors import UserError
+from rtil.snapshot import load_snapshot
+from rtil.training.checkpoint import AtomicCheckpointIO, checkpoints, resume_point
+from rtil.training.config import TrainingConfig
+from rtil.training.run import train
+
+
+@pytest.fixture
+def faces(tmp_path, make_pictures):
+    return make_pictures(tmp_path / "faces", 24, 16)
+
+
+def config(faces, kimg, **changes):
+    small = {"channels": {4: 8, 8: 8, 16: 8}, "mapping_layers": 2, "z_dim": 16, "w_dim": 16, "batch": 8}
+    clock = {"log_kimg": 0.04, "grid_kimg": 0.08, "snapshot_kimg": 0.08, "checkpoint_kimg": 0.04}
+    return TrainingConfig(
+        **({"data": str(faces), "resolution": 16, "kimg": kimg, "rtil": True} | small | clock | changes)
+    )
+
+
+def tensors(checkpoint):
+    state = torch.load(checkpoint, weights_only=True)
+    adam = {
+        f"adam{i}.{p}.{name}": torch.as_tensor(value)
+        for i, optimiser in enumerate(state["optimizer_states"])
+        for p, values in optimiser["state"].items()
+        for name, value in values.items()
+    }
+    return state["state_dict"] | adam
+
+
+@pytest.mark.parametrize("changes", [{}, {"rtil": False}, {"estimator": "all", "precision": "bfloat16"}])
+def test_resume_equals_uninterrupted(faces, tmp_path, changes):
+    """23 steps (R1 at 0 and 16, path length at 0, 8, 16) against 10, then 13 more."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(config(faces, 0.184, **changes), whole)
+    train(config(faces, 0.08, **changes), parts)
+    train(config(faces, 0.184, **changes), parts, resume="latest")
+    a, b = (tensors(checkpoints(run)[-1]) for run in (whole, parts))
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+    assert int(a["images_seen"]) == 184
+
+
+def test_training_moves_every_weight_and_writes_what_users_look_for(faces, tmp_path):
+    run = tmp_path / "run"
+    train(config(faces, 0.08), run)
+    names = {path.name.split(".")[0].rstrip("0123456789-") for path in run.iterdir()}
+    assert {"reals", "fakes", "snapshot", "checkpoint", "events"} <= names
+    with Image.open(sorted(run.glob("fakes-*.png"))[-1]) as grid:
+        assert grid.size == (8 * 16, 3 * 16)  # one row per branch
+    snapshot = load_snapshot(run)
+    assert snapshot.info["rtil"] is True
+    assert snapshot.info["kimg"] == pytest.approx(0.08)
+    state = tensors(checkpoints(run)[-1])
+    for name in [n for n in state if n.startswith("G.") and n.endswith("weight")]:
+        assert not torch.equal(state[name], state[f"G_ema{name[1:]}"]), name
+    assert int(state["bad_steps"]) == 0
+
+
+def test_killed_at_any_moment_leaves_a_checkpoint_to_resume(faces, tmp_path):
+    run = tmp_path / "run"
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from pathlib import Path\n"
+        "from rtil.training.run import train\n"
+        "from rtil.training.config import TrainingConfig\n"
+        f"train(TrainingConfig(**{config(faces, 100).to_json()!r}), Path({str(run)!r}))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(checkpoints(run)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    seen = int(torch.load(resume_point(run, "latest"), weights_only=True)["state_dict"]["images_seen"])
+    train(config(faces, (seen + 16) / 1000), run, resume="latest")
+    assert int(tensors(checkpoints(run)[-1])["images_seen"]) == seen + 16
+
+
+def test_a_truncated_checkpoint_is_named_with_the_one_before(tmp_path):
+    io = AtomicCheckpointIO()
+    for n in (1, 2):
+        io.save_checkpoint({"state_dict": {"images_seen": torch.tensor(n)}}, tmp_path / f"checkpoint-{n:011d}.ckpt")
+    newest = checkpoints(tmp_path)[-1]
+    newest.write_bytes(newest.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"corrupt.*older one is .*checkpoint-00000000001"):
+        resume_point(tmp_path, "latest")
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path):
+    canary = tmp_path / "canary"
+
+    class Bomb:
+        def __reduce__(self):
+            return (canary.touch, ())
+
+    torch.save({"state_dict": Bomb()}, tmp_path / "checkpoint-00000000001.ckpt")
+    with pytest.raises(UserError, match="corrupt or not ours"):
+        resume_point(tmp_path, "latest")
+    assert not canary.exists()
+
+
+def test_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "checkpoint-00000000001.ckpt"
+    io = AtomicCheckpointIO()
+    io.save_checkpoint({"a": torch.zeros(1)}, path)
+    before = path.read_bytes()
+    with pytest.raises((AttributeError, TypeError)):
+        io.save_checkpoint({"a": lambda: None}, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(UserError, match="nothing to resume"):
+        resume_point(tmp_path, "latest")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kimg": 0},
+        {"resolution": 20},
+        {"arch": "stylegan3"},
+        {"device": "gpu"},
+        {"branch_weights": [0.5, 0.5]},
+        {"lr": -1},
+    ],
+)
+def test_values_out_of_range_are_user_errors(faces, tmp_path, changes):
+    with pytest.raises(UserError):
+        train(config(faces, changes.pop("kimg", 0.08), **changes), tmp_path / "run")
