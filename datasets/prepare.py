@@ -76,13 +76,12 @@ def prepare(
     store = open_store(source, allow_compressed=True)
     pictures: list[Picture] = []
     skipped: list[Skipped] = []
-    with atomic_path(target) as temporary:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name, content, size in _convert_all(store, resolution, on_bad_image, skipped):
-                archive.writestr(_member(name), content)
-                pictures.append(Picture(name, *size, hashlib.sha256(content).hexdigest()))
-            _check_skipped(skipped, len(store.names))
-            archive.writestr(_member("manifest.json"), _manifest(resolution, pictures, skipped))
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, content, size in _convert_all(store, resolution, on_bad_image, skipped):
+            archive.writestr(_member(name), content)
+            pictures.append(Picture(name, *size, hashlib.sha256(content).hexdigest()))
+        _check_skipped(skipped, len(store.names))
+        archive.writestr(_member("manifest.json"), _manifest(resolution, pictures, skipped))
     for entry in skipped:
         print(f"skipped {entry.name!r}: {entry.reason}")
     print(f"{target}: {len(pictures)} images, {len(skipped)} skipped, {target.stat().st_size / 1e6:.1f} MB")

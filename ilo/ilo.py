@@ -41,8 +41,9 @@ class ILO(Solver):
         noise: Noise maps optimised in round k, of those behind its cut: ``5+2k`` (ILO's code: maps 0..4+2k),
             ``first5`` (the workshop paper: maps 0..4), ``next5`` (the poster: the first five behind the cut), ``none``,
             ``all``.
-        geodesic_weight: Weight of the geodesic term, whose value is 149 for 18 independent rows. The published 0.01 stands
-            beside a loss that is thousands of times larger in compressed sensing; on this scale it costs 1 to 2 dB.
+        geodesic_weight: Weight of the geodesic term, whose value is 149 for 18 independent rows. The published 0.01
+            stands beside a loss thousands of times larger in compressed sensing; on this scale it lost about 1.5 dB in
+            round 0 (10 % compressed sensing, 32 px faces).
         z1_weight: Weight of ||z1||^2 / (2 size).
         z1_start: ``zero`` continues from the round before; ``normal`` draws N(0, 1) (RTIL, algorithm 1).
         sphere: Whether style rows and noise maps keep the norms that they have when a round starts.

@@ -1,14 +1,20 @@
-"""Atomic writing: a reader sees the old file or the new one, never a part, also after a kill or a full disk."""
+"""Where files go and how they are written.
+
+Atomic writing: a reader sees the old file or the new one, never a part, also after a kill or a full disk.
+"""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
+
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is synced and takes the place of ``path``."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}{path.suffix}")
     try:
@@ -24,3 +30,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: ``$RTIL_CACHE``, or the user's cache folder for this program."""
+    return Path(os.environ.get("RTIL_CACHE") or platformdirs.user_cache_dir("rtil"))

@@ -68,7 +68,7 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out needs a folder to create")
-    _check_resume(out, resume)
+    check_resume(out, resume)
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK).open("a+") as lock:
         try:
@@ -79,14 +79,15 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
             raise UserError(
                 f"{out} is in use by process {owner}: wait for it, or give another folder as --out"
             ) from None
-        _check_resume(out, resume)  # again: another process may have come and gone in between
+        check_resume(out, resume)  # again: another process may have come and gone in between
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield out
 
 
-def _check_resume(out: Path, resume: bool) -> None:
+def check_resume(out: Path, resume: bool) -> None:
+    """Raise UserError when a folder holds a run that is not to be resumed, or none that could be."""
     if resume and not holds_run(out):
         raise UserError(f"{out} holds no run to resume: leave --resume away, or give the run's folder as --out")
     if not resume and holds_run(out):

@@ -4,7 +4,6 @@ The file's metadata holds ``format``, ``arch``, ``config`` (constructor argument
 JSON, so that a snapshot opens without knowing anything else, and nothing in it can run code.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from rtil.errors import UserError, unknown
 from rtil.files import atomic_path
 from rtil.generators import GENERATORS, LayeredGenerator
+from rtil.generators.base import weight_hash
 
 FORMAT = "rtil-snapshot-1"
 PATTERN = "snapshot-*.safetensors"
@@ -37,15 +37,6 @@ class Snapshot:
     info: dict[str, Any]
     weight_hash: str
     path: Path
-
-
-def weight_hash(module: torch.nn.Module) -> str:
-    """Return the SHA-256 over names, shapes and values of a module's state, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def save_snapshot(path: Path, generator: LayeredGenerator, info: dict[str, Any]) -> None:

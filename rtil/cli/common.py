@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from rtil.errors import UserError, did_you_mean, unknown
 
@@ -160,7 +160,7 @@ class _CommandLine:
 
         group = self.parser.add_argument_group("every command")
         for name, meaning in COMMON.items():
-            takes = {"metavar": "FILE"} if name == "config" else {"action": "store_true"}
+            takes: dict[str, Any] = {"metavar": "FILE"} if name == "config" else {"action": "store_true"}
             group.add_argument(f"--{name}", help=meaning, default=SUPPRESS, **takes)
         group.add_argument("-h", "--help", help="Print this text and stop.", action="store_true", default=SUPPRESS)
         self.parser.print_help()
@@ -240,7 +240,7 @@ class _CommandLine:
 
 def _flags(options: type) -> dict[str, bool]:
     hints = get_type_hints(options)
-    return {f.name: True for f in dataclasses.fields(options) if hints[f.name] is bool}  # type: ignore[arg-type]
+    return {f.name: True for f in dataclasses.fields(options) if hints[f.name] is bool}
 
 
 def _pairs(where: str, words: Sequence[str]) -> dict[str, str]:

@@ -95,7 +95,7 @@ class TrainingBatches(IterableDataset[Tensor]):
         return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield batches without end; worker w of W takes every W-th, so that the loader's round robin restores order."""
+        """Yield batches without end; of W workers each takes every W-th, which the loader puts in order."""
         worker = get_worker_info()
         step, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         while True:
@@ -112,7 +112,7 @@ class FacesDataModule(pl.LightningDataModule):
         data: ``synthetic``, or the path of a folder or uncompressed zip of pictures.
         resolution: Side R in pixels.
         batch: Images per step over all ranks.
-        seed: Root seed of synthetic faces, order and mirroring.
+        seed: Root seed of order and mirroring; the pictures of ``synthetic`` are the same for every seed.
         mirror: Show each image mirrored half of the time.
         workers: Processes that read sets too large for memory.
         memory_limit_bytes: Larger sets are read by workers, picture by picture.
@@ -136,7 +136,7 @@ class FacesDataModule(pl.LightningDataModule):
         if workers < 0:
             raise UserError(f"workers {workers} is not valid: use a number of at least 0")
         self.batch, self.seed, self.mirror, self.workers = batch, seed, mirror, workers
-        self.dataset = open_dataset(data, resolution, "train", seed)
+        self.dataset = open_dataset(data, resolution, "train")
         self.in_memory = len(self.dataset) * 3 * resolution**2 <= memory_limit_bytes
         self.images_seen = 0
 

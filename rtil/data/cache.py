@@ -12,21 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from rtil.data.base import ImageDataset
-from rtil.files import atomic_path
+from rtil.files import atomic_path, cache_folder
 
 CHUNK = 64
 THREADS = 8
-
-
-def cache_folder() -> Path:
-    """Return ``$RTIL_CACHE``, or the user's cache folder for this program."""
-    return Path(os.environ.get("RTIL_CACHE") or platformdirs.user_cache_dir("rtil"))
 
 
 def preload(ds: ImageDataset) -> Tensor:

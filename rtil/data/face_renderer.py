@@ -8,35 +8,13 @@ Edges are one pixel wide at any resolution. All operations are elementwise: a pi
 Pictures are x right, y down, in [-1, 1]; maps are [N, R, R], parameters [N, 1, 1], colours [N, 3, 1, 1].
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-Parameters = Mapping[str, Tensor]
+from rtil.data.face_geometry import Parameters, Sphere, bump, cast, front, inside, lambert, over
+
 NECK_SHADOW = 0.62
 LENS_GLARE = 0.25
-
-
-class Sphere(NamedTuple):
-    """Points of an ellipsoid seen from the front.
-
-    Attributes:
-        u: Face coordinate to the right, [-1, 1].
-        v: Face coordinate downwards, [-1, 1].
-        w: Face coordinate towards the nose, negative on the back of the head.
-        normal: (x, y, z) of the surface in picture coordinates.
-        coverage: Share of the pixel that the ellipsoid covers.
-        pixel: Width of a pixel in face coordinates.
-    """
-
-    u: Tensor
-    v: Tensor
-    w: Tensor
-    normal: tuple[Tensor, Tensor, Tensor]
-    coverage: Tensor
-    pixel: Tensor
 
 
 def render_faces(p: Parameters, resolution: int) -> Tensor:
@@ -54,8 +32,8 @@ def render_faces(p: Parameters, resolution: int) -> Tensor:
     pixel = 2 / resolution
     turned_x = (x - p["x"]) * p["roll"].cos() + (y - p["y"]) * p["roll"].sin()
     turned_y = (y - p["y"]) * p["roll"].cos() - (x - p["x"]) * p["roll"].sin()
-    head = _sphere(p, turned_x, turned_y, 1.0, pixel)
-    shell = _sphere(p, turned_x, turned_y + 0.04, p["hair_volume"], pixel)
+    head = cast(p, turned_x, turned_y, 1.0, pixel)
+    shell = cast(p, turned_x, turned_y + 0.04, p["hair_volume"], pixel)
     strands = _strands(p, turned_x, turned_y, pixel)
 
     canvas = _background(p, x, y)
@@ -70,45 +48,6 @@ def render_faces(p: Parameters, resolution: int) -> Tensor:
     canvas = _front_hair(canvas, p, shell, strands)
     canvas = _glasses(canvas, p, head)
     return (canvas * p["light_colour"]).clamp(0, 1)
-
-
-def over(canvas: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
-    """Paint a colour over the canvas where coverage [N, R, R] is 1."""
-    return torch.lerp(canvas, colour, coverage[:, None])
-
-
-def inside(distance: Tensor, width: Tensor | float) -> Tensor:
-    """Return how much of a pixel of a given width lies inside a shape, from its signed distance (negative inside)."""
-    return (0.5 - distance / width).clamp(0, 1)
-
-
-def bump(distance: Tensor) -> Tensor:
-    """Return exp(-d^2), a soft spot."""
-    return (-distance.square()).exp()
-
-
-def _sphere(p: Parameters, x: Tensor, y: Tensor, scale: Tensor | float, pixel: float) -> Sphere:
-    """Cast parallel rays at the head (scale 1) or the hair around it."""
-    b = p["size"] * scale
-    qy = y / b
-    jaw = 1 - p["jaw"] * qy.clamp(0, 1.2).square()
-    a = p["size"] * p["aspect"] * scale
-    qx = x / (a * jaw)
-    radius = (qx.square() + qy.square()).sqrt()
-    qz = (1 - radius.square()).clamp_min(0).sqrt()
-    coverage = inside((radius - 1) * a * 0.95, pixel)
-    u = qx * p["yaw"].cos() - qz * p["yaw"].sin()
-    w = qx * p["yaw"].sin() + qz * p["yaw"].cos()
-    v = qy * p["pitch"].cos() - w * p["pitch"].sin()
-    w = w * p["pitch"].cos() + qy * p["pitch"].sin()
-    return Sphere(u, v, w, (qx, qy, qz), coverage, pixel / a)
-
-
-def _lambert(p: Parameters, nx: Tensor, ny: Tensor, nz: Tensor) -> Tensor:
-    """Return the brightness of a surface: ambient and wrapped diffuse light."""
-    length = (nx.square() + ny.square() + nz.square() + 1e-6).sqrt()
-    facing = (nx * p["light_x"] + ny * p["light_y"] + nz * p["light_z"]) / length
-    return p["ambient"] + (1.12 - p["ambient"]) * ((facing + 0.2) / 1.2).clamp_min(0)
 
 
 def _background(p: Parameters, x: Tensor, y: Tensor) -> Tensor:
@@ -140,7 +79,7 @@ def _back_hair(canvas: Tensor, p: Parameters, x: Tensor, y: Tensor, strands: Ten
     radius = ((x / half_width).abs().pow(2.5) + down.abs().pow(2.5)).pow(0.4)
     coverage = inside((radius - 1) * half_width, pixel) * p["has_hair"]
     side = (x / half_width).clamp(-1, 1)
-    light = _lambert(p, side, torch.zeros_like(side), (1 - side.square()).sqrt())
+    light = lambert(p, side, torch.zeros_like(side), (1 - side.square()).sqrt())
     return over(canvas, p["hair"] * (0.7 * light * strands)[:, None], coverage)
 
 
@@ -153,7 +92,7 @@ def _body(canvas: Tensor, p: Parameters, x: Tensor, y: Tensor, pixel: float) -> 
     )
     shadow = NECK_SHADOW + 0.3 * ((y - p["y"]) / p["size"] - 0.85).clamp(0, 1)
     side = side.clamp(-1, 1)
-    light = _lambert(p, side, torch.zeros_like(side), (1.1 - side.square()).sqrt())
+    light = lambert(p, side, torch.zeros_like(side), (1.1 - side.square()).sqrt())
     canvas = over(canvas, p["skin"] * (light * shadow)[:, None], neck)
 
     across = (x - middle) / p["shoulder_width"]
@@ -164,7 +103,7 @@ def _body(canvas: Tensor, p: Parameters, x: Tensor, y: Tensor, pixel: float) -> 
     cloth = cloth * (1 - inside(opening, pixel * (1 + p["collar_slope"])))
     weave = (y * p["cloth_frequency"] + p["pattern_phase_2"]).sin() * p["cloth_stripes"]
     rounded = across.clamp(-1, 1)
-    light = _lambert(p, rounded, -down * 0.6, (1.2 - rounded.square()).sqrt())
+    light = lambert(p, rounded, -down * 0.6, (1.2 - rounded.square()).sqrt())
     return over(canvas, p["cloth"] * (light * (1 + 0.35 * (weave * 3).tanh()))[:, None], cloth)
 
 
@@ -178,7 +117,7 @@ def _ears(canvas: Tensor, p: Parameters, x: Tensor, y: Tensor, pixel: float) -> 
         dx, dy = (x - centre_x) / (a * p["ear"]), (y - centre_y) / (p["size"] * 0.2)
         radius = (dx.square() + dy.square()).sqrt()
         coverage = inside((radius - 1) * a * p["ear"], pixel) * visible
-        light = _lambert(p, dx * 0.5 + side * 0.4, dy * 0.3, torch.ones_like(dx)) * (0.78 + 0.2 * radius.clamp(0, 1))
+        light = lambert(p, dx * 0.5 + side * 0.4, dy * 0.3, torch.ones_like(dx)) * (0.78 + 0.2 * radius.clamp(0, 1))
         canvas = over(canvas, p["skin"] * light[:, None], coverage)
     return canvas
 
@@ -195,7 +134,7 @@ def _skin(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
     cheeks = bump((u.abs() - 0.48) / 0.22) * bump((v - 0.25) / 0.2)
     bend_x = 4.5 * u / p["nose_width"] * (ridge + 0.6 * tip) - 0.35 * cheeks * u.sign() * ((u.abs() - 0.48) / 0.22)
     bend_y = 0.9 * tip * (v - 0.28) / 0.09 + 0.5 * sockets * ((p["eye_height"] - v) / 0.14) + 0.3 * cheeks
-    light = _lambert(p, nx + bend_x, ny * 0.85 + bend_y, nz + 0.25)
+    light = lambert(p, nx + bend_x, ny * 0.85 + bend_y, nz + 0.25)
     occluded = 0.16 * sockets + 0.3 * bump((v - 0.38) / 0.045) * bump(u / (p["nose_width"] * 1.5))
     shine = 0.12 * p["gloss"] * (bump((u - 0.25 * p["light_x"]) / 0.3) * bump((v + 0.55) / 0.2) + tip)
     colour = p["skin"] * (light * (1 - occluded))[:, None] + shine[:, None]
@@ -206,17 +145,12 @@ def _skin(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
     return over(canvas, colour, head.coverage)
 
 
-def front(head: Sphere) -> Tensor:
-    """Return 1 on the face, 0 on the back half of the head."""
-    return ((head.w - 0.08) * 8).clamp(0, 1) * head.coverage
-
-
 def _beard(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
     jaw_line = head.v - 0.42 + 0.75 * (head.u.abs() - p["mouth_width"] * 1.2).clamp_min(0) * p["beard_chin"]
     chin = ((jaw_line - 0.18 * bump(head.u / 0.25)) * 10).sigmoid()
     moustache = bump((head.v - p["mouth_height"] + 0.09) / 0.06) * bump((head.u / (p["mouth_width"] * 1.1)).square())
     coverage = torch.maximum(chin, moustache) * front(head) * p["beard"]
-    light = _lambert(p, *head.normal)
+    light = lambert(p, *head.normal)
     return over(canvas, p["hair"] * (0.75 * light)[:, None], coverage)
 
 
@@ -229,7 +163,7 @@ def _mouth(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
     lower = p["mouth_open"] * arch + p["lips"] * 1.5 * arch.sqrt() * corner.clamp_min(0).sqrt()
     visible = front(head) * (corner > 0)
     lips = inside(-line - upper, head.pixel) * inside(line - lower, head.pixel) * visible
-    light = _lambert(p, head.normal[0], head.normal[1] + 0.35 * line.sign(), head.normal[2])
+    light = lambert(p, head.normal[0], head.normal[1] + 0.35 * line.sign(), head.normal[2])
     canvas = over(canvas, p["lip_colour"] * light[:, None], lips * 0.9)
     open_up, open_down = p["mouth_open"] * arch * 0.35, p["mouth_open"] * arch
     hole = inside(-line - open_up, head.pixel) * inside(line - open_down, head.pixel) * visible
@@ -241,7 +175,7 @@ def _mouth(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
 
 def _eyes(canvas: Tensor, p: Parameters, head: Sphere) -> Tensor:
     face = front(head)
-    light = _lambert(p, *head.normal)[:, None]
+    light = lambert(p, *head.normal)[:, None]
     dark = p["hair"] * 0.35
     for side in (-1, 1):
         du = head.u - side * p["eye_distance"]
@@ -287,7 +221,7 @@ def _front_hair(canvas: Tensor, p: Parameters, shell: Sphere, strands: Tensor) -
     hairline = hairline - 0.16 * p["parted"] * bump((u - p["part"]) / 0.12)
     coverage = inside(v - hairline, shell.pixel * 1.3) * shell.coverage * p["has_hair"]
     coverage = coverage * ((0.72 - shell.normal[1]) * 6).clamp(0, 1)  # no rim of hair under the chin
-    light = _lambert(p, *shell.normal)
+    light = lambert(p, *shell.normal)
     streak = bump((v + 0.62 - 0.15 * p["light_y"] + 0.05 * jag) / 0.13) * p["gloss"] * light
     root = 1 - 0.35 * bump((v - hairline) / 0.09)
     colour = p["hair"] * (light * strands * root)[:, None] + 0.16 * (streak * strands)[:, None]

@@ -52,7 +52,7 @@ def _decode(data: bytes) -> Image.Image:
     try:
         with _warning_filters, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         limit = Image.MAX_IMAGE_PIXELS
         raise UserError(f"it has more than {limit} pixels; make it smaller first") from None

@@ -5,6 +5,7 @@ names in the same order. Hidden files and the ``__MACOSX`` folder of macOS archi
 """
 
 import os
+import unicodedata
 import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
@@ -27,14 +28,14 @@ def is_image(name: str) -> bool:
 
 
 def is_safe(name: str) -> bool:
-    """Tell whether a relative path stays inside its root on every system and can be stored in a zip.
+    r"""Tell whether a relative path stays inside its root on every system and can be stored in a zip.
 
     Example:
-        >>> [is_safe(name) for name in ("a/b.png", "../b.png", "/b.png", "a\\\\b.png")]
+        >>> [is_safe(name) for name in ("a/b.png", "../b.png", "/b.png", "a\\b.png")]
         [True, False, False, False]
     """
     escapes = name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name
-    return not escapes and name.isprintable()
+    return not escapes and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)  # new lines, bytes
 
 
 class Store(ABC):

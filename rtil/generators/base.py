@@ -9,6 +9,7 @@ inversion (ILO's z1) alike. Two identities hold for every cut and are tested for
     advance(advance(s, ..., a, b), ..., b, c) == advance(s, ..., a, c)
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -149,3 +150,12 @@ class LayeredGenerator(nn.Module, ABC):
             yield
         finally:
             self.compute_dtype = before
+
+
+def weight_hash(module: nn.Module) -> str:
+    """Return the SHA-256 over names, shapes and values of a module's state, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

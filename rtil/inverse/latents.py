@@ -9,15 +9,11 @@ maps N(0, I) to about the network's output. The moments are those of the very ge
 code shares one file between all generators), and are kept in a cache by the hash of its weights.
 """
 
-import hashlib
-import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, get_args
 
-import platformdirs
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -25,8 +21,8 @@ from torch import Tensor
 
 from rtil import seeds
 from rtil.errors import unknown
-from rtil.files import atomic_path
-from rtil.generators.base import LayeredGenerator
+from rtil.files import atomic_path, cache_folder
+from rtil.generators.base import LayeredGenerator, weight_hash
 
 Start = Literal["normal", "mean"]
 
@@ -126,7 +122,7 @@ def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
 
     The cache is the folder RTIL_CACHE, by default the user's cache folder.
     """
-    path = cache_folder() / f"gaussian-fit-{weights_hash(generator)}-{FIT_DRAWS}.safetensors"
+    path = cache_folder() / f"gaussian-fit-{weight_hash(generator)}-{FIT_DRAWS}.safetensors"
     if path.exists():
         tensors = load_file(path)
         return tensors["mean"], tensors["std"]
@@ -137,20 +133,6 @@ def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
     except OSError as error:
         warnings.warn(f"the Gaussian fit is not cached ({error}); set RTIL_CACHE to a writable folder", stacklevel=2)
     return mean, std
-
-
-def cache_folder() -> Path:
-    """Return the folder for results that can be computed again."""
-    return Path(os.environ.get("RTIL_CACHE") or platformdirs.user_cache_dir("rtil"))
-
-
-def weights_hash(generator: LayeredGenerator) -> str:
-    """Return 16 hex digits that depend on every weight's name, shape and value."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(generator.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def row_norms(t: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from rtil.errors import UserError
-from rtil.weights.backbones import cache_folder
+from rtil.files import cache_folder
 from rtil.weights.fetch import fetch_lpips
 
 

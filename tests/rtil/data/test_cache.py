@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from rtil.data import open_dataset, preload
-from rtil.data.cache import cache_folder
 from rtil.data.synthetic_faces import SyntheticFaces
 from rtil.errors import UserError
+from rtil.files import cache_folder
 
 
 def bitmap(image: torch.Tensor) -> bytes:

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import struct
 import zlib
@@ -111,10 +112,8 @@ def test_bad_images_are_named_in_one_line(case):
 def test_damaged_bytes_raise_nothing_but_user_errors(data, place, flip):
     damaged = bytearray(data)
     damaged[place % len(data)] ^= flip
-    try:
-        read_image(bytes(damaged), "a")
-    except UserError as error:
-        assert "\n" not in str(error)
+    with contextlib.suppress(UserError):
+        assert read_image(bytes(damaged), "a").shape[0] == 3
 
 
 def test_fit_is_the_identity_at_the_right_size():

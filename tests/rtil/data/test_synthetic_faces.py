@@ -48,7 +48,7 @@ def test_resolutions_show_the_same_antialiased_face():
     small = SyntheticFaces(32, "train").render(range(16)).float() / 255
     error = (F.avg_pool2d(large, 8) - small).square().mean()
     other = (F.avg_pool2d(large, 8).roll(1, dims=0) - small).square().mean()
-    assert -10 * error.log10() > 27  # dB
+    assert -10 * error.log10() > 31  # dB; 27 with hard edges
     assert other > 10 * error
 
 

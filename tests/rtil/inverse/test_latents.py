@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from rtil import seeds
 from rtil.errors import UserError
+from rtil.generators.base import weight_hash
 from rtil.generators.stylegan2 import StyleGAN2Generator
 from rtil.inverse import latents as module
 from rtil.inverse.latents import (
@@ -13,7 +14,6 @@ from rtil.inverse.latents import (
     latent_space_of,
     on_sphere,
     row_norms,
-    weights_hash,
 )
 
 
@@ -71,11 +71,11 @@ def test_a_cache_that_cannot_be_written_only_warns(generator, tmp_path, monkeypa
 
 
 def test_hash_sees_every_weight(generator):
-    before = weights_hash(generator)
-    assert before == weights_hash(generator)
+    before = weight_hash(generator)
+    assert before == weight_hash(generator)
     with torch.no_grad():
         generator.blocks[1].torgb.bias[2] += 1e-6
-    assert weights_hash(generator) != before
+    assert weight_hash(generator) != before
 
 
 def test_draws_depend_on_the_image_not_on_its_place():

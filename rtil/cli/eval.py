@@ -1,0 +1,240 @@
+"""``python eval.py``: compare checkpoints by how well they reconstruct held-out pictures."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from rtil.cli.common import Terminated, run_command
+from rtil.errors import UserError, unknown
+from rtil.evaluation.methods import METHODS, SolverOptions
+from rtil.evaluation.report import terminal_table, write_summary
+from rtil.evaluation.runner import Runner
+from rtil.evaluation.study import (
+    HeldOut,
+    Place,
+    Study,
+    fit_linear_prior,
+    heldout_pictures,
+    heldout_source,
+    places,
+)
+from rtil.inverse.solver import Selection
+from rtil.runs import EVAL_RUNS, check_resume, claim, new_run, newest_pair, read_settings, write_settings
+from rtil.snapshot import Snapshot, load_snapshot
+from rtil.training.precision import pick_device
+from rtil.weights.backbones import LpipsNet
+
+IDENTITY = "identity"
+NOT_RESUMED = ("out", "resume", "device", "batch")
+
+
+@dataclass
+class EvalOptions(SolverOptions):
+    """Reconstruct held-out pictures from measurements and compare checkpoints on them.
+
+    Args:
+        method: Methods: ilo, csgm.
+        task: Tasks: cs, inpaint, box, sr, denoise, inversion.
+        rates: Observed fractions of cs, box, and inpaint.
+        factors: Factors of sr.
+        sigmas: Noise of denoise, on the 0-255 scale.
+        mask: Mask file of inpaint (white is observed), in place of rates.
+        noise_sigma: Measurement noise of the other tasks; pictures are in [0, 1].
+        images: Number of held-out pictures.
+        data: Held-out set: synthetic, or a folder or uncompressed zip; null is that of the checkpoints.
+        split: Its part: validation or test; null is all of a set that was not trained on.
+        checkpoints: name=PATH, once or more, each a run folder or a snapshot; null is the newest vanilla and RTIL runs
+            in runs/train that agree in architecture, data, resolution and kimg.
+        selection: Which iterates are returned: measurement (lowest measurement error), heldout, last.
+        seed: Root seed of operators, noise and solvers.
+        lpips: Backbone of LPIPS: alex, vgg or none.
+        linear: Evaluate the linear prior too.
+        batch: Pictures inverted at a time; null chooses by their size.
+        device: auto, cpu, cuda or cuda:N.
+        out: Run folder to create; null is the next numbered one in runs/eval.
+        resume: Go on with the run in out.
+    """
+
+    method: list[str] = field(default_factory=lambda: ["ilo"])
+    task: list[str] = field(default_factory=lambda: ["cs"])
+    rates: list[float] = field(default_factory=lambda: [0.1])
+    factors: list[int] = field(default_factory=lambda: [4])
+    sigmas: list[float] = field(default_factory=lambda: [25.0])
+    mask: str | None = None
+    noise_sigma: float = 0.0
+    images: int = 32
+    data: str | None = None
+    split: HeldOut | None = None
+    checkpoints: dict[str, str] | None = None
+    selection: list[str] = field(default_factory=lambda: ["measurement"])
+    seed: int = 0
+    lpips: LpipsNet | Literal["none"] = "alex"
+    linear: bool = True
+    batch: int | None = None
+    device: str = "auto"
+    out: Path | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for kind, chosen, valid in (
+            ("method", self.method, list(METHODS)),
+            ("selection", self.selection, get_args(Selection)),
+        ):
+            for name in chosen:
+                if name not in valid:
+                    raise unknown(kind, name, valid)
+            if not chosen or len(set(chosen)) != len(chosen):
+                raise UserError(f"{kind} is {','.join(chosen)}: name at least one, and each once")
+        if self.batch is not None and self.batch < 1:
+            raise UserError(f"batch is {self.batch}: valid is a whole number of 1 or more")
+        for name in self.checkpoints or {}:
+            if not re.fullmatch(r"[A-Za-z0-9._+]+", name) or name == "linear":
+                raise UserError(f"checkpoint name '{name}' is not valid: use letters, digits, '.', '_', '+'")
+        if self.resume and self.out is None:
+            raise UserError("--resume needs --out: give the folder of the run to go on with")
+        self.places()
+
+    def places(self) -> list[Place]:
+        """Return tasks and levels."""
+        return places(self.task, self.rates, self.factors, self.sigmas, self.mask)
+
+    def checkpoint_paths(self) -> dict[str, Path]:
+        """Return the snapshots to compare, by name."""
+        if self.checkpoints is None:
+            return {name: run.snapshot for name, run in newest_pair().items()}
+        return {name: Path(path) for name, path in self.checkpoints.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    logging.basicConfig(format="%(message)s")
+    return run_command(run, EvalOptions, argv, "eval.py", plan)
+
+
+def plan(options: EvalOptions) -> Iterator[str]:
+    """Say what would be done."""
+    study = open_study(options)
+    for name, snapshot in study.checkpoints.items():
+        yield f"checkpoint {name}: {snapshot.path}"
+    yield f"pictures: {len(study.pictures.keys)} of {study.pictures.data} ({study.pictures.split})"
+    for item in study.work():
+        yield f"{item.place.label}: {item.method} {item.checkpoint} {item.selection}".rstrip(" -")
+    yield f"into {options.out or (EVAL_RUNS / 'NNNNN-').as_posix() + description(options, study)}"
+
+
+def run(options: EvalOptions) -> None:
+    """Evaluate as asked for."""
+    if options.out is not None:
+        check_resume(options.out, options.resume)
+        options = resumed(options, options.out) if options.resume else options
+    study = open_study(options)
+    folder = options.out or new_run(EVAL_RUNS, description(options, study))
+    with claim(folder, options.resume), _kept_rows(folder):
+        before = check_identity(study, folder) if options.resume else {}
+        write_settings(folder, settings(options, study, before))
+        print(f"{len(study.pictures.keys)} pictures of {study.pictures.data} ({study.pictures.split}) into {folder}")
+        for name, snapshot in study.checkpoints.items():
+            print(f"checkpoint {name}: {snapshot.path} ({snapshot.info['kimg']:g} kimg)", flush=True)
+        runner = Runner(study, folder, lambda: fit_linear_prior(first_info(study)), options.batch)
+        rows = runner.run()
+        write_summary(rows, folder / "summary.csv")
+        grids = runner.write_grids()
+        print(f"\n{terminal_table(rows)}\n\nsummary: {folder / 'summary.csv'}")
+        for grid in grids:
+            print(f"pictures: {grid}")
+
+
+def open_study(options: EvalOptions) -> Study:
+    """Open checkpoints and pictures; every mistake shows here, before anything is computed or written."""
+    device = pick_device(options.device)
+    paths = options.checkpoint_paths()
+    checkpoints: dict[str, Snapshot] = {name: load_snapshot(path, device) for name, path in paths.items()}
+    source, split = heldout_source([s.info for s in checkpoints.values()], options.data, options.split)
+    resolution = next(iter(checkpoints.values())).generator.resolution
+    study = Study(
+        places=options.places(),
+        methods=options.method,
+        selections=[s for s in get_args(Selection) if s in options.selection],
+        options=options,
+        checkpoints=checkpoints,
+        pictures=heldout_pictures(source, resolution, split, options.images),
+        seed=options.seed,
+        noise_sigma=options.noise_sigma,
+        lpips=None if options.lpips == "none" else options.lpips,
+        linear=options.linear,
+    )
+    for place in study.places:
+        place.operator(resolution, options.seed, options.noise_sigma)
+    return study
+
+
+def first_info(study: Study) -> dict[str, Any]:
+    """Return how the first checkpoint was trained."""
+    return next(iter(study.checkpoints.values())).info
+
+
+def description(options: EvalOptions, study: Study) -> str:
+    """Return the second half of a run folder's name."""
+    data = "synthetic" if study.pictures.data == "synthetic" else Path(study.pictures.data).stem
+    words = ["+".join(options.method), "+".join(options.task), data, str(study.resolution)]
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", "-".join(words))
+
+
+@contextmanager
+def _kept_rows(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        print(f"finished rows are kept: go on with --out {folder} --resume", file=sys.stderr)
+        raise
+
+
+def settings(options: EvalOptions, study: Study, weights_before: dict[str, str]) -> dict[str, Any]:
+    """Return what settings.json holds; checkpoints are named, also if they were found."""
+    paths = {name: str(snapshot.path) for name, snapshot in study.checkpoints.items()}
+    given = asdict(options) | {"out": None if options.out is None else str(options.out), "checkpoints": paths}
+    checkpoints = {
+        name: {"path": str(snapshot.path), "weight_hash": snapshot.weight_hash, "info": snapshot.info}
+        for name, snapshot in study.checkpoints.items()
+    }
+    identity = study.identity()
+    identity["weights"] = weights_before | identity["weights"]
+    return {"options": given, "checkpoints": checkpoints, IDENTITY: identity}
+
+
+def resumed(options: EvalOptions, folder: Path) -> EvalOptions:
+    """Return the options of the run in a folder, with those changed that are given now (other than their default)."""
+    before = read_settings(folder).get("options")
+    if not isinstance(before, dict):
+        raise UserError(f"{folder} holds no evaluation: give the folder of one as --out")
+    standard, given = asdict(EvalOptions()), asdict(options)
+    for name in NOT_RESUMED:
+        before[name] = given[name]
+    changed = {name: value for name, value in given.items() if value != standard[name]}
+    known = {name: value for name, value in before.items() if name in standard}
+    return EvalOptions(**known | changed)
+
+
+def check_identity(study: Study, folder: Path) -> dict[str, str]:
+    """Refuse to add rows of other pictures or weights to a run; returns the weights that it has used so far.
+
+    Raises:
+        UserError: The run in the folder used others under the same name.
+    """
+    before, now = read_settings(folder)[IDENTITY], study.identity()
+    if before["pictures"] != now["pictures"]:
+        raise UserError(f"{folder} used pictures {before['pictures']}, not {now['pictures']}: give another --out")
+    weights: dict[str, str] = before["weights"]
+    for name, digest in now["weights"].items():
+        if weights.get(name, digest) != digest:
+            raise UserError(f"checkpoint '{name}' of {folder} had other weights: name it otherwise, or another --out")
+    return weights
+
+
+if __name__ == "__main__":
+    sys.exit(main())

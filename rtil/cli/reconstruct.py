@@ -1,0 +1,222 @@
+"""``python -m rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
+
+A measurement is a picture that already is what was measured (low-resolution, noisy, with missing pixels), or an .npy
+file, which compressed sensing needs. This is how one is made, by the operator of the same task, rate and seed:
+
+    operator = make_operator("cs", (3, 32, 32), rate=0.1, seed=7)
+    numpy.save("y.npy", operator(x).numpy())  # x [N, 3, 32, 32] in [0, 1]; y [N, M]
+    $ python -m rtil reconstruct --task cs --rate 0.1 --operator_seed 7 --input y.npy --snapshot RUN
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rtil.cli.common import run_command
+from rtil.data.images import fit, read_image
+from rtil.errors import UserError, unknown
+from rtil.evaluation.figures import to_pillow
+from rtil.evaluation.methods import METHODS, SolverOptions
+from rtil.files import atomic_path, write_text
+from rtil.inverse.losses import measurement_error
+from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
+from rtil.inverse.result import Inversion
+from rtil.inverse.solver import Selection
+from rtil.runs import new_run
+from rtil.snapshot import Snapshot, load_snapshot
+from rtil.training.precision import pick_device
+
+RECONSTRUCT_RUNS = Path("runs/reconstruct")
+RESULT = "result.json"
+MOST_PICTURE_VALUE = 4.0
+"""Noise aside, pictures are in [0, 1]; far above that they are on another scale."""
+
+
+@dataclass
+class ReconstructOptions(SolverOptions):
+    """Reconstruct pictures from your own measurements.
+
+    Args:
+        input: A picture that is the measurement itself (sr: of side R / factor, else of side R), or an .npy file with
+            one or N measurements, pictures in [0, 1].
+        task: cs, inpaint, box, sr, denoise or inversion.
+        snapshot: The prior: a run folder or a snapshot.
+        rate: Observed fraction (cs, box, and inpaint without a mask).
+        factor: Factor of sr.
+        sigma: Noise of denoise, on the 0-255 scale.
+        mask: Mask file of inpaint: white is observed.
+        operator_seed: Seed of the operator that measured (cs; inpaint by rate).
+        fit: Crop an input picture to its central square and resize it to the side that the task expects.
+        method: ilo or csgm.
+        selection: Which iterate is returned.
+        seed: Root seed of the solver.
+        device: auto, cpu, cuda or cuda:N.
+        out: Folder for the results; null is the next numbered one in runs/reconstruct.
+    """
+
+    input: Path | None = None
+    task: str = "inversion"
+    snapshot: Path | None = None
+    rate: float | None = None
+    factor: int | None = None
+    sigma: float | None = None
+    mask: str | None = None
+    operator_seed: int = 0
+    fit: bool = False
+    method: str = "ilo"
+    selection: Selection = "measurement"
+    seed: int = 0
+    device: str = "auto"
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.input is None or self.snapshot is None:
+            missing = "input FILE" if self.input is None else "snapshot RUN_OR_FILE"
+            raise UserError(f"--{missing} is needed: --help says what it may be")
+        if self.task not in OPERATORS:
+            raise unknown("task", self.task, OPERATORS)
+        if self.method not in METHODS:
+            raise unknown("method", self.method, METHODS)
+        if self.out is not None and (self.out / RESULT).exists():
+            raise UserError(f"{self.out} already holds {RESULT}: give another folder as --out")
+
+    @property
+    def input_path(self) -> Path:
+        """The measurement's file."""
+        assert self.input is not None  # noqa: S101
+        return self.input
+
+    def open(self) -> tuple[Snapshot, LinearOperator, Tensor]:
+        """Return prior, operator, and measurements [N, ...]."""
+        assert self.snapshot is not None  # noqa: S101
+        device = pick_device(self.device)
+        snapshot = load_snapshot(self.snapshot, device)
+        side = snapshot.generator.resolution
+        operator = make_operator(
+            self.task,
+            (3, side, side),
+            rate=self.rate,
+            factor=self.factor,
+            sigma=self.sigma,
+            mask=self.mask,
+            seed=self.operator_seed,
+        )
+        self.solver(self.method, snapshot.generator, self.selection, self.seed)
+        y = read_measurement(self.input_path, operator, self.fit)
+        return snapshot, operator.to(device), y.to(device)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(run, ReconstructOptions, argv, "python -m rtil reconstruct", plan)
+
+
+def plan(options: ReconstructOptions) -> Iterator[str]:
+    """Say what would be done."""
+    snapshot, operator, y = options.open()
+    yield f"reconstruct {len(y)} x {operator.label} from {options.input_path} with {options.method} of {snapshot.path}"
+    yield f"into {options.out or (RECONSTRUCT_RUNS / 'NNNNN-').as_posix() + description(options)}"
+
+
+def run(options: ReconstructOptions) -> None:
+    """Reconstruct as asked for."""
+    snapshot, operator, y = options.open()
+    found = options.solver(options.method, snapshot.generator, options.selection, options.seed).invert(y, operator)
+    out = options.out or new_run(RECONSTRUCT_RUNS, description(options))
+    pictures = write_pictures(found.x, out)
+    with atomic_path(out / "latents.safetensors") as temporary:
+        save_file({name: t.detach().cpu().contiguous() for name, t in found.latents.items()}, temporary)
+    errors = measurement_error(operator, found.x, y).tolist()
+    write_text(out / RESULT, json.dumps(result(options, snapshot, found, errors, pictures), indent=2) + "\n")
+    for picture, error, status in zip(pictures, errors, found.status, strict=True):
+        print(f"{picture}: {status}, measurement error {error:.3g}")
+
+
+def read_measurement(path: Path, operator: LinearOperator, fitted: bool = False) -> Tensor:
+    """Return measurements [N, *measurement_shape], float32.
+
+    Args:
+        path: A picture, or an .npy file with one or N measurements.
+        operator: What they were measured with.
+        fitted: Crop and resize a picture to the side that is expected.
+
+    Raises:
+        UserError: The file cannot be read, or cannot be a measurement by this operator.
+    """
+    shape = operator.measurement_shape
+    if path.suffix.lower() == ".npy":
+        y = _read_array(path)
+        y = y[None] if tuple(y.shape) == shape else y
+    elif len(shape) != 3:
+        raise UserError(
+            f"{path} is a picture, but a measurement of {operator.label} is {shape[0]} numbers: give an .npy"
+        )
+    else:
+        y = _read_picture(path, shape[1], fitted)
+    operator.check_measurement(y)
+    if len(shape) == 3 and y.abs().max() > MOST_PICTURE_VALUE:
+        raise UserError(f"{path} holds values up to {y.abs().max():g}: pictures are in [0, 1]; divide bytes by 255")
+    return torch.where(operator.observed, y.float(), 0)
+
+
+def _read_array(path: Path) -> Tensor:
+    try:
+        array = np.load(path, allow_pickle=False)
+        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise UserError(f"{path} cannot be read as an .npy file of numbers: {error}") from error
+
+
+def _read_picture(path: Path, side: int, fitted: bool) -> Tensor:
+    try:
+        picture = read_image(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"input {path} cannot be read ({error.strerror}): give a picture or an .npy file") from error
+    if fitted:
+        picture = fit(picture, side)
+    if picture.shape[1:] != (side, side):
+        height, width = picture.shape[1:]
+        raise UserError(f"{path} is {height}x{width} pixels, expected are {side}x{side}: prepare it so, or add --fit")
+    return picture[None].float() / 255
+
+
+def write_pictures(x: Tensor, out: Path) -> list[Path]:
+    """Write pictures [N, 3, R, R] as ``reconstruction.png``, numbered when there are several."""
+    names = ["reconstruction.png"] if len(x) == 1 else [f"reconstruction-{n:03d}.png" for n in range(len(x))]
+    for name, picture in zip(names, x, strict=True):
+        with atomic_path(out / name) as temporary:
+            to_pillow(picture).save(temporary, format="PNG")
+    return [out / name for name in names]
+
+
+def result(
+    options: ReconstructOptions, snapshot: Snapshot, found: Inversion, errors: list[float], pictures: list[Path]
+) -> dict[str, object]:
+    """Return what result.json holds; errors are in the units of a mean squared error of pictures in [-1, 1]."""
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    images = [
+        {"picture": picture.name, "status": status, "measurement_error": error}
+        for picture, status, error in zip(pictures, found.status, errors, strict=True)
+    ]
+    return {
+        "images": images,
+        "seconds": found.seconds,
+        "settings": given,
+        "snapshot": {"path": str(snapshot.path), "weight_hash": snapshot.weight_hash, "info": snapshot.info},
+    }
+
+
+def description(options: ReconstructOptions) -> str:
+    """Return the second half of a run folder's name."""
+    return f"{options.method}-{options.task}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Runs a study: many pictures at a time, finished rows skipped, rows on disk after every batch.
+
+Besides each method's own result a row holds what the truth alone can tell: the PSNR of the iterate nearest to it (the
+oracle), watched through the solver's callback, and the PSNR after every round. The time that watching takes is not
+counted among a method's seconds.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rtil.data.images import read_image
+from rtil.evaluation.figures import picture_grid, show_measurement, to_pillow
+from rtil.evaluation.linear_prior import LinearPrior
+from rtil.evaluation.metrics import Metrics, psnr
+from rtil.evaluation.rows import Row, RowFile
+from rtil.evaluation.study import Study, Work
+from rtil.evaluation.summary import LINEAR
+from rtil.files import atomic_path
+from rtil.inverse.latents import latent_space_of
+from rtil.inverse.losses import measurement_error
+from rtil.inverse.operators import LinearOperator
+
+SHOWN = 8
+"""Pictures of a grid."""
+PICTURES = "pictures"
+BATCH_PIXELS = 64 * 64**2
+"""By default at most 64 pictures, and no more pixels than 64 pictures of 64 px, are inverted at a time."""
+
+
+class Results(NamedTuple):
+    """What any method says of one batch.
+
+    Attributes:
+        x: [N, 3, R, R] in [0, 1], clamped.
+        status: [N].
+        seconds: Of the whole batch.
+        oracle: [N], dB.
+        rounds: [N] lists, dB after each round.
+    """
+
+    x: Tensor
+    status: Sequence[str]
+    seconds: float
+    oracle: list[float]
+    rounds: list[list[float]]
+
+
+Invert = Callable[[Tensor, Tensor, Sequence[str]], Results]
+"""Called as invert(y, truth, image_ids); only the oracle may look at the truth."""
+
+
+class Oracle:
+    """Watches a solver's iterates: the best PSNR [N] against the truth, in dB, and the seconds spent on that."""
+
+    def __init__(self, truth: Tensor) -> None:
+        self.truth, self.seconds = truth, 0.0
+        self.best = torch.full((len(truth),), -torch.inf, device=truth.device)
+
+    def __call__(self, round_number: int, step: int, x: Tensor) -> None:
+        """Look at one iterate."""
+        started = time.perf_counter()
+        self.best = torch.fmax(self.best, psnr(x, self.truth))
+        self.seconds += time.perf_counter() - started
+
+
+class Runner:
+    """Computes the rows of a study that are not yet in its folder.
+
+    Args:
+        study: What to do.
+        folder: The run folder: ``rows.jsonl``, ``grid-*.png``, and ``pictures/``, the first reconstructions.
+        linear_prior: Called once, when a row of the linear prior is missing.
+        batch: Pictures at a time; None chooses.
+    """
+
+    def __init__(
+        self, study: Study, folder: Path, linear_prior: Callable[[], LinearPrior], batch: int | None = None
+    ) -> None:
+        self.study, self.folder = study, folder
+        self.linear_prior = linear_prior
+        self.prior: LinearPrior | None = None
+        self.batch = batch or max(1, min(64, BATCH_PIXELS // study.resolution**2))
+        self.device = next(iter(study.checkpoints.values())).generator.device
+        self.truth = (study.pictures.images.float() / 255).to(self.device)
+        self.metrics = Metrics(study.lpips, self.device)
+        self.file = RowFile(folder / "rows.jsonl")
+
+    def run(self) -> list[Row]:
+        """Compute what is missing; returns all rows of the folder's file."""
+        work = self.study.work()
+        missing = sum(key not in self.file.finished_keys() for item in work for key in item.keys)
+        progress = Progress(missing)
+        for place in self.study.places:
+            operator = place.operator(self.study.resolution, self.study.seed, self.study.noise_sigma).to(self.device)
+            for item in work:
+                if item.place == place:
+                    self._run(item, operator, progress)
+        progress.close()
+        return self.file.rows()
+
+    def write_grids(self) -> list[Path]:
+        """Write a grid for each place and method: truth, measurement, each checkpoint, linear prior."""
+        work = self.study.work()
+        shown = min(SHOWN, len(self.truth))
+        truth = self.truth[:shown]
+        written = []
+        for place in self.study.places:
+            operator = place.operator(self.study.resolution, self.study.seed, self.study.noise_sigma).to(self.device)
+            y = operator(truth, self.study.pictures.keys[:shown])
+            here = [item for item in work if item.place == place]
+            linear = {item.method: self._saved(item, shown) for item in here if item.method == LINEAR}
+            for method, selection in dict.fromkeys((i.method, i.selection) for i in here if i.method != LINEAR):
+                series = [i for i in here if (i.method, i.selection) == (method, selection)]
+                columns = {"truth": truth.cpu(), "measurement": show_measurement(y, operator).cpu()}
+                columns |= {item.checkpoint: self._saved(item, shown) for item in series} | linear
+                several = [selection] if len(self.study.selections) > 1 else []
+                path = self.folder / f"grid-{'-'.join([place.slug, method, *several])}.png"
+                picture_grid(columns, path)
+                written.append(path)
+        return written
+
+    def _run(self, item: Work, operator: LinearOperator, progress: "Progress") -> None:
+        missing = [i for i, key in enumerate(item.keys) if key not in self.file.finished_keys()]
+        if not missing:
+            return
+        invert = self._linear(operator) if item.method == LINEAR else self._solver(item, operator)
+        for first in range(0, len(missing), self.batch):
+            indices = missing[first : first + self.batch]
+            truth, ids = self.truth[indices], [self.study.pictures.keys[i] for i in indices]
+            y = operator(truth, ids)
+            results = invert(y, truth, ids)
+            self._save(item, indices, results.x)  # before the rows, which say that all of this is done
+            values = self.metrics(results.x, truth)
+            error = measurement_error(operator, results.x, y).tolist()
+            rows = [
+                Row(
+                    **item.keys[index]._asdict(),
+                    psnr=values["psnr"][n].item(),
+                    ssim=values["ssim"][n].item(),
+                    lpips=values["lpips"][n].item(),
+                    seconds=results.seconds / len(indices),
+                    status=results.status[n],
+                    selection=item.selection,
+                    psnr_oracle=results.oracle[n],
+                    psnr_round=results.rounds[n],
+                    measurement_error=error[n],
+                )
+                for n, index in enumerate(indices)
+            ]
+            self.file.extend(rows)
+            progress.advance(item, rows)
+
+    def _solver(self, item: Work, operator: LinearOperator) -> Invert:
+        generator = self.study.checkpoints[item.checkpoint].generator
+        selection = next(s for s in self.study.selections if s == item.selection)
+        solver = self.study.options.solver(item.method, generator, selection, self.study.seed)
+        latent_space_of(generator)  # its Gaussian fit is kept from here on, and is no part of any picture's time
+
+        def invert(y: Tensor, truth: Tensor, ids: Sequence[str]) -> Results:
+            oracle = Oracle(truth)
+            found = solver.invert(y, operator, ids, callback=oracle)
+            rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
+            seconds = found.seconds - oracle.seconds
+            return Results(found.x, list(found.status), seconds, oracle.best.tolist(), rounds.tolist())
+
+        return invert
+
+    def _linear(self, operator: LinearOperator) -> Invert:
+        if self.prior is None:
+            self.prior = self.linear_prior()
+        posterior_mean = self.prior.condition(operator)
+
+        def invert(y: Tensor, truth: Tensor, ids: Sequence[str]) -> Results:
+            started = time.perf_counter()
+            x = posterior_mean(y).clamp(0, 1)
+            seconds = time.perf_counter() - started
+            return Results(x, ["ok"] * len(x), seconds, [float("nan")] * len(x), [[] for _ in x])
+
+        return invert
+
+    def _saved_path(self, item: Work, index: int) -> Path:
+        return self.folder / PICTURES / item.slug / f"{index:02d}.png"
+
+    def _save(self, item: Work, indices: Sequence[int], x: Tensor) -> None:
+        for index, picture in zip(indices, x, strict=True):
+            if index < SHOWN:
+                with atomic_path(self._saved_path(item, index)) as temporary:
+                    to_pillow(picture).save(temporary, format="PNG")
+
+    def _saved(self, item: Work, shown: int) -> Tensor:
+        paths = [self._saved_path(item, index) for index in range(shown)]
+        return torch.stack([read_image(path.read_bytes(), str(path)).float() / 255 for path in paths])
+
+
+class Progress:
+    """A bar on a terminal, elsewhere a line for each batch.
+
+    Args:
+        total: Rows to compute.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.started = total, 0, time.perf_counter()
+        self.bar = tqdm(total=total, unit="image") if sys.stderr.isatty() and total else None
+
+    def advance(self, item: Work, rows: Sequence[Row]) -> None:
+        """Tell of a finished batch."""
+        self.done += len(rows)
+        name = item.method if item.method == LINEAR else f"{item.method} {item.checkpoint}"
+        text = f"{item.place.label}, {name}: {_mean([row.psnr for row in rows]):.2f} dB"
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update(len(rows))
+            return
+        left = (time.perf_counter() - self.started) * (self.total / self.done - 1)
+        print(f"{text} on {len(rows)} images; {self.done}/{self.total} done, about {left:.0f} s left", flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,297 @@
+"""The work list of an evaluation: tasks x levels x methods x checkpoints, all on the same pictures and operators.
+
+An operator is drawn once for each (seed, task, level) and measurement noise for each (operator, image), so every method
+and checkpoint sees the same numbers. Pictures are the first N of one fixed permutation of the held-out set: they do not
+depend on the seed, and fewer pictures are always among more.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from rtil.data import open_dataset, preload
+from rtil.errors import UserError, unknown
+from rtil.evaluation.linear_prior import LinearPrior
+from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.report import level_text
+from rtil.evaluation.rows import Level, RowKey, settings_hash
+from rtil.evaluation.summary import LINEAR
+from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
+from rtil.inverse.solver import Selection
+from rtil.seeds import derive_seed, generator
+from rtil.snapshot import Snapshot
+from rtil.weights.backbones import LpipsNet
+
+HeldOut = Literal["validation", "test"]
+NO_CHECKPOINT = "-"
+PRIOR_MEMORY_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """One task at one level.
+
+    Attributes:
+        task: Name of the task.
+        level: Rate, factor, sigma, the mask's name, or None.
+        parameters: What :func:`rtil.inverse.operators.make_operator` takes.
+    """
+
+    task: str
+    level: Level
+    parameters: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """For people: ``cs 10 %``."""
+        return f"{self.task} {level_text(self.task, self.level)}".rstrip()
+
+    @property
+    def slug(self) -> str:
+        """For file names: ``cs-0.1``."""
+        level = f"{self.level:g}" if isinstance(self.level, float | int) else self.level
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", self.task if level is None else f"{self.task}-{level}")
+
+    def operator(self, resolution: int, seed: int, noise_sigma: float = 0.0) -> LinearOperator:
+        """Return the operator that every picture of this place is measured with.
+
+        Args:
+            resolution: Side of the pictures.
+            seed: Root seed.
+            noise_sigma: Measurement noise, where the task has none of its own.
+        """
+        noise = noise_sigma if OPERATORS[self.task].takes_noise else 0.0
+        own_seed = derive_seed(seed, "study/operator", self.task, str(self.level))
+        size = (3, resolution, resolution)
+        return make_operator(self.task, size, noise_sigma=noise, seed=own_seed, **self.parameters)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the operator besides task, level and seed: the content of a mask file."""
+        if "mask" not in self.parameters:
+            return {}
+        try:
+            content = Path(self.parameters["mask"]).read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"mask '{self.parameters['mask']}' cannot be read ({error.strerror}): give a file"
+            ) from error
+        return {"mask": hashlib.sha256(content).hexdigest()}
+
+
+def places(
+    tasks: Sequence[str],
+    rates: Sequence[float],
+    factors: Sequence[int],
+    sigmas: Sequence[float],
+    mask: str | None = None,
+) -> list[Place]:
+    """Return each task at each of its levels.
+
+    Args:
+        tasks: Names of tasks.
+        rates: Levels of cs, box, and inpaint without a mask.
+        factors: Levels of sr.
+        sigmas: Levels of denoise.
+        mask: Mask file of inpaint, in place of rates.
+
+    Raises:
+        UserError: An unknown task, one named twice, no level for one, or a mask that no task uses.
+
+    Example:
+        >>> [place.label for place in places(["cs", "inversion"], [0.05, 0.1], [4], [25])]
+        ['cs 5 %', 'cs 10 %', 'inversion']
+    """
+    levels: dict[str, Sequence[float]] = {"rate": rates, "factor": factors, "sigma": sigmas}
+    found = []
+    for task in tasks:
+        if task not in OPERATORS:
+            raise unknown("task", task, OPERATORS)
+        parameters = OPERATORS[task].parameters
+        if mask is not None and "mask" in parameters:
+            found.append(Place(task, Path(mask).stem, {"mask": mask}))
+        elif not parameters:
+            found.append(Place(task, None, {}))
+        else:
+            name = parameters[0]
+            if not levels[name]:
+                raise UserError(f"task '{task}' has no level: give --{name}s")
+            found += [Place(task, value, {name: value}) for value in levels[name]]
+    if mask is not None and not any("mask" in place.parameters for place in found):
+        raise UserError(f"mask '{mask}' is not used by task {', '.join(tasks)}: add inpaint, or leave it away")
+    if not found or len({(place.task, place.level) for place in found}) != len(found):
+        raise UserError("tasks and levels are none or repeated: name at least one, and each once")
+    return found
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Held-out pictures.
+
+    Attributes:
+        keys: Stable id of each.
+        images: uint8 [N, 3, R, R].
+        data: Where they come from.
+        split: Which part of it.
+    """
+
+    keys: list[str]
+    images: Tensor
+    data: str
+    split: HeldOut
+
+
+def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int) -> Pictures:
+    """Take pictures from a held-out set.
+
+    Raises:
+        UserError: The set cannot be opened, or has fewer pictures.
+    """
+    if split not in get_args(HeldOut):
+        raise unknown("split", split, get_args(HeldOut))
+    ds = open_dataset(data, resolution, split)
+    if not 1 <= count <= len(ds):
+        raise UserError(f"images is {count}: valid is 1 to {len(ds)}, the pictures of {data} ({split})")
+    order = torch.randperm(len(ds), generator=generator(0, "study/pictures"))[:count].tolist()
+    return Pictures([ds.key(index) for index in order], ds.load(order), data, split)
+
+
+def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: HeldOut | None) -> tuple[str, HeldOut]:
+    """Decide where held-out pictures come from.
+
+    Without ``data``: the test split of the synthetic faces, or the validation split of the files that the checkpoints
+    were trained on. With it: all of its pictures, unless the checkpoints were trained on them.
+
+    Args:
+        infos: What the snapshots say of their training.
+        data: The user's held-out set.
+        split: The split that the user wants.
+
+    Raises:
+        UserError: Checkpoints of different data without ``data``, or pictures that were trained on.
+    """
+    trained_on = list(dict.fromkeys(str(info["data"]) for info in infos))
+    if data is None and len(trained_on) > 1:
+        raise UserError(f"checkpoints were trained on different data ({', '.join(trained_on)}): give --data")
+    source = trained_on[0] if data is None else data
+    if source == "synthetic":
+        return source, split or "test"
+    seen = any(other != "synthetic" and Path(other).resolve() == Path(source).resolve() for other in trained_on)
+    if seen and split == "test":
+        raise UserError(
+            f"split 'test' of {source} holds the training pictures: use --split validation, or other --data"
+        )
+    return source, split or ("validation" if seen else "test")
+
+
+def fit_linear_prior(info: Mapping[str, Any]) -> LinearPrior:
+    """Fit a Gaussian to the pictures a snapshot was trained on, to as many of them as fit into two gigabytes."""
+    ds = open_dataset(str(info["data"]), int(info["resolution"]), "train", int(info["seed"]))
+    most = PRIOR_MEMORY_BYTES // (3 * ds.resolution**2)
+    if len(ds) <= most:
+        return LinearPrior.fit(preload(ds))
+    chosen = torch.randperm(len(ds), generator=generator(0, "study/linear-prior"))[:most]
+    return LinearPrior.fit(ds.load(chosen.sort().values.tolist()))
+
+
+@dataclass(frozen=True)
+class Work:
+    """One method with one checkpoint at one place.
+
+    Attributes:
+        place: Task and level.
+        method: Name of the method, or ``linear``.
+        selection: Which iterate is returned; ``-`` for the linear prior.
+        checkpoint: Its name; ``-`` for the linear prior.
+        settings: Hash of everything else.
+        keys: The row of each picture.
+    """
+
+    place: Place
+    method: str
+    selection: str
+    checkpoint: str
+    settings: str
+    keys: list[RowKey]
+
+    @property
+    def slug(self) -> str:
+        """For file names."""
+        parts = [self.place.slug, self.method, self.selection, self.checkpoint, self.settings[:6]]
+        return "_".join(part for part in parts if part != "-")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that an evaluation depends on.
+
+    Attributes:
+        places: Tasks and levels.
+        methods: Names of methods.
+        selections: Which iterate is returned; each is a series of its own.
+        options: Settings of the methods.
+        checkpoints: Snapshots by name, of one resolution; the first one's training pictures make the linear prior.
+        pictures: The held-out pictures.
+        seed: Root seed of operators, noise and solvers.
+        noise_sigma: Measurement noise.
+        lpips: Backbone of LPIPS; None for no LPIPS.
+        linear: Whether the linear prior is evaluated too.
+    """
+
+    places: Sequence[Place]
+    methods: Sequence[str]
+    selections: Sequence[Selection]
+    options: SolverOptions
+    checkpoints: Mapping[str, Snapshot]
+    pictures: Pictures
+    seed: int = 0
+    noise_sigma: float = 0.0
+    lpips: LpipsNet | None = "alex"
+    linear: bool = True
+    resolution: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        sides = {name: snapshot.generator.resolution for name, snapshot in self.checkpoints.items()}
+        if len(set(sides.values())) != 1:
+            text = ", ".join(f"{name} {side} px" for name, side in sides.items())
+            raise UserError(f"checkpoints differ in resolution ({text}): compare those of one resolution")
+        object.__setattr__(self, "resolution", next(iter(sides.values())))
+        for method in self.methods:
+            for selection in self.selections:
+                for snapshot in self.checkpoints.values():
+                    self.options.solver(method, snapshot.generator, selection, self.seed)
+
+    def work(self) -> list[Work]:
+        """Return the list, place by place, the linear prior last in each."""
+        found = []
+        for place in self.places:
+            common = {"noise_sigma": self.noise_sigma, "lpips": self.lpips, **place.settings()}
+            for method in self.methods:
+                for selection in self.selections:
+                    for name, snapshot in self.checkpoints.items():
+                        arguments = self.options.arguments(method, snapshot.generator.num_blocks, selection)
+                        found.append(self._work(place, method, selection, name, common | arguments))
+            if self.linear:
+                trained_on = next(iter(self.checkpoints.values())).info["data"]
+                found.append(self._work(place, LINEAR, "-", NO_CHECKPOINT, common | {"data": trained_on}))
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must not change when an evaluation is resumed, as JSON values."""
+        return {
+            "pictures": {"data": self.pictures.data, "split": self.pictures.split, "resolution": self.resolution},
+            "weights": {name: snapshot.weight_hash for name, snapshot in self.checkpoints.items()},
+        }
+
+    def _work(self, place: Place, method: str, selection: str, checkpoint: str, settings: dict[str, Any]) -> Work:
+        digest = settings_hash(settings)
+        keys = [
+            RowKey(image, method, place.task, place.level, checkpoint, self.seed, digest)
+            for image in self.pictures.keys
+        ]
+        return Work(place, method, selection, checkpoint, digest, keys)

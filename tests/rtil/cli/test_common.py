@@ -1,0 +1,223 @@
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+
+from rtil.cli import common
+from rtil.cli.common import LAUNCHED, MALLOC, run_command, run_subcommand
+from rtil.errors import UserError
+
+
+@dataclass
+class Basis:
+    """Inherited.
+
+    Args:
+        lr: Learning rates, up to 100 %.
+    """
+
+    lr: list[float] = field(default_factory=lambda: [0.1])
+
+
+@dataclass
+class Options(Basis):
+    """Do something.
+
+    Args:
+        steps: Number of steps.
+        rtil: Whether.
+        task: Names.
+        precision: Type.
+        channels: Widths.
+        checkpoints: Named paths.
+        weights: Numbers or a word.
+        resume: From where.
+        out: Folder.
+    """
+
+    steps: int = 3
+    rtil: bool = False
+    task: list[str] = field(default_factory=lambda: ["cs"])
+    precision: Literal["auto", "bfloat16"] = "auto"
+    channels: dict[int, int] | None = None
+    checkpoints: dict[str, str] | None = None
+    weights: list[float] | Literal["uniform"] = "uniform"
+    resume: str | None = None
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise UserError(f"steps is {self.steps}:\nvalid is >= 0")
+
+
+def parse(*argv: str) -> Options:
+    got: list[Options] = []
+    assert run_command(got.append, Options, argv, "x", bare={"resume": "latest"}) == 0
+    return got[0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "value"),
+    [
+        (["--steps", "5"], "steps", 5),
+        (["--steps=5"], "steps", 5),
+        (["--rtil"], "rtil", True),
+        (["--rtil", "false"], "rtil", False),
+        (["--rtil", "--no_rtil"], "rtil", False),
+        (["--rtil", "--steps", "1"], "rtil", True),
+        (["--lr", "1e-3"], "lr", [1e-3]),
+        (["--lr", "0.1,0.2"], "lr", [0.1, 0.2]),
+        (["--lr", "[0.1, 0.2]"], "lr", [0.1, 0.2]),
+        (["--task", "cs,inpaint"], "task", ["cs", "inpaint"]),
+        (["--task", "5"], "task", ["5"]),
+        (["--channels", "{4:64, 8: 32}"], "channels", {4: 64, 8: 32}),
+        (["--checkpoints", "a=b/c", "d=e=f", "--steps", "1"], "checkpoints", {"a": "b/c", "d": "e=f"}),
+        (["--weights", "0.5,0.5"], "weights", [0.5, 0.5]),
+        (["--weights", "uniform"], "weights", "uniform"),
+        (["--resume"], "resume", "latest"),
+        (["--resume", "some.ckpt"], "resume", "some.ckpt"),
+        (["--out", "a/b"], "out", Path("a/b")),
+    ],
+)
+def test_options_are_typed(argv: list[str], name: str, value: Any) -> None:
+    got = getattr(parse(*argv), name)
+    assert got == value
+    assert type(got) is type(value) or isinstance(value, Path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--step", "5"], ["'--step'", "'--steps'"]),
+        (["--steps", "a"], ["--steps", "'a'", "a whole number"]),
+        (["--steps", "1.5"], ["'1.5'", "a whole number"]),
+        (["--steps", "-1"], ["steps is -1", "valid is >= 0"]),
+        (["--steps"], ["--steps needs a value"]),
+        (["--precision", "bfloat"], ["one of auto, bfloat16", "'bfloat16'"]),
+        (["--lr", "a,b"], ["'a,b'", "each a number"]),
+        (["--checkpoints", "runs/x"], ["'runs/x'", "name=value"]),
+        (["--checkpoints", "a=b", "a=c"], ["'a' twice"]),
+        (["--checkpoints"], ["name=value"]),
+        (["--rtil", "maybe"], ["'maybe'"]),
+        (["train"], ["unexpected argument 'train'"]),
+        (["--config", "absent.yaml"], ["absent.yaml", "No such file"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(
+    argv: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(lambda options: pytest.fail("must not run"), Options, argv, "x") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert all(word in err for word in words), err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("step: 5", ["unknown key 'step'", "'steps'"]),
+        ("steps: a", ["steps is 'a'", "a whole number"]),
+        ("steps: 1.5", ["steps is 1.5"]),
+        ("steps: null", ["steps is None"]),
+        ("precision: bfloat", ["'bfloat16'"]),
+        ("lr: [a]", ["each a number"]),
+        ("[1, 2]", ["holds no options"]),
+        ("steps: [", ["is not YAML"]),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line(
+    text: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert run_command(print, Options, ["--config", str(tmp_path / "c.yaml")], "x") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert all(word in err for word in [*words, "c.yaml"]), err
+
+
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("steps: 7\nlr: 1e-3\ntask: cs,sr\ncheckpoints: {a: b}\n")
+    got = parse("--steps", "9", "--config", str(path))
+    assert (got.steps, got.lr, got.task, got.checkpoints) == (9, [1e-3], ["cs", "sr"], {"a": "b"})
+
+
+def test_the_printed_config_is_one_that_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--steps", "9", "--channels", "{4: 8}", "--checkpoints", "a=b", "--out", "o", "--lr", "0.1,0.5"]
+    assert run_command(print, Options, [*argv, "--print_config"], "x") == 0
+    text = capsys.readouterr().out
+    assert "# Learning rates, up to 100 %.\nlr: [0.1, 0.5]\n" in text
+    assert yaml.safe_load(text)["channels"] == {4: 8}
+    (tmp_path / "c.yaml").write_text(text)
+    assert parse("--config", str(tmp_path / "c.yaml")) == parse(*argv)
+
+
+def test_dry_run_tells_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    code = run_command(
+        lambda options: pytest.fail("must not run"),
+        Options,
+        ["--dry_run", "--steps", "4"],
+        "x",
+        lambda o: ["would run"],
+    )
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "steps: 4\n" in out
+    assert out.endswith("# would run\n")
+
+
+def test_help_tells_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(print, Options, ["--help"], "x") == 0
+    out = capsys.readouterr().out
+    for text in ("--lr", "Learning rates, up to 100 %.", "--steps", "--config", "--dry_run", "default: 3"):
+        assert text in out
+
+
+def test_a_programming_error_is_not_hidden() -> None:
+    def broken(options: Options) -> None:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        run_command(broken, Options, [], "x")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_in_their_exit_code(number: signal.Signals, code: int) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def interrupted(options: Options) -> None:
+        signal.raise_signal(number)
+
+    assert run_command(interrupted, Options, [], "x") == code
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_launch_starts_the_process_anew_once_with_malloc_settings(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(
+        "import os, sys\n"
+        "def main():\n"
+        f"    print([os.environ.get(n) for n in {sorted(MALLOC)}], os.environ.get('{LAUNCHED}'), sys.argv[1:])\n"
+        "    return 5\n"
+    )
+    (tmp_path / "start.py").write_text("from rtil.cli.common import launch\nlaunch('job')\n")
+    environment = {n: v for n, v in os.environ.items() if n not in MALLOC and n != LAUNCHED}
+    environment |= {"MALLOC_TOP_PAD_": "123", "PYTHONPATH": str(Path(common.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "start.py", "--a", "b c"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 5, done.stderr
+    if sys.platform == "linux":
+        assert done.stdout == "['0', '123', '2147483647'] 1 ['--a', 'b c']\n"
+
+
+def test_an_unknown_subcommand_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_subcommand({"sample": "no.module"}, ["smaple"], "x") == 2
+    assert "did you mean 'sample'?" in capsys.readouterr().err

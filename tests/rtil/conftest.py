@@ -1,0 +1,45 @@
+"""Tiny trained-looking runs: random weights at 16 px, as the commands find them in runs/train."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rtil.generators.stylegan2 import StyleGAN2Generator
+from rtil.snapshot import save_snapshot
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a run folder below ``tmp_path/runs/train``."""
+
+    def make(name: str, rtil: bool, resolution: int = 16, weights: int = 0, **info: Any) -> Path:
+        channels = {side: 8 for side in (4, 8, 16, 32) if side <= resolution}
+        with torch.random.fork_rng():
+            torch.manual_seed(weights)
+            G = StyleGAN2Generator(resolution, channels, z_dim=16, w_dim=16, mapping_layers=2)
+        common = {
+            "arch": "stylegan2",
+            "data": "synthetic",
+            "resolution": resolution,
+            "kimg": 1.0,
+            "seed": 0,
+            "sigma": 1,
+        }
+        run = tmp_path / "runs/train" / name
+        save_snapshot(run / "snapshot-000001.safetensors", G, common | {"rtil": rtil} | info)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with a vanilla and an RTIL run, and a cache of its own."""
+    make_run("00000-stylegan2-vanilla-synthetic-16", rtil=False, weights=1)
+    make_run("00001-stylegan2-rtil-synthetic-16", rtil=True, weights=2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
+    return tmp_path
