@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rtil.cli.common import Terminated, run_command
+from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
 from rtil.evaluation.methods import METHODS, SolverOptions
 from rtil.evaluation.report import terminal_table, write_summary
@@ -26,7 +27,6 @@ from rtil.evaluation.study import (
 from rtil.inverse.solver import Selection
 from rtil.runs import EVAL_RUNS, check_resume, claim, new_run, newest_pair, read_settings, write_settings
 from rtil.snapshot import Snapshot, load_snapshot
-from rtil.training.precision import pick_device
 from rtil.weights.backbones import LpipsNet
 
 IDENTITY = "identity"

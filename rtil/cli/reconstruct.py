@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rtil.cli.common import run_command
 from rtil.data.images import fit, read_image
+from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
 from rtil.evaluation.figures import to_pillow
 from rtil.evaluation.methods import METHODS, SolverOptions
@@ -31,7 +32,6 @@ from rtil.inverse.result import Inversion
 from rtil.inverse.solver import Selection
 from rtil.runs import new_run
 from rtil.snapshot import Snapshot, load_snapshot
-from rtil.training.precision import pick_device
 
 RECONSTRUCT_RUNS = Path("runs/reconstruct")
 RESULT = "result.json"

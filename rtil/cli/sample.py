@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rtil.branches import AdditiveBranches, additive_branches
 from rtil.cli.common import run_command
+from rtil.devices import pick_device
 from rtil.errors import UserError
 from rtil.evaluation.figures import image_grid, to_pillow
 from rtil.files import atomic_path
@@ -17,7 +18,6 @@ from rtil.generators.base import LayeredGenerator
 from rtil.ranges import to_unit
 from rtil.seeds import generator
 from rtil.snapshot import Snapshot, load_snapshot
-from rtil.training.precision import pick_device
 
 COLUMNS = 8
 CHUNK = 16

@@ -51,7 +51,7 @@ def run(options: TrainOptions) -> None:
     out = options.out or (newest_run() if options.resume else None)
     if out is None:
         from rtil.data import open_dataset
-        from rtil.training.precision import pick_device
+        from rtil.devices import pick_device
 
         pick_device(config.device)  # mistakes come before a folder is made
         open_dataset(config.data, config.resolution, "train")

@@ -7,11 +7,12 @@ from typing import Any
 from ilo import CSGM, ILO
 from ilo.ilo import Z1Start
 from ilo.rounds import NoiseRule
+from rtil.devices import Precision
 from rtil.errors import UserError, unknown
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.latents import Start
 from rtil.inverse.schedules import Ramp
-from rtil.inverse.solver import Combination, Precision, Selection
+from rtil.inverse.solver import Combination, Selection
 
 METHODS: Mapping[str, type[ILO]] = {"ilo": ILO, "csgm": CSGM}
 """The methods, by the name that users type."""
@@ -37,7 +38,7 @@ class SolverOptions:
         start: Where the latents start: normal (drawn) or mean.
         rampup: Fraction of a round over which the learning rate rises.
         rampdown: Fraction of a round over which it falls.
-        precision: Type of the layers while optimising.
+        precision: Type of the layers while optimising: float32, bfloat16, or auto (bfloat16 where it is faster).
         restarts: Independent attempts.
         combination: best keeps each image's attempt of lowest error, mean averages the pictures.
     """
@@ -46,14 +47,14 @@ class SolverOptions:
     rounds: int | None = None
     lr: list[float] = field(default_factory=lambda: [0.1])
     noise: NoiseRule = "5+2k"
-    geodesic_weight: float = 0.01
+    geodesic_weight: float = 1e-4
     z1_weight: float = 0.0
     z1_start: Z1Start = "zero"
     sphere: bool = True
     start: Start = "normal"
     rampup: float = Ramp.rampup
     rampdown: float = Ramp.rampdown
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     restarts: int = 1
     combination: Combination = "best"
 

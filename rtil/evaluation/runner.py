@@ -149,7 +149,7 @@ class Runner:
                     status=results.status[n],
                     selection=item.selection,
                     psnr_oracle=results.oracle[n],
-                    psnr_round=results.rounds[n],
+                    psnr_round=tuple(results.rounds[n]),
                     measurement_error=error[n],
                 )
                 for n, index in enumerate(indices)

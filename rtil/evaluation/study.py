@@ -191,7 +191,7 @@ def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: 
 
 def fit_linear_prior(info: Mapping[str, Any]) -> LinearPrior:
     """Fit a Gaussian to the pictures a snapshot was trained on, to as many of them as fit into two gigabytes."""
-    ds = open_dataset(str(info["data"]), int(info["resolution"]), "train", int(info["seed"]))
+    ds = open_dataset(str(info["data"]), int(info["resolution"]), "train")
     most = PRIOR_MEMORY_BYTES // (3 * ds.resolution**2)
     if len(ds) <= most:
         return LinearPrior.fit(preload(ds))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
+from rtil.devices import Precision, compute_dtype
 from rtil.errors import UserError, unknown
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.latents import Latents, latent_space_of
@@ -17,7 +17,6 @@ from rtil.inverse.result import Inversion, best_of, join_batches, mean_of
 
 Selection = Literal["measurement", "heldout", "last"]
 Combination = Literal["best", "mean"]
-Precision = Literal["float32", "bfloat16"]
 Callback = Callable[[int, int, Tensor], None]
 """Called as callback(round, step, x) for every iterate, step 0 to the round's steps; x [N, 3, R, R] in [0, 1] must not
 be changed. What it computes, for instance the distance to a true picture, cannot reach the solver."""
@@ -31,7 +30,8 @@ class Solver(ABC):
         selection: Which iterate of each round is kept, and continued from: ``measurement`` (lowest measurement error),
             ``heldout`` (lowest error on a tenth of the measurements, to which it is not fitted) or ``last``.
         seed: Root seed of every draw.
-        precision: Type of the layers while optimising; losses, variables and the returned pictures are float32.
+        precision: Type of the layers while optimising, ``auto`` being bfloat16 where that is faster; losses, variables
+            and the returned pictures are float32.
         restarts: Independent attempts.
         combination: What becomes of them: ``best`` keeps each image's lowest error, ``mean`` averages the pictures.
         batch_size: Images at a time; None for all. A callback needs all.
@@ -46,7 +46,7 @@ class Solver(ABC):
         *,
         selection: Selection = "measurement",
         seed: int = 0,
-        precision: Precision = "float32",
+        precision: Precision = "auto",
         restarts: int = 1,
         combination: Combination = "best",
         batch_size: int | None = None,
@@ -60,7 +60,7 @@ class Solver(ABC):
         self.generator = generator
         self.selection = selection
         self.seed = seed
-        self.compute_dtype = torch.bfloat16 if precision == "bfloat16" else None
+        self.compute_dtype = compute_dtype(precision, generator.device)
         self.restarts = restarts
         self.combination = combination
         self.batch_size = batch_size

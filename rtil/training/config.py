@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from rtil.branches import AdditiveBranches, Estimator, additive_branches
+from rtil.devices import Precision
 from rtil.errors import UserError, unknown
 from rtil.generators import GENERATORS
 from rtil.generators.stylegan2 import check_channels, resolutions
 
-Precision = Literal["auto", "float32", "bfloat16"]
 DEFAULT_CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 32, 128: 32, 256: 16}
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rtil.branches import Part
+from rtil.devices import compute_dtype
 from rtil.discriminators import DISCRIMINATORS
 from rtil.discriminators.stylegan2 import group_of_sample
 from rtil.generators import StyleGAN2Generator
@@ -24,7 +25,6 @@ from rtil.seeds import generator as seeded
 from rtil.training.config import TrainingConfig
 from rtil.training.ema import ema_decay, update_ema
 from rtil.training.losses import discriminator_loss, generator_loss, path_lengths, r1_penalty
-from rtil.training.precision import main_phase_dtype
 
 MAX_BAD_STEPS = 20
 
@@ -65,7 +65,7 @@ class StyleGAN2Training(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Choose the type of the main phases once the device is known."""
-        self.dtype_main = main_phase_dtype(self.config.precision, self.trainer.strategy.root_device)
+        self.dtype_main = compute_dtype(self.config.precision, self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for G and D, corrected for lazy regularisation (Karras et al. 2020, appendix B)."""

@@ -8,11 +8,11 @@ import pytorch_lightning as pl
 import torch
 
 from rtil.data.batches import FacesDataModule
+from rtil.devices import pick_device
 from rtil.training.callbacks import Clock
 from rtil.training.checkpoint import AtomicCheckpointIO, resume_point
 from rtil.training.config import TrainingConfig
 from rtil.training.module import StyleGAN2Training
-from rtil.training.precision import pick_device
 
 
 def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:

@@ -1,9 +1,12 @@
-"""In which type the main phases of training compute, and on which device."""
+"""On which device networks run, and in which type they compute."""
+
+from typing import Literal
 
 import torch
 
 from rtil.errors import UserError
-from rtil.training.config import Precision
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def cpu_multiplies_bfloat16() -> bool:
@@ -12,8 +15,8 @@ def cpu_multiplies_bfloat16() -> bool:
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
 
 
-def main_phase_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type in which G and D compute in the main phases; parameters stay float32."""
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the type of convolutions and activations; ``auto`` is bfloat16 where the hardware multiplies it faster."""
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bfloat16()

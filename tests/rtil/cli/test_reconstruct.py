@@ -1,0 +1,135 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from rtil.cli.reconstruct import main
+from rtil.data import open_dataset
+from rtil.inverse.operators import make_operator
+from rtil.inverse.result import render
+from rtil.snapshot import load_snapshot
+
+RUN = "runs/train/00001-stylegan2-rtil-synthetic-16"
+SMALL = ["--snapshot", RUN, "--steps", "2", "--device", "cpu"]
+
+
+@pytest.fixture
+def face(workplace: Path) -> torch.Tensor:
+    """A picture [1, 3, 16, 16] in [0, 1], also as face.png, small.png (8 px), photo.png (30x40) and mask.png."""
+    picture = open_dataset("synthetic", 16, "test")[0]
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    image.save("face.png")
+    image.resize((8, 8)).save("small.png")
+    image.resize((40, 30)).save("photo.png")
+    mask = Image.new("L", (16, 16), 255)
+    mask.paste(0, (4, 4, 12, 12))
+    mask.save("mask.png")
+    return picture[None].float() / 255
+
+
+def _result(out: str) -> dict[str, object]:
+    result: dict[str, object] = json.loads((Path(out) / "result.json").read_text())
+    return result
+
+
+def test_a_measurement_of_compressed_sensing(face: torch.Tensor) -> None:
+    operator = make_operator("cs", (3, 16, 16), rate=0.25, seed=7)
+    np.save("y.npy", operator(face)[0].numpy())
+    cs = ["--task", "cs", "--rate", "0.25", "--operator_seed", "7"]
+    assert main([*SMALL, *cs, "--input", "y.npy", "--out", "o", "--steps", "60"]) == 0
+    result, snapshot = _result("o"), load_snapshot(RUN)
+    (image,) = result["images"]  # type: ignore[misc]
+    assert image["status"] == "ok"  # type: ignore[index]
+    assert result["snapshot"]["weight_hash"] == snapshot.weight_hash  # type: ignore[index]
+    assert "psnr" not in json.dumps(result).lower()
+    shown = torch.from_numpy(np.array(Image.open("o/reconstruction.png"))).permute(2, 0, 1)[None] / 255
+    again = render(snapshot.generator, load_file("o/latents.safetensors"))
+    torch.testing.assert_close(again, shown, atol=0.6 / 255, rtol=0)
+    misfit = 4 * (operator.A(again) - operator(face)).square().sum() / (3 * 16 * 16)
+    assert image["measurement_error"] == pytest.approx(misfit.item(), rel=1e-3)  # type: ignore[index]
+    assert main([*SMALL, *cs[:-1], "8", "--input", "y.npy", "--out", "p", "--steps", "60"]) == 0
+    (other,) = _result("p")["images"]  # type: ignore[misc]
+    assert other["picture"] == "reconstruction.png"  # type: ignore[index]
+    assert other["measurement_error"] != image["measurement_error"]  # type: ignore[index]
+
+
+def test_several_measurements_make_several_pictures(face: torch.Tensor) -> None:
+    operator = make_operator("cs", (3, 16, 16), rate=0.1)
+    np.save("y.npy", operator(face.repeat(2, 1, 1, 1)).double().numpy())
+    assert main([*SMALL, "--task", "cs", "--rate", "0.1", "--input", "y.npy"]) == 0
+    out = Path("runs/reconstruct/00000-ilo-cs")
+    assert sorted(p.name for p in out.glob("*.png")) == ["reconstruction-000.png", "reconstruction-001.png"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--task", "sr", "--factor", "2", "--input", "small.png"],
+        ["--task", "inpaint", "--mask", "mask.png", "--input", "face.png"],
+        ["--task", "denoise", "--sigma", "25", "--input", "face.png", "--method", "csgm"],
+        ["--task", "inversion", "--input", "photo.png", "--fit"],
+    ],
+)
+def test_a_picture_is_the_measurement(argv: list[str], face: torch.Tensor) -> None:
+    assert main([*SMALL, *argv, "--out", "o"]) == 0
+    with Image.open("o/reconstruction.png") as picture:
+        assert (picture.size, picture.mode) == ((16, 16), "RGB")
+
+
+def test_what_the_mask_hides_plays_no_part(face: torch.Tensor) -> None:
+    with Image.open("face.png") as picture:
+        picture.paste((255, 0, 0), (4, 4, 12, 12))
+        picture.save("painted.png")
+    argv = [*SMALL, "--task", "inpaint", "--mask", "mask.png"]
+    for name in ("face", "painted"):
+        assert main([*argv, "--input", f"{name}.png", "--out", name]) == 0
+    assert Path("face/reconstruction.png").read_bytes() == Path("painted/reconstruction.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["--input FILE is needed"]),
+        (["--input", "no.png"], ["no.png", "No such file"]),
+        (["--input", "no.npy"], ["no.npy"]),
+        (["--input", "photo.png"], ["30x40", "16x16", "--fit"]),
+        (["--input", "face.png", "--task", "cs", "--rate", "0.1"], ["give an .npy"]),
+        (["--input", "y.npy", "--task", "cs", "--rate", "0.1"], ["[1, 768]", "[N, 77]"]),
+        (["--input", "y.npy", "--task", "cs"], ["rate"]),
+        (["--input", "bytes.npy"], ["floating point"]),
+        (["--input", "large.npy"], ["divide bytes by 255"]),
+        (["--input", "nan.npy"], ["NaN"]),
+        (["--input", "pickled.npy"], ["pickled.npy"]),
+        (["--input", "face.png", "--task", "inverson"], ["'inversion'"]),
+        (["--input", "face.png", "--method", "iloo"], ["'ilo'"]),
+        (["--input", "face.png", "--snapshot", "no"], ["snapshot no"]),
+        (["--input", "face.png", "--out", "done"], ["already holds result.json"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(
+    argv: list[str], words: list[str], face: torch.Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("y.npy", np.zeros((1, 768), np.float32))
+    np.save("bytes.npy", np.zeros((3, 16, 16), np.uint8))
+    np.save("large.npy", np.full((3, 16, 16), 200.0))
+    np.save("nan.npy", np.full((3, 16, 16), np.nan))
+    Path("pickled.npy").write_bytes(pickle.dumps(["anything"]))
+    Path("done").mkdir()
+    Path("done/result.json").touch()
+    assert main([*SMALL, *argv]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert all(word in err for word in words), err
+    assert not Path("runs/reconstruct").exists()
+
+
+def test_dry_run_computes_nothing(face: torch.Tensor, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--input", "face.png", "--dry_run"]) == 0
+    assert "# reconstruct 1 x inversion from face.png" in capsys.readouterr().out
+    assert not Path("runs/reconstruct").exists()

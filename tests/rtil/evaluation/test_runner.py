@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from rtil.evaluation.linear_prior import LinearPrior
+from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.metrics import psnr
+from rtil.evaluation.rows import Row
+from rtil.evaluation.runner import Runner
+from rtil.evaluation.study import Study, heldout_pictures, places
+from rtil.snapshot import load_snapshot
+
+
+@pytest.fixture
+def study(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
+    return Study(
+        places=places(["cs", "sr"], [0.1], [2], []),
+        methods=["ilo"],
+        selections=["measurement"],
+        options=SolverOptions(steps=[3, 2]),
+        checkpoints={
+            "vanilla": load_snapshot(make_run("0", rtil=False, weights=1)),
+            "rtil": load_snapshot(make_run("1", rtil=True, weights=2)),
+        },
+        pictures=heldout_pictures("synthetic", 16, "test", 3),
+        lpips=None,
+    )
+
+
+def _prior() -> LinearPrior:
+    return LinearPrior.fit(heldout_pictures("synthetic", 16, "validation", 40).images)
+
+
+def _results(rows: list[Row]) -> dict[object, str]:
+    """All but the seconds; as text, in which NaN equals NaN."""
+    return {row.key: repr(replace(row, seconds=0)) for row in rows}
+
+
+@pytest.fixture
+def straight(study: Study, tmp_path: Path) -> list[Row]:
+    (tmp_path / "straight").mkdir()
+    return Runner(study, tmp_path / "straight", _prior, batch=2).run()
+
+
+def test_rows_say_what_the_pictures_are_worth(study: Study, straight: list[Row], tmp_path: Path) -> None:
+    assert {row.key for row in straight} == {key for item in study.work() for key in item.keys}
+    truth = study.pictures.images.float() / 255
+    for row in straight:
+        if row.method == "linear":
+            assert row.psnr_oracle != row.psnr_oracle
+            assert row.psnr_round == ()
+            continue
+        assert len(row.psnr_round) == 2
+        assert row.psnr == pytest.approx(row.psnr_round[-1], abs=1e-4)
+        assert row.psnr_oracle >= max(row.psnr_round) - 1e-4
+        assert row.seconds > 0
+    item = study.work()[0]
+    generator = study.checkpoints["vanilla"].generator
+    operator = item.place.operator(16, 0)
+    alone = study.options.solver("ilo", generator, "measurement", 0)
+    x = alone.invert(operator(truth, study.pictures.keys), operator, study.pictures.keys).x
+    got = [row.psnr for row in straight if row.key in item.keys]
+    assert got == pytest.approx(psnr(x, truth).tolist(), abs=1e-3)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_rows(
+    study: Study, straight: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "interrupted"
+    folder.mkdir()
+    runner = Runner(study, folder, _prior, batch=2)
+    save, batches = runner._save, []
+
+    def save_until_interrupted(*arguments: object) -> None:
+        batches.append(arguments)
+        if len(batches) == 4:
+            raise KeyboardInterrupt
+        save(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "_save", save_until_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run()
+    kept = (folder / "rows.jsonl").read_text()
+    assert kept.count("\n") == 5
+    rows = Runner(study, folder, _prior, batch=2).run()
+    assert (folder / "rows.jsonl").read_text().startswith(kept)
+    assert _results(rows) == _results(straight)
+
+
+def test_finished_rows_are_not_computed_again(study: Study, straight: list[Row], tmp_path: Path) -> None:
+    def no_prior() -> LinearPrior:
+        pytest.fail("everything is finished")
+
+    assert _results(Runner(study, tmp_path / "straight", no_prior).run()) == _results(straight)
+    more = replace(study, pictures=heldout_pictures("synthetic", 16, "test", 4))
+    assert len(Runner(more, tmp_path / "straight", _prior).run()) == len(straight) * 4 // 3
+
+
+def test_the_grid_shows_what_was_reconstructed(study: Study, straight: list[Row], tmp_path: Path) -> None:
+    paths = Runner(study, tmp_path / "straight", _prior).write_grids()
+    assert [path.name for path in paths] == ["grid-cs-0.1-ilo.png", "grid-sr-2-ilo.png"]
+    with Image.open(paths[0]) as grid:
+        columns, rows = 5, 3
+        assert grid.width == columns * (96 + 4) + 4
+        assert grid.height == 22 + rows * (96 + 4)
+        corner = torch.tensor(grid.convert("RGB").getpixel((4, 22)))
+    assert torch.equal(corner, study.pictures.images[0, :, 0, 0])

@@ -1,0 +1,145 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rtil.data import open_dataset
+from rtil.errors import UserError
+from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.study import Study, fit_linear_prior, heldout_pictures, heldout_source, places
+from rtil.snapshot import load_snapshot
+
+SYNTHETIC = {"data": "synthetic"}
+
+
+def test_places_are_tasks_at_their_own_levels() -> None:
+    found = places(["cs", "sr", "denoise", "inversion"], [0.05, 0.1], [2, 4], [25.0])
+    assert [(place.task, place.level) for place in found] == [
+        ("cs", 0.05),
+        ("cs", 0.1),
+        ("sr", 2),
+        ("sr", 4),
+        ("denoise", 25.0),
+        ("inversion", None),
+    ]
+    assert [place.slug for place in found] == ["cs-0.05", "cs-0.1", "sr-2", "sr-4", "denoise-25", "inversion"]
+
+
+def test_a_mask_takes_the_place_of_rates(tmp_path: Path) -> None:
+    Image.new("1", (16, 16), 1).save(tmp_path / "half face.png")
+    (place,) = places(["inpaint"], [0.1, 0.2], [], [], str(tmp_path / "half face.png"))
+    assert (place.level, place.slug) == ("half face", "inpaint-half_face")
+    before = place.settings()
+    Image.new("1", (16, 16), 0).save(tmp_path / "half face.png")
+    assert place.settings() != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["css"], [0.1], [4], [25]), "did you mean 'cs'"),
+        ((["cs"], [], [4], [25]), "give --rates"),
+        ((["cs"], [0.1, 0.1], [4], [25]), "each once"),
+        (([], [0.1], [4], [25]), "at least one"),
+        ((["cs"], [0.1], [4], [25], "m.png"), "not used by task cs"),
+    ],
+)
+def test_places_that_are_not_valid(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        places(*arguments)
+
+
+def test_operators_differ_by_seed_and_level_and_repeat_exactly() -> None:
+    x = torch.rand(1, 3, 16, 16)
+    five, ten = places(["cs"], [0.05, 0.1], [], [])
+    y = ten.operator(16, seed=3).A(x)
+    assert torch.equal(ten.operator(16, seed=3).A(x), y)
+    assert not torch.equal(ten.operator(16, seed=4).A(x), y)
+    assert not set(five.operator(16, 3).A(x).flatten().tolist()) & set(y.flatten().tolist())
+
+
+def test_pictures_are_a_fixed_choice_of_the_heldout_set() -> None:
+    few, many = (heldout_pictures("synthetic", 16, "test", n) for n in (3, 5))
+    assert few.keys == many.keys[:3]
+    assert torch.equal(few.images, many.images[:3])
+    ds = open_dataset("synthetic", 16, "test")
+    index = int(few.keys[0].rpartition("-")[2])
+    assert torch.equal(few.images[0], ds[index])
+    with pytest.raises(UserError, match="valid is 1 to 1000"):
+        heldout_pictures("synthetic", 16, "test", 1001)
+
+
+def test_heldout_pictures_were_never_trained_on(tmp_path: Path) -> None:
+    train = {"data": str(tmp_path / "train")}
+    assert heldout_source([SYNTHETIC, SYNTHETIC], None, None) == ("synthetic", "test")
+    assert heldout_source([SYNTHETIC], None, "validation") == ("synthetic", "validation")
+    assert heldout_source([train], None, None) == (train["data"], "validation")
+    assert heldout_source([train], "other.zip", None) == ("other.zip", "test")
+    assert heldout_source([train, SYNTHETIC], "other.zip", "validation") == ("other.zip", "validation")
+    detour = f"{tmp_path}/x/../train"
+    assert heldout_source([train], detour, None) == (detour, "validation")
+    with pytest.raises(UserError, match="holds the training pictures"):
+        heldout_source([train], detour, "test")
+    with pytest.raises(UserError, match=r"different data .*give --data"):
+        heldout_source([train, SYNTHETIC], None, None)
+
+
+def _study(run: Path, other: Path, **changes: Any) -> Study:
+    study = Study(
+        places=places(["cs", "inversion"], [0.1], [], []),
+        methods=["ilo", "csgm"],
+        selections=["measurement"],
+        options=SolverOptions(steps=[2]),
+        checkpoints={"a": load_snapshot(run), "b": load_snapshot(other)},
+        pictures=heldout_pictures("synthetic", 16, "test", 2),
+    )
+    return replace(study, **changes)
+
+
+def test_the_work_list_is_complete_and_its_keys_are_unique(make_run: Callable[..., Path]) -> None:
+    study = _study(make_run("0", rtil=False), make_run("1", rtil=True))
+    work = study.work()
+    keys = [key for item in work for key in item.keys]
+    assert len(keys) == len(set(keys)) == 2 * (2 * 2 + 1) * 2
+    assert [item.method for item in work[:5]] == ["ilo", "ilo", "csgm", "csgm", "linear"]
+    assert work[0].settings == work[1].settings, "checkpoints of one setting are compared with each other"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"options": SolverOptions(steps=[3])},
+        {"options": SolverOptions(steps=[2], geodesic_weight=0)},
+        {"selections": ["last"]},
+        {"noise_sigma": 0.1},
+        {"seed": 1},
+    ],
+)
+def test_whatever_changes_a_result_changes_its_key(changes: dict[str, Any], make_run: Callable[..., Path]) -> None:
+    runs = make_run("0", rtil=False), make_run("1", rtil=True)
+    before, after = _study(*runs).work()[0].keys, _study(*runs, **changes).work()[0].keys
+    assert not set(before) & set(after)
+
+
+def test_checkpoints_of_different_resolutions_are_refused(make_run: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match=r"a 16 px, b 32 px"):
+        _study(make_run("0", rtil=False), make_run("1", rtil=True, resolution=32))
+
+
+def test_the_linear_prior_is_that_of_the_training_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(20):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{n}.png")
+    prior = fit_linear_prior({"data": str(folder), "resolution": 8, "seed": 0})
+    train = open_dataset(str(folder), 8, "train")
+    expected = torch.stack([train[n] for n in range(len(train))]).double().mean(0) / 255
+    assert len(train) == 19
+    torch.testing.assert_close(prior.mean.view(3, 8, 8), expected)

@@ -1,0 +1,81 @@
+"""Every command and the Python example of the README run, made small by the options below."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL_NETWORK = "--resolution 16 --channels {4:8,8:8,16:8} --mapping_layers 2 --z_dim 16 --w_dim 16 --batch 8"
+SMALL = {
+    "python train.py": f"{SMALL_NETWORK} --kimg 0.032 --device cpu",
+    "python eval.py": "--images 3 --steps 2 --device cpu --lpips none",
+    "python datasets/prepare.py": "--resolution 16",
+    "python -m rtil sample": "--count 2 --device cpu",
+    "python -m rtil reconstruct": "--steps 2 --device cpu",
+}
+"""Options appended to a command that starts so; they win over what the README says."""
+NETWORK_ONLY = "python -m rtil.weights lpips"
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder as a clone's root: the scripts, the presets, a few photos."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("train.py", "eval.py", "configs", "datasets"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(folder / "photos" / f"{i:02}.png")
+    Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(folder / "photo.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_commands_in_order(folder):
+    commands = [line for block in blocks("bash") for line in block.splitlines() if line]
+    assert len(commands) >= 9
+    for command in commands:
+        if command == NETWORK_ONLY:
+            continue
+        extra = next(options for start, options in SMALL.items() if command.startswith(start))
+        words = shlex.split(command)
+        assert words[0] == "python"
+        done = subprocess.run([sys.executable, *words[1:], *extra.split()], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert (folder / "samples.png").exists()
+    assert (folder / "runs" / "photo" / "reconstruction.png").exists()
+    assert len(list((folder / "runs" / "eval").glob("*/summary.csv"))) == 2
+
+
+@pytest.mark.slow
+def test_python_example(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (code,) = blocks("python")
+    names = {"pictures": torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))}
+    exec(code.replace("(50, 30, 30)", "(2, 2, 2)"), names)  # noqa: S102
+    assert names["result"].x.shape == (2, 3, 16, 16)
+    assert names["result"].status == ["ok", "ok"]
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`make (\w+)`", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
