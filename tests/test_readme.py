@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     (folder / "photos").mkdir()
     rng = np.random.default_rng(0)
-    for i in range(40):
+    for i in range(60):
         Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(folder / "photos" / f"{i:02}.png")
     Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(folder / "photo.png")
     return folder

@@ -89,11 +89,13 @@ def _spread_then_filter(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
     fh, fw = f.shape
     px0, _, py0, _ = plan.pad
     left, top = fw - 1 - px0, fh - 1 - py0  # first sample kept of the full convolution
-    crop_x, crop_y = max(left, 0), max(top, 0)
-    y = F.conv_transpose2d(x, weight, stride=plan.up[::-1], groups=C)
-    y = y[:, :, crop_y:, crop_x:]
-    right, bottom = out_w - y.shape[3] - max(-left, 0), out_h - y.shape[2] - max(-top, 0)
-    y = F.pad(y, [max(-left, 0), right, max(-top, 0), bottom])
+    extra_x = out_w - ((x.shape[3] - 1) * plan.up[0] + fw - 2 * left)
+    extra_y = out_h - ((x.shape[2] - 1) * plan.up[1] + fh - 2 * top)
+    if left >= 0 and top >= 0 and 0 <= extra_x < plan.up[0] and 0 <= extra_y < plan.up[1]:
+        y = F.conv_transpose2d(x, weight, None, plan.up[::-1], (top, left), (extra_y, extra_x), C)
+    else:
+        y = F.conv_transpose2d(x, weight, stride=plan.up[::-1], groups=C)
+        y = F.pad(y, [-left, out_w - y.shape[3] + left, -top, out_h - y.shape[2] + top])
     return y[:, :, :: plan.down[1], :: plan.down[0]].to(dtype)
 
 
