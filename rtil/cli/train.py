@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtil.cli.common import run_command
+from rtil.cli.common import Terminated, run_command
 from rtil.errors import UserError
 from rtil.runs import TRAIN_RUNS, claim, new_run, read_settings, write_settings
 from rtil.training.config import TrainingConfig
@@ -61,7 +61,11 @@ def run(options: TrainOptions) -> None:
             config = resumed(config, out)
         write_settings(out, config.to_json())
         print(f"{description(config)}: {config.total_images / 1000:g} kimg into {out}", flush=True)
-        train(config, out, options.resume)
+        try:
+            train(config, out, options.resume)
+        except (KeyboardInterrupt, Terminated):
+            print(f"checkpoint kept: go on with --out {out} --resume", file=sys.stderr)
+            raise
         print(f"done: {out}", flush=True)
 
 

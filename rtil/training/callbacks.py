@@ -22,6 +22,7 @@ from rtil.seeds import generator as seeded
 from rtil.snapshot import save_snapshot
 from rtil.training.checkpoint import checkpoint_path, drop_old
 from rtil.training.module import StyleGAN2Training
+from rtil.training.stop import StopRequest
 
 GRID_COLUMNS = 8
 
@@ -64,10 +65,11 @@ class Clock(pl.Callback):
     Args:
         run: The run folder.
         dataset: The training pictures, for the grid of reals.
+        stop: Ends training early, after a checkpoint.
     """
 
-    def __init__(self, run: Path, dataset: ImageDataset) -> None:
-        self.run, self.dataset = run, dataset
+    def __init__(self, run: Path, dataset: ImageDataset, stop: StopRequest) -> None:
+        self.run, self.dataset, self.stop = run, dataset, stop
         self.bar: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -96,10 +98,10 @@ class Clock(pl.Callback):
             self._grid(module)
         if self._due(module, config.snapshot_kimg) or done:
             self._snapshot(module)
-        if self._due(module, config.checkpoint_kimg) or done or trainer.received_sigterm:
+        if self._due(module, config.checkpoint_kimg) or done or self.stop:
             trainer.save_checkpoint(checkpoint_path(self.run, module.seen))
             drop_old(self.run)
-        if done:
+        if done or self.stop:
             trainer.should_stop = True
 
     @staticmethod

@@ -2,10 +2,12 @@
 
 import logging
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.devices import pick_device
@@ -13,6 +15,7 @@ from rtil.training.callbacks import Clock
 from rtil.training.checkpoint import AtomicCheckpointIO, resume_point
 from rtil.training.config import TrainingConfig
 from rtil.training.module import StyleGAN2Training
+from rtil.training.stop import StopRequest
 
 
 def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
@@ -25,6 +28,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
 
     Raises:
         UserError: If the data, the device or the checkpoint cannot be used.
+        KeyboardInterrupt: On Ctrl-C, after a checkpoint was written.
         TrainingDivergedError: If gradients stay non-finite.
     """
     device = pick_device(config.device)
@@ -39,6 +43,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return
     _quiet_lightning()
+    stop = StopRequest()
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -48,9 +53,10 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         plugins=[AtomicCheckpointIO()],
-        callbacks=[Clock(run, data.dataset)],
+        callbacks=[Clock(run, data.dataset, stop)],
     )
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with stop.listening(), suppress(SIGTERMException):  # ours is the exit code that says SIGTERM
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
 def _quiet_lightning() -> None:

@@ -1,4 +1,8 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -6,6 +10,7 @@ import yaml
 
 from rtil.cli.train import TrainOptions, main, resumed
 from rtil.errors import UserError
+from rtil.training.checkpoint import checkpoints
 from rtil.training.config import TrainingConfig
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "train").glob("*.yaml"))
@@ -56,6 +61,35 @@ def test_numbered_runs_then_resume(here, capsys):
     assert (run / "checkpoint-00000000012.ckpt").exists()
     assert main([*SMALL, "--data", "faces", "--kimg", "0.004"]) == 0
     assert (here / "runs" / "train" / "00001-stylegan2-vanilla-faces-8").is_dir()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_keeps_the_last_step(here, number, code):
+    script = Path(__file__).resolve().parents[3] / "train.py"
+    command = [
+        sys.executable,
+        str(script),
+        *SMALL,
+        "--data",
+        "faces",
+        "--kimg",
+        "1000",
+        "--log_kimg",
+        "0.02",
+        "--out",
+        "run",
+    ]
+    with (here / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 120
+    while (here / "log").read_text().count("s/kimg") < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait() == code
+    (checkpoint,) = checkpoints(here / "run")
+    seen = int(checkpoint.stem.removeprefix("checkpoint-"))
+    assert seen >= 40
+    assert main(["--out", "run", "--resume", "latest", "--kimg", str((seen + 4) / 1000)]) == 0
 
 
 def test_out_that_holds_a_run_is_refused(here, capsys):
