@@ -18,17 +18,21 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	-$(BIN)/python -m rtil.weights lpips
 	$(BIN)/pytest
 
-# The two trainings run side by side, one core each: faster on two cores than one after the other.
+# The two trainings run side by side, one core each: faster on two cores than one after the other. What was interrupted
+# goes on where it stopped.
+DEMO_RESUME = $(if $(wildcard runs/demo/$(1)/settings.json),--resume)
+
 demo: setup
 	mkdir -p runs/demo
-	OMP_NUM_THREADS=1 $(BIN)/python train.py --config configs/train/demo.yaml --kimg $(DEMO_KIMG) \
-	  --out runs/demo/vanilla $(if $(wildcard runs/demo/vanilla/settings.json),--resume) & \
 	OMP_NUM_THREADS=1 $(BIN)/python train.py --config configs/train/demo.yaml --kimg $(DEMO_KIMG) --rtil \
-	  --out runs/demo/rtil $(if $(wildcard runs/demo/rtil/settings.json),--resume) > runs/demo/rtil.log 2>&1; \
-	status=$$?; wait $$! && exit $$status
-	$(BIN)/python eval.py --config configs/eval/demo.yaml \
+	  --out runs/demo/rtil $(call DEMO_RESUME,rtil) > runs/demo/rtil.log 2>&1 & rtil=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/python train.py --config configs/train/demo.yaml --kimg $(DEMO_KIMG) \
+	  --out runs/demo/vanilla $(call DEMO_RESUME,vanilla) || { kill $$rtil; exit 2; }; \
+	wait $$rtil || { tail -n 3 runs/demo/rtil.log >&2; exit 2; }
+	$(BIN)/python eval.py --config configs/eval/demo.yaml --out runs/demo/eval $(call DEMO_RESUME,eval) \
 	  --checkpoints vanilla=runs/demo/vanilla rtil=runs/demo/rtil
 
 clean:

@@ -25,6 +25,7 @@ from rtil.errors import UserError, did_you_mean, unknown
 Options = TypeVar("Options")
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 LAUNCHED = "RTIL_LAUNCHED"
+GIVEN = "_given"
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(2**26)}
 COMMON = {
     "config": "YAML file of options; those on the command line come first.",
@@ -74,13 +75,14 @@ def run_command(
                 command.print_help()
                 return 0
             chosen = options(**given)
+            chosen.__dict__[GIVEN] = frozenset(given)
             if wish != "run":
                 print(command.as_yaml(chosen), end="")
             if wish == "dry_run":
                 print("".join(f"# {line}\n" for line in (plan(chosen) if plan else [])), end="")
             if wish == "run":
                 function(chosen)
-        except UserError as error:
+        except (UserError, OSError) as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
@@ -90,6 +92,12 @@ def run_command(
             print("terminated", file=sys.stderr)
             return 143
     return 0
+
+
+def given_names(options: object) -> frozenset[str]:
+    """Return which options were given, on the command line or in a file, even if with their default."""
+    names: frozenset[str] = options.__dict__.get(GIVEN, frozenset())
+    return names
 
 
 class Terminated(BaseException):

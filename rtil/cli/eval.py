@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rtil.cli.common import Terminated, run_command
+from rtil.cli.common import Terminated, given_names, run_command
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
 from rtil.evaluation.methods import METHODS, SolverOptions
-from rtil.evaluation.report import terminal_table, write_summary
+from rtil.evaluation.report import markdown_table, terminal_table, write_summary
 from rtil.evaluation.runner import Runner
 from rtil.evaluation.study import (
     HeldOut,
@@ -22,8 +22,10 @@ from rtil.evaluation.study import (
     fit_linear_prior,
     heldout_pictures,
     heldout_source,
+    open_linear_prior_data,
     places,
 )
+from rtil.files import write_text
 from rtil.inverse.solver import Selection
 from rtil.runs import EVAL_RUNS, check_resume, claim, new_run, newest_pair, read_settings, write_settings
 from rtil.snapshot import Snapshot, load_snapshot
@@ -93,8 +95,8 @@ class EvalOptions(SolverOptions):
         if self.batch is not None and self.batch < 1:
             raise UserError(f"batch is {self.batch}: valid is a whole number of 1 or more")
         for name in self.checkpoints or {}:
-            if not re.fullmatch(r"[A-Za-z0-9._+]+", name) or name == "linear":
-                raise UserError(f"checkpoint name '{name}' is not valid: use letters, digits, '.', '_', '+'")
+            if not re.fullmatch(r"[A-Za-z0-9._+][A-Za-z0-9._+-]*", name) or name == "linear":
+                raise UserError(f"checkpoint name '{name}' is not valid: use letters, digits, '.', '_', '+', '-'")
         if self.resume and self.out is None:
             raise UserError("--resume needs --out: give the folder of the run to go on with")
         self.places()
@@ -143,6 +145,7 @@ def run(options: EvalOptions) -> None:
         runner = Runner(study, folder, lambda: fit_linear_prior(first_info(study)), options.batch)
         rows = runner.run()
         write_summary(rows, folder / "summary.csv")
+        write_text(folder / "summary.md", markdown_table(rows) + "\n")
         grids = runner.write_grids()
         print(f"\n{terminal_table(rows)}\n\nsummary: {folder / 'summary.csv'}")
         for grid in grids:
@@ -168,6 +171,8 @@ def open_study(options: EvalOptions) -> Study:
         lpips=None if options.lpips == "none" else options.lpips,
         linear=options.linear,
     )
+    if options.linear:
+        open_linear_prior_data(first_info(study))
     for place in study.places:
         place.operator(resolution, options.seed, options.noise_sigma)
     return study
@@ -208,14 +213,14 @@ def settings(options: EvalOptions, study: Study, weights_before: dict[str, str])
 
 
 def resumed(options: EvalOptions, folder: Path) -> EvalOptions:
-    """Return the options of the run in a folder, with those changed that are given now (other than their default)."""
+    """Return the options of the run in a folder, with those changed that are given now."""
     before = read_settings(folder).get("options")
     if not isinstance(before, dict):
         raise UserError(f"{folder} holds no evaluation: give the folder of one as --out")
     standard, given = asdict(EvalOptions()), asdict(options)
     for name in NOT_RESUMED:
         before[name] = given[name]
-    changed = {name: value for name, value in given.items() if value != standard[name]}
+    changed = {name: value for name, value in given.items() if name in given_names(options)}
     known = {name: value for name, value in before.items() if name in standard}
     return EvalOptions(**known | changed)
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtil.cli.common import Terminated, run_command
+from rtil.cli.common import Terminated, given_names, run_command
 from rtil.errors import UserError
-from rtil.runs import TRAIN_RUNS, claim, new_run, read_settings, write_settings
+from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.training.config import TrainingConfig
 
 CHANGEABLE = {"kimg", "device", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg"}
@@ -45,20 +45,20 @@ def plan(options: TrainOptions) -> Iterator[str]:
 
 def run(options: TrainOptions) -> None:
     """Train as asked for."""
+    from rtil.data import open_dataset
+    from rtil.devices import pick_device
     from rtil.training.run import train
 
     config = training_config(options)
     out = options.out or (newest_run() if options.resume else None)
+    if options.resume and out is not None:
+        check_resume(out, resume=True)
+        config = resumed(config, out, given_names(options))
+    pick_device(config.device)  # mistakes come before a folder is made
+    open_dataset(config.data, config.resolution, "train")
     if out is None:
-        from rtil.data import open_dataset
-        from rtil.devices import pick_device
-
-        pick_device(config.device)  # mistakes come before a folder is made
-        open_dataset(config.data, config.resolution, "train")
         out = new_run(TRAIN_RUNS, description(config))
     with claim(out, resume=options.resume is not None):
-        if options.resume:
-            config = resumed(config, out)
         write_settings(out, config.to_json())
         print(f"{description(config)}: {config.total_images / 1000:g} kimg into {out}", flush=True)
         try:
@@ -88,16 +88,23 @@ def newest_run() -> Path:
     return runs[-1]
 
 
-def resumed(asked: TrainingConfig, run_folder: Path) -> TrainingConfig:
+def resumed(asked: TrainingConfig, run_folder: Path, given: Collection[str]) -> TrainingConfig:
     """Return the run's own settings with the changes asked for.
+
+    Args:
+        asked: Settings of which those named in ``given`` count.
+        run_folder: The run.
+        given: Names of the options that were given.
 
     Raises:
         UserError: If a setting was given that cannot change within a run.
     """
-    own: dict[str, Any] = TrainingConfig(**_int_keys(read_settings(run_folder))).to_json()
-    default = TrainingConfig(resolution=asked.resolution).to_json()
+    settings = read_settings(run_folder)
+    if settings.keys() != asked.to_json().keys():
+        raise UserError(f"{run_folder} is no training run of this version: give the folder of one as --out")
+    own: dict[str, Any] = TrainingConfig(**_int_keys(settings)).to_json()
     for name, value in asked.to_json().items():
-        if value == own[name] or value == default[name]:
+        if value == own[name] or name not in given:
             continue
         if name not in CHANGEABLE:
             raise UserError(f"--{name} {value} differs from this run's {own[name]}: leave it away, or start a new run")

@@ -17,7 +17,7 @@ NOT_AVAILABLE = "n/a"
 
 NOTES = (
     "PSNR: mean over the images, +- half of its 95 % interval. Differences are paired by image, with 95 % bootstrap",
-    "intervals; win: share of the images on which the checkpoint is the better one.",
+    "intervals over images (one operator a cell, one training a checkpoint); win: share of images it is better on.",
     "*: chosen with the truth, so out of a method's reach. best round: mean PSNR when stopped after that round, and",
     "the distance to the reference stopped after its own best round; oracle: each image's best iterate.",
     "linear: Gaussian posterior mean from the training pictures' covariance; vs linear: dB above it.",
@@ -74,6 +74,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
         "task",
         "method",
         "checkpoint",
+        "kimg",
         "n",
         "PSNR dB [95 %]",
         "SSIM",
@@ -88,6 +89,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
                 _place(cell),
                 cell.method,
                 label,
+                "" if cell.method == LINEAR else _number(cell.kimg, "{:g}"),
                 str(cell.n),
                 _with_interval(cell.psnr, "{:.2f}"),
                 _number(cell.ssim.mean, "{:.3f}"),
@@ -172,8 +174,11 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
         diverged[name] = diverged.get(name, 0) + cell.diverged
     counts = ", ".join(f"{name} {count}" for name, count in diverged.items() if count)
     text = f"Diverged reconstructions (their best finite iterate is kept): {counts}." if counts else ""
+    kimg = {cell.checkpoint: cell.kimg for cell in cells if math.isfinite(cell.kimg)}
+    trained = ", ".join(f"{name} {length:g}" for name, length in kimg.items())
+    lengths = [f"Training length in thousands of images: {trained}."] if kimg else []
     notes = NOTES if any(cell.method == LINEAR for cell in cells) else NOTES[:-1]
-    return [*textwrap.wrap(text, TERMINAL_COLUMNS), *notes]
+    return [line for part in (text, *lengths) for line in textwrap.wrap(part, TERMINAL_COLUMNS)] + [*notes]
 
 
 def _reference(cells: Sequence[Cell]) -> str:

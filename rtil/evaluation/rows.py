@@ -58,6 +58,7 @@ class Row:
         psnr_oracle: dB, of the iterate that is best against the truth: no method can know it; NaN if not computed.
         psnr_round: dB, of the picture that each round ended with.
         measurement_error: ||A x - y||^2 in generator units, scaled to the picture's mean squared error.
+        kimg: Training length of the checkpoint in thousands of images; NaN without a checkpoint.
     """
 
     image: str
@@ -76,6 +77,7 @@ class Row:
     psnr_oracle: float = math.nan
     psnr_round: Sequence[float] = field(default_factory=tuple)
     measurement_error: float = math.nan
+    kimg: float = math.nan
 
     @property
     def key(self) -> RowKey:
@@ -179,7 +181,7 @@ def row_from_json(values: Mapping[str, Any]) -> Row:
         ValueError: A number cannot be read.
     """
     got = {f.name: values[f.name] for f in dataclasses.fields(Row)}
-    for name in ("psnr", "ssim", "lpips", "seconds", "psnr_oracle", "measurement_error"):
+    for name in ("psnr", "ssim", "lpips", "seconds", "psnr_oracle", "measurement_error", "kimg"):
         got[name] = _number(got[name])
     got["psnr_round"] = tuple(_number(value) for value in got["psnr_round"])
     return Row(**got)

@@ -5,6 +5,7 @@ oracle), watched through the solver's callback, and the PSNR after every round. 
 counted among a method's seconds.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -139,6 +140,7 @@ class Runner:
             self._save(item, indices, results.x)  # before the rows, which say that all of this is done
             values = self.metrics(results.x, truth)
             error = measurement_error(operator, results.x, y).tolist()
+            kimg = math.nan if item.method == LINEAR else float(self.study.checkpoints[item.checkpoint].info["kimg"])
             rows = [
                 Row(
                     **item.keys[index]._asdict(),
@@ -151,6 +153,7 @@ class Runner:
                     psnr_oracle=results.oracle[n],
                     psnr_round=tuple(results.rounds[n]),
                     measurement_error=error[n],
+                    kimg=kimg,
                 )
                 for n, index in enumerate(indices)
             ]
@@ -168,7 +171,9 @@ class Runner:
             found = solver.invert(y, operator, ids, callback=oracle)
             rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
             seconds = found.seconds - oracle.seconds
-            return Results(found.x, list(found.status), seconds, oracle.best.tolist(), rounds.tolist())
+            # iterates may be seen in bfloat16 and restarts be averaged: what is returned counts as well
+            best = torch.fmax(oracle.best, torch.fmax(rounds.amax(1), psnr(found.x, truth)))
+            return Results(found.x, list(found.status), seconds, best.tolist(), rounds.tolist())
 
         return invert
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from rtil.data import open_dataset, preload
+from rtil.data import ImageDataset, open_dataset, preload
 from rtil.errors import UserError, unknown
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.evaluation.methods import SolverOptions
@@ -189,9 +189,22 @@ def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: 
     return source, split or ("validation" if seen else "test")
 
 
+def open_linear_prior_data(info: Mapping[str, Any]) -> ImageDataset:
+    """Open the pictures a snapshot was trained on, to which the linear prior is fitted.
+
+    Raises:
+        UserError: They are not there, as with a snapshot from another machine.
+    """
+    try:
+        return open_dataset(str(info["data"]), int(info["resolution"]), "train")
+    except UserError as error:
+        message = f"the linear prior needs the training pictures ({error}): mend that, or add --no_linear"
+        raise UserError(message) from error
+
+
 def fit_linear_prior(info: Mapping[str, Any]) -> LinearPrior:
     """Fit a Gaussian to the pictures a snapshot was trained on, to as many of them as fit into two gigabytes."""
-    ds = open_dataset(str(info["data"]), int(info["resolution"]), "train")
+    ds = open_linear_prior_data(info)
     most = PRIOR_MEMORY_BYTES // (3 * ds.resolution**2)
     if len(ds) <= most:
         return LinearPrior.fit(preload(ds))
@@ -285,6 +298,7 @@ class Study:
         """Return what must not change when an evaluation is resumed, as JSON values."""
         return {
             "pictures": {"data": self.pictures.data, "split": self.pictures.split, "resolution": self.resolution},
+            "noise_sigma": self.noise_sigma,
             "weights": {name: snapshot.weight_hash for name, snapshot in self.checkpoints.items()},
         }
 

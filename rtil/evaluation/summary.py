@@ -48,6 +48,7 @@ class Cell:
         over_linear: PSNR less the linear prior's.
         seconds: Mean per image.
         measurement_error: Mean.
+        kimg: Training length of the checkpoint in thousands of images.
     """
 
     task: str
@@ -72,6 +73,7 @@ class Cell:
     over_linear: Difference | None
     seconds: float
     measurement_error: float
+    kimg: float
 
 
 def summarise(rows: Sequence[Row], reference: str = REFERENCE, seed: int = 0) -> list[Cell]:
@@ -154,6 +156,7 @@ def _cell(own: _Series, groups: Sequence[_Series], reference: str, seed: int) ->
         over_linear=gain(linear, lambda row: row.psnr),
         seconds=float(np.mean([row.seconds for row in own.rows])),
         measurement_error=float(np.mean([row.measurement_error for row in own.rows])),
+        kimg=first.kimg,
     )
 
 

@@ -71,11 +71,12 @@ class Clock(pl.Callback):
     def __init__(self, run: Path, dataset: ImageDataset, stop: StopRequest) -> None:
         self.run, self.dataset, self.stop = run, dataset, stop
         self.bar: Any = None
+        self.tensorboard: SummaryWriter | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Open TensorBoard, the progress bar and the clock; write the reals."""
         module: StyleGAN2Training = pl_module
-        self.tensorboard = SummaryWriter(str(self.run))
+        self.tensorboard = tensorboard = SummaryWriter(str(self.run))
         self.last_seen, self.last_time = module.seen, time.perf_counter()
         if sys.stderr.isatty():
             self.bar = tqdm(
@@ -86,7 +87,7 @@ class Clock(pl.Callback):
             if len(reals):
                 picture = tile(reals.unflatten(0, (-1, GRID_COLUMNS)).float() / 255)
                 save_png(picture, self.run / "reals.png")
-                self.tensorboard.add_image("reals", picture, 0)
+                tensorboard.add_image("reals", picture, 0)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
         """Do what is due."""
@@ -121,8 +122,9 @@ class Clock(pl.Callback):
         stats["memory/peak_mb"] = memory_mb(module.device)
         for j, mean in enumerate(module.path_mean.tolist()):
             stats[f"path_mean/branch{j}"] = mean
-        for name, value in stats.items():
-            self.tensorboard.add_scalar(name, value, module.seen)
+        if self.tensorboard is not None:
+            for name, value in stats.items():
+                self.tensorboard.add_scalar(name, value, module.seen)
         left_kimg = (module.config.total_images - module.seen) / 1000
         if self.bar is not None:
             self.bar.update(module.seen / 1000 - self.bar.n)
@@ -139,8 +141,9 @@ class Clock(pl.Callback):
     def _grid(self, module: StyleGAN2Training) -> None:
         picture = branch_grid(module.G_ema, module.branches, module.config.seed, GRID_COLUMNS)
         save_png(picture, self.run / f"fakes-{module.seen // 1000:06d}.png")
-        self.tensorboard.add_image("fakes, one row per branch", picture, module.seen)
-        self.tensorboard.flush()
+        if self.tensorboard is not None:
+            self.tensorboard.add_image("fakes, one row per branch", picture, module.seen)
+            self.tensorboard.flush()
 
     def _snapshot(self, module: StyleGAN2Training) -> None:
         config = module.config
@@ -156,6 +159,7 @@ class Clock(pl.Callback):
         self._close()
 
     def _close(self) -> None:
-        self.tensorboard.close()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
         if self.bar is not None:
             self.bar.close()

@@ -47,19 +47,22 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(run.glob(PATTERN))
 
 
-def resume_point(run: Path, resume: str) -> Path:
-    """Return the checkpoint to resume from.
+def resume_point(run: Path, resume: str) -> Path | None:
+    """Return the checkpoint to resume from; None for the latest of a run that was stopped before its first.
 
     Args:
         run: The run folder.
         resume: ``latest``, or the path of a checkpoint.
 
     Raises:
-        UserError: If there is none, or it cannot be read; the message names an older sound one if there is one.
+        UserError: If the one named is not there, or it cannot be read; the message names an older one if there is
+            one.
     """
     found = checkpoints(run) if resume == "latest" else [Path(resume)]
-    if not found or not found[-1].is_file():
-        raise UserError(f"nothing to resume: no checkpoint {'in ' + str(run) if resume == 'latest' else resume}")
+    if not found:
+        return None
+    if not found[-1].is_file():
+        raise UserError(f"nothing to resume: there is no checkpoint {resume}")
     try:
         torch.load(found[-1], weights_only=True, map_location="meta", mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:

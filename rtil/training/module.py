@@ -19,6 +19,7 @@ from rtil.branches import Part
 from rtil.devices import compute_dtype
 from rtil.discriminators import DISCRIMINATORS
 from rtil.discriminators.stylegan2 import group_of_sample
+from rtil.errors import UserError
 from rtil.generators import StyleGAN2Generator
 from rtil.ranges import uint8_to_signed
 from rtil.seeds import generator as seeded
@@ -27,9 +28,10 @@ from rtil.training.ema import ema_decay, update_ema
 from rtil.training.losses import discriminator_loss, generator_loss, path_lengths, r1_penalty
 
 MAX_BAD_STEPS = 20
+PHASES = ("generator", "path_length", "discriminator", "r1")
 
 
-class TrainingDivergedError(RuntimeError):
+class TrainingDivergedError(UserError):
     """Gradients stayed non-finite for many steps in a row."""
 
 
@@ -58,7 +60,7 @@ class StyleGAN2Training(pl.LightningModule):
         self.branches = config.branches_for(self.G.num_blocks)
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("path_mean", torch.zeros(self.branches.count))
-        self.register_buffer("bad_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("bad_steps", torch.zeros(len(PHASES), dtype=torch.int64))
         self.seen = 0  # images_seen as a Python number, so that no step waits for the device
         self.dtype_main = torch.float32
         self.stats: dict[str, Tensor] = {}
@@ -105,7 +107,7 @@ class StyleGAN2Training(pl.LightningModule):
             self.manual_backward(part_loss)
             loss = loss + part_loss.detach()
             fakes.append((images.detach(), part.weight))
-        self._step(opt, self.G)
+        self._step(opt, self.G, "generator")
         self.D.requires_grad_(True)
         self.stats["loss/generator"] = loss
         return fakes
@@ -116,7 +118,7 @@ class StyleGAN2Training(pl.LightningModule):
             fake_scores = [self.D(images) for images, _ in fakes]
         loss = discriminator_loss(real_scores, fake_scores, [weight for _, weight in fakes])
         self.manual_backward(loss)
-        self._step(opt, self.D)
+        self._step(opt, self.D, "discriminator")
         self.stats["loss/discriminator"] = loss.detach()
         self.stats["scores/real"] = real_scores.detach().mean()
         self.stats["scores/fake"] = torch.stack([s.detach().mean() for s in fake_scores]).mean()
@@ -125,7 +127,7 @@ class StyleGAN2Training(pl.LightningModule):
         with self._computing():
             penalty = r1_penalty(self.D, reals)
         self.manual_backward(penalty.mean() * (self.config.r1_gamma / 2 * self.config.r1_interval))
-        self._step(opt, self.D)
+        self._step(opt, self.D, "r1")
         self.stats["regulariser/r1"] = penalty.detach().mean()
 
     def _generator_path(self, opt: Any) -> None:
@@ -142,14 +144,15 @@ class StyleGAN2Training(pl.LightningModule):
             self._update_path_mean(lengths.detach(), branch)
             penalty = (lengths - self.path_mean[branch]).square().mean()
             self.manual_backward(penalty * (part.weight * c.path_weight * c.path_interval))
-            self.stats["regulariser/path_length"] = lengths.detach().mean()
-        self._step(opt, self.G)
+            self.stats[f"regulariser/path_length_part{index}"] = lengths.detach().mean()
+        self._step(opt, self.G, "path_length")
 
     def _update_path_mean(self, lengths: Tensor, branch: Tensor) -> None:
         member = torch.nn.functional.one_hot(branch, self.branches.count).to(lengths.dtype)  # [N B]
         count = member.sum(dim=0)
         mean = (lengths[:, None] * member).sum(dim=0) / count.clamp(min=1)
-        self.path_mean += self.config.path_decay * (mean - self.path_mean) * (count > 0)
+        mean = torch.where((count > 0) & mean.isfinite(), mean, self.path_mean)
+        self.path_mean.lerp_(mean, self.config.path_decay)
 
     def _generate(self, branch: Tensor, purpose: str, index: int) -> Tensor:
         ws, noise, z1 = self._inputs(branch, seeded(self.config.seed, purpose, self.seen, index), track=True)
@@ -174,17 +177,18 @@ class StyleGAN2Training(pl.LightningModule):
     def _computing(self) -> "_MainPhase":
         return _MainPhase(self)
 
-    def _step(self, opt: Any, network: torch.nn.Module) -> None:
+    def _step(self, opt: Any, network: torch.nn.Module, phase: str) -> None:
         """Step unless a gradient is not finite; give up after many such steps in a row."""
+        index = PHASES.index(phase)
         grads = [p.grad for p in network.parameters() if p.grad is not None]
         if bool(torch.isfinite(torch.nn.utils.get_total_norm(grads))):
             opt.step()
-            self.bad_steps.zero_()
+            self.bad_steps[index] = 0
         else:
-            self.bad_steps += 1
-            self.stats["skipped_steps"] = self.bad_steps.clone()
-            if int(self.bad_steps) >= MAX_BAD_STEPS:
-                raise TrainingDivergedError(f"{MAX_BAD_STEPS} steps in a row had non-finite gradients: lower lr")
+            self.bad_steps[index] += 1
+            self.stats[f"skipped_steps/{phase}"] = self.bad_steps[index].clone()
+            if int(self.bad_steps[index]) >= MAX_BAD_STEPS:
+                raise TrainingDivergedError(f"{MAX_BAD_STEPS} {phase} steps in a row were not finite: lower lr")
         opt.zero_grad(set_to_none=True)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

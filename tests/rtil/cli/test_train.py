@@ -129,7 +129,26 @@ def test_dry_run_writes_nothing(here, capsys):
 
 def test_resume_refuses_what_cannot_change(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps(TrainingConfig(seed=3, kimg=10).to_json()))
-    assert resumed(TrainingConfig(), tmp_path).kimg == 10
-    assert resumed(TrainingConfig(kimg=20), tmp_path).kimg == 20
-    with pytest.raises(UserError, match="--seed 4 differs"):
-        resumed(TrainingConfig(seed=4), tmp_path)
+    assert resumed(TrainingConfig(), tmp_path, []).kimg == 10
+    assert resumed(TrainingConfig(kimg=200), tmp_path, ["kimg"]).kimg == 200  # given, though it is the default
+    with pytest.raises(UserError, match="--seed 0 differs"):
+        resumed(TrainingConfig(seed=0), tmp_path, ["seed"])
+
+
+def test_a_mistake_with_out_leaves_it_usable(here, capsys):
+    assert main([*SMALL, "--data", "nowhere", "--out", "mine"]) == 2
+    assert main([*SMALL, "--data", "faces", "--kimg", "0.004", "--out", "mine"]) == 0
+
+
+def test_a_corrupt_picture_is_named(here, capsys):
+    (here / "faces" / "broken.png").write_bytes((here / "faces" / "0.png").read_bytes()[:60])
+    assert main([*SMALL, "--data", "faces", "--kimg", "0.004", "--out", "mine"]) == 2
+    assert "broken.png" in capsys.readouterr().err
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(here):
+    assert main([*SMALL, "--data", "faces", "--kimg", "0.004", "--out", "mine"]) == 0
+    for checkpoint in checkpoints(here / "mine"):
+        checkpoint.unlink()
+    assert main(["--out", "mine", "--resume", "latest"]) == 0
+    assert len(checkpoints(here / "mine")) == 1
