@@ -53,3 +53,9 @@ def planted(small_generator: StyleGAN2Generator) -> Planted:
 def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = Path(tmp_path_factory.getbasetemp()) / "gaussian-fits"
     monkeypatch.setenv("RTIL_CACHE", str(folder))
+
+
+@pytest.fixture(autouse=True)
+def _auto_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests hold float32 equalities on every machine; bfloat16 layers, where asked for, have a test of their own."""
+    monkeypatch.setattr("rtil.devices.cpu_multiplies_bfloat16", lambda: False)
