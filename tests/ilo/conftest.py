@@ -57,5 +57,5 @@ def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(autouse=True)
 def _auto_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests hold float32 equalities on every machine; bfloat16 layers, where asked for, have a test of their own."""
+    """These tests hold float32 equalities on every machine; bfloat16 layers have a test of their own."""
     monkeypatch.setattr("rtil.devices.cpu_multiplies_bfloat16", lambda: False)
