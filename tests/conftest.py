@@ -1,5 +1,6 @@
 """Helpers of all tests."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,3 +38,10 @@ def make_pictures() -> Callable[[Path, int, int], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """A shell starts background jobs with SIGINT ignored, which children inherit; tests of Ctrl-C need it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
