@@ -8,6 +8,7 @@ import os
 import unicodedata
 import zipfile
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -101,7 +102,7 @@ class Zip(Store):
         self.names = sorted(member.filename for member in members)
         for member in members:
             self._check(member, allow_compressed)
-        for name, following in zip(self.names, self.names[1:], strict=False):
+        for name, following in pairwise(self.names):
             if name == following:
                 raise UserError(f"zip {str(path)!r} holds two members named {name!r}; make the names unique")
 

@@ -83,7 +83,7 @@ def _spread_then_filter(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
     """Depthwise transposed convolution, which skips the inserted zeros, cropped to the padded frame."""
     C, dtype = x.shape[1], x.dtype
     if dtype == torch.bfloat16 and not x.is_cuda:
-        x = x.float()  # oneDNN has no bf16 kernel for depthwise transposed convolution: 80 times slower
+        x = x.float()  # depthwise transposed convolution in bf16 measured 80 times slower
     weight = (f.flip([0, 1]) if plan.flip else f).mul(plan.gain).to(x.dtype).expand(C, 1, *f.shape)
     out_h, out_w = plan._replace(down=(1, 1)).output_size(x.shape[2], x.shape[3], f)
     fh, fw = f.shape

@@ -9,6 +9,8 @@ step. Every draw is keyed by (seed, purpose, images seen), so a resumed run cont
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -174,8 +176,15 @@ class StyleGAN2Training(pl.LightningModule):
         ws = torch.where(from_other[:, :, None], other, ws)
         return ws, self.G.draw_noise(n, rng), self.branches.draw_z1(self.G, branch, rng)
 
-    def _computing(self) -> "_MainPhase":
-        return _MainPhase(self)
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Run G and D in the main phases' type inside the ``with`` block."""
+        with self.G.computing_in(self.dtype_main):
+            self.D.compute_dtype = self.dtype_main
+            try:
+                yield
+            finally:
+                self.D.compute_dtype = None
 
     def _step(self, opt: Any, network: torch.nn.Module, phase: str) -> None:
         """Step unless a gradient is not finite; give up after many such steps in a row."""
@@ -194,16 +203,3 @@ class StyleGAN2Training(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the image count of the checkpoint."""
         self.seen = int(checkpoint["state_dict"]["images_seen"])
-
-
-class _MainPhase:
-    """Runs G and D in the main phases' type inside the ``with`` block."""
-
-    def __init__(self, module: StyleGAN2Training) -> None:
-        self.module = module
-
-    def __enter__(self) -> None:
-        self.module.G.compute_dtype = self.module.D.compute_dtype = self.module.dtype_main
-
-    def __exit__(self, *exc: object) -> None:
-        self.module.G.compute_dtype = self.module.D.compute_dtype = None
