@@ -20,7 +20,7 @@ from ilo.rounds import NoiseRule, Point, Variables, enter, render
 from rtil import seeds
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.latents import Latents, Start
+from rtil.inverse.latents import Latents, Start, start_noise
 from rtil.inverse.loop import Evaluation, Optimised, Term, optimise
 from rtil.inverse.losses import Split, gaussian_penalty, geodesic, measurement_error
 from rtil.inverse.result import Inversion, Status
@@ -109,7 +109,9 @@ class ILO(Solver):
         """Run all rounds once; see :meth:`Solver.attempt`."""
         G = self.generator
         N = len(y)
-        point = Point(latents.start(self.start, image_ids, self.seed, restart), self._noise(image_ids, restart), {})
+        point = Point(
+            latents.start(self.start, image_ids, self.seed, restart), start_noise(G, image_ids, self.seed, restart), {}
+        )
         alive = torch.ones(N, dtype=torch.bool, device=y.device)
         pictures: list[Tensor] = []
         histories: list[dict[str, Tensor]] = []
@@ -182,12 +184,6 @@ class ILO(Solver):
             keep_last=self.selection == "last",
             on_iterate=on_iterate,
         )
-
-    def _noise(self, image_ids: Sequence[str], restart: int) -> list[Tensor]:
-        """Draw one N(0, 1) map per noise input and image, [N, 1, H, W] each."""
-        G = self.generator
-        of_image = [G.draw_noise(1, seeds.generator(self.seed, "inverse/noise", i, restart)) for i in image_ids]
-        return [torch.cat(maps) for maps in zip(*of_image, strict=True)]
 
     def _z1(self, image_ids: Sequence[str], restart: int, k: int) -> Tensor | None:
         if k == 0 or self.z1_start == "zero":

@@ -6,7 +6,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rtil import seeds
 from rtil.generators.base import LayeredGenerator, State
 from rtil.inverse.latents import Latents
 
@@ -50,24 +49,6 @@ def noise_maps(rule: NoiseRule, generator: LayeredGenerator, k: int) -> list[int
         "all": behind,
     }[rule]
     return [i for i in behind if i in named]
-
-
-def first_row_behind(generator: LayeredGenerator, cut: int) -> int:
-    """Return the first style row that acts behind a cut, or L when none does.
-
-    The contract does not say which rows a block takes, so one random picture is asked for its gradient.
-    """
-    rng = seeds.generator(0, "ilo/row-probe")
-    with torch.no_grad():
-        ws = generator.mapping(generator.draw_z(1, rng))
-        noise = generator.draw_noise(1, rng)
-        state = generator.head(ws, noise, cut) if cut else None
-    with torch.enable_grad():
-        ws.requires_grad_()
-        x = generator.finish(generator.advance(state, ws, noise, cut, generator.num_blocks), ws)
-        (gradient,) = torch.autograd.grad(x.square().sum(), ws, allow_unused=True, materialize_grads=True)
-    rows = (gradient != 0).any(2)[0].nonzero().flatten().tolist()
-    return rows[0] if rows else generator.num_ws
 
 
 @torch.no_grad()
@@ -115,7 +96,7 @@ class Variables:
 
     def __init__(self, generator: LayeredGenerator, latents: Latents, point: Point, rule: NoiseRule) -> None:
         self.generator, self.latents, self.point = generator, latents, point
-        self.row = first_row_behind(generator, point.cut)
+        self.row = generator.first_row_behind(point.cut)
         self.maps = noise_maps(rule, generator, point.cut)
         self.frozen_ws = latents.ws(point.v[:, : self.row])
 

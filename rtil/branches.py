@@ -1,26 +1,32 @@
 """The RTIL principle: give the layers an inverter will move random input.
 
-Training sees branches 0..B-1 of *one* generator. Branch 0 is the plain generator; branch j adds z1 ~ N(0, sigma^2) to
-the feature at cuts 1..j, cumulatively (RTIL, section 3.1 and figure 2: z0, z1, z2, ...). All branches share weights,
-discriminator and moving average. The objective is sum_j lambda_j loss(branch j): equation 2 with the lambdas explicit.
-
-Two estimators of it:
+Training sees branches 0..B-1 of *one* generator; branch 0 is the plain generator. There are two kinds:
+    additive   branch j adds z1 ~ N(0, sigma^2) to the feature at cuts 1..j, cumulatively: ILO's latents (RTIL, 3.1).
+    mixture    branch j mixes the features of N_j codes at one cut, with weights ~ Dirichlet(1, ..., 1), one scalar per
+               code: mGANprior's latents (RTIL, 3.2; N = 1, 10, 20).
+All branches share weights, discriminator and moving average. The objective is sum_j lambda_j loss(branch j): equation 2
+with the lambdas explicit. Two estimators of it:
     ``all``      every branch on every step, as the published code does: about B times the cost.
     ``sampled``  every sample belongs to one branch drawn with probability lambda_j: unbiased, about the plain cost.
-The discriminator compares samples inside a minibatch-standard-deviation group, so a branch is drawn per *group*, never
-per sample inside one, and stratified: the counts of a batch differ from their expectation by less than one group.
+The discriminator compares the samples inside a minibatch-standard-deviation group, so a branch is drawn per *group*,
+never per sample inside one, and stratified: the counts of a batch differ from their expectation by less than one group.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
+from rtil.generators.mixing import DEFAULT_CHUNK, head_of_rows, mix_rows
 
 Estimator = Literal["sampled", "all"]
+BranchKind = Literal["additive", "mixture"]
+BranchWeights = list[float] | Literal["uniform", "paper"]
 
 
 class Part(NamedTuple):
@@ -30,37 +36,41 @@ class Part(NamedTuple):
     weight: float
 
 
-@dataclass(frozen=True)
-class AdditiveBranches:
-    """Branches that add Gaussian noise to the features at cuts 1..j.
+class Branches(ABC):
+    """What both kinds share: how branches are drawn, and how a branch makes pictures.
 
-    Args:
-        cuts: Number of cuts J; there are B = J + 1 branches. 0 is vanilla training.
-        sigma: Standard deviation of z1, in units of the feature (which has about unit variance).
-        weights: lambda_0..lambda_J, positive or zero, summing to 1.
+    Attributes:
+        kind: ``additive`` or ``mixture``.
+        weights: lambda_0..lambda_{B-1}, positive or zero, summing to 1.
         estimator: ``sampled`` or ``all``.
-
-    Raises:
-        UserError: If a value is out of range.
     """
 
-    cuts: int
-    sigma: float
+    kind: ClassVar[BranchKind]
     weights: tuple[float, ...]
-    estimator: Estimator = "sampled"
-
-    def __post_init__(self) -> None:
-        if len(self.weights) != self.cuts + 1:
-            raise UserError(f"got {len(self.weights)} branch weights for {self.cuts + 1} branches: give one for each")
-        if min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6:
-            raise UserError(f"branch weights {list(self.weights)} are not valid: use numbers >= 0 that sum to 1")
-        if not 0 <= self.sigma < float("inf"):
-            raise UserError(f"sigma {self.sigma} is not valid: use a number >= 0")
+    estimator: Estimator
 
     @property
     def count(self) -> int:
         """Number of branches B."""
-        return self.cuts + 1
+        return len(self.weights)
+
+    @abstractmethod
+    def codes_of(self, branch: Tensor) -> Tensor:
+        """Return how many codes every sample takes, [N], from its branch [N]."""
+
+    @abstractmethod
+    def generate(
+        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Tensor], branch: Tensor, rng: torch.Generator
+    ) -> Tensor:
+        """Return the pictures [N, 3, R, R] of samples of the given branches.
+
+        Args:
+            generator: The generator.
+            ws: [M, L, w_dim], the codes of all samples one after the other: M is the sum of :meth:`codes_of`.
+            noise: One [N, 1, H, W] map per noise input.
+            branch: [N].
+            rng: Source of the random input of the intermediate layers; only what is used is drawn.
+        """
 
     def parts(self, groups: Tensor, rng: torch.Generator) -> list[Part]:
         """Decide which branches a step runs.
@@ -80,16 +90,58 @@ class AdditiveBranches:
         edges = torch.tensor(self.weights, dtype=torch.float64).cumsum(0)[:-1]
         return torch.searchsorted(edges.to(points.dtype), points, right=True)[torch.randperm(groups, generator=rng)]
 
+    def _check_weights(self, branches: int) -> None:
+        if len(self.weights) != branches:
+            raise UserError(f"got {len(self.weights)} branch weights for {branches} branches: give one for each")
+        if min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6:
+            raise UserError(f"branch weights {list(self.weights)} are not valid: use numbers >= 0 that sum to 1")
+
+
+@dataclass(frozen=True)
+class AdditiveBranches(Branches):
+    """Branches that add Gaussian noise to the features at cuts 1..j.
+
+    Args:
+        cuts: Number of cuts J; there are B = J + 1 branches. 0 is vanilla training.
+        sigma: Standard deviation of z1, in units of the feature (which has about unit variance).
+        weights: lambda_0..lambda_J.
+        estimator: ``sampled`` or ``all``.
+
+    Raises:
+        UserError: If a value is out of range.
+    """
+
+    kind: ClassVar[BranchKind] = "additive"
+    cuts: int
+    sigma: float
+    weights: tuple[float, ...]
+    estimator: Estimator = "sampled"
+
+    def __post_init__(self) -> None:
+        self._check_weights(self.cuts + 1)
+        if not 0 <= self.sigma < float("inf"):
+            raise UserError(f"sigma {self.sigma} is not valid: use a number >= 0")
+
+    def codes_of(self, branch: Tensor) -> Tensor:
+        """Return ones."""
+        return torch.ones_like(branch)
+
+    def generate(
+        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Tensor], branch: Tensor, rng: torch.Generator
+    ) -> Tensor:
+        """Return pictures with z1 added; see :meth:`Branches.generate`."""
+        return generator(ws, noise, self.draw_z1(generator, branch, rng))
+
     def draw_z1(self, generator: LayeredGenerator, branch: Tensor, rng: torch.Generator) -> dict[int, Tensor]:
         """Draw z1 for every sample: {cut: [N, C, H, W]}, zero where the sample's branch does not reach the cut.
 
         Args:
-            generator: Gives the shapes and the device.
+            generator: Gives the shapes and the device; cuts that it does not show (yet) are left out.
             branch: [N] branch of every sample.
             rng: Source of the draw; only what is used is drawn.
         """
         z1 = {}
-        for cut in range(1, self.cuts + 1):
+        for cut in range(1, min(self.cuts, generator.num_blocks) + 1):
             reached = (branch >= cut).nonzero().squeeze(1)
             if len(reached) == 0:
                 continue
@@ -100,30 +152,141 @@ class AdditiveBranches:
         return z1
 
 
+@dataclass(frozen=True)
+class MixtureBranches(Branches):
+    """Branches that mix the features of several codes at one cut.
+
+    Args:
+        codes: N_j of every branch; the first is 1, the plain generator.
+        side: Side in pixels of the features that are mixed. A generator that has not grown so far mixes after its
+            last block.
+        weights: lambda of every branch.
+        estimator: ``sampled`` or ``all``.
+        chunk: Rows of codes whose head keeps its activations at one time.
+
+    Raises:
+        UserError: If a value is out of range.
+    """
+
+    kind: ClassVar[BranchKind] = "mixture"
+    codes: tuple[int, ...]
+    side: int
+    weights: tuple[float, ...]
+    estimator: Estimator = "sampled"
+    chunk: int = DEFAULT_CHUNK
+
+    def __post_init__(self) -> None:
+        if not self.codes or self.codes[0] != 1 or any(n < 1 for n in self.codes):
+            raise UserError(f"codes {list(self.codes)} is not valid: use whole numbers >= 1, the first one 1")
+        if self.chunk < 1:
+            raise UserError(f"chunk {self.chunk} is not valid: use a whole number of 1 or more")
+        self._check_weights(len(self.codes))
+
+    def codes_of(self, branch: Tensor) -> Tensor:
+        """Return N_j of every sample's branch j."""
+        return torch.tensor(self.codes)[branch]
+
+    def generate(
+        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Tensor], branch: Tensor, rng: torch.Generator
+    ) -> Tensor:
+        """Return pictures of mixed codes; see :meth:`Branches.generate`."""
+        codes = self.codes_of(branch)
+        if int(codes.max()) == 1:
+            return generator(ws, noise)
+        weights = self.draw_weights(codes, rng).to(ws)  # [N M]
+        owner = torch.arange(len(codes)).repeat_interleave(codes).to(generator.device)
+        cut = generator.last_cut_within(self.side)
+        state = head_of_rows(generator, ws, [maps[owner] for maps in noise], cut, self.chunk)
+        tail_ws = torch.einsum("nm,mld->nld", weights, ws)
+        return generator.tail(mix_rows(state, weights), tail_ws, noise, cut)
+
+    @staticmethod
+    def draw_weights(codes: Tensor, rng: torch.Generator) -> Tensor:
+        """Draw Dirichlet(1, ..., 1) weights for every sample.
+
+        Args:
+            codes: [N] codes of every sample.
+            rng: Source of the draw.
+
+        Returns:
+            [N, M], M the sum of ``codes``: row n holds the weights of sample n's codes, and zeros.
+        """
+        total = int(codes.sum())
+        owner = torch.arange(len(codes)).repeat_interleave(codes)
+        weights = torch.zeros(len(codes), total)
+        weights[owner, torch.arange(total)] = torch.empty(total).exponential_(generator=rng)
+        return weights / weights.sum(dim=1, keepdim=True)
+
+
+def branch_weights(count: int, weights: BranchWeights) -> tuple[float, ...]:
+    """Return the lambdas of ``count`` branches.
+
+    Args:
+        count: Branches, the plain one included.
+        weights: One for each; ``uniform`` as in the published code; ``paper`` puts 1/2 on the plain branch and shares
+            the other half (equation 2 with lambda = 1/2).
+
+    Example:
+        >>> branch_weights(3, "paper")
+        (0.5, 0.25, 0.25)
+    """
+    if count == 1:
+        return (1.0,)
+    if weights == "uniform":
+        return (1 / count,) * count
+    if weights == "paper":
+        return (0.5, *[0.5 / (count - 1)] * (count - 1))
+    return tuple(weights)
+
+
 def additive_branches(
     rtil: bool,
     num_blocks: int,
     sigma: float = 1.0,
-    weights: list[float] | Literal["uniform", "paper"] = "uniform",
+    weights: BranchWeights = "uniform",
     estimator: Estimator = "sampled",
 ) -> AdditiveBranches:
-    """Return the branches of a generator with ``num_blocks`` blocks: cuts 1..min(4, num_blocks - 1), or vanilla.
+    """Return the branches of a generator with ``num_blocks`` blocks: cuts 1..min(4, num_blocks - 1), or vanilla."""
+    cuts = min(4, num_blocks - 1) if rtil else 0
+    return AdditiveBranches(cuts, sigma, branch_weights(cuts + 1, weights), estimator)
+
+
+def mixture_branches(
+    rtil: bool,
+    resolution: int,
+    codes: Sequence[int] = (1, 10, 20),
+    side: int | None = None,
+    weights: BranchWeights = "uniform",
+    estimator: Estimator = "sampled",
+) -> MixtureBranches:
+    """Return the branches that mix codes of a generator of a final resolution, or vanilla.
 
     Args:
         rtil: False gives the single plain branch.
-        num_blocks: Blocks of the generator.
-        sigma: Standard deviation of z1.
-        weights: One lambda per branch; ``uniform`` as in the published code; ``paper`` puts 1/2 on the plain branch
-            and shares the other half (equation 2 with lambda = 1/2).
+        resolution: Final side of the pictures.
+        codes: N_j of every branch.
+        side: Where the codes mix; None is resolution / 8, at least 4: the tail keeps real blocks.
+        weights: See :func:`branch_weights`.
         estimator: ``sampled`` or ``all``.
+
+    Raises:
+        UserError: If a value is out of range.
     """
-    cuts = min(4, num_blocks - 1) if rtil else 0
-    if not rtil:
-        values = [1.0]
-    elif weights == "uniform":
-        values = [1 / (cuts + 1)] * (cuts + 1)
-    elif weights == "paper":
-        values = [0.5] + [0.5 / cuts] * cuts
-    else:
-        values = list(weights)
-    return AdditiveBranches(cuts, sigma, tuple(values), estimator)
+    sides = [2**i for i in range(2, resolution.bit_length())]
+    side = default_mixture_side(resolution) if side is None else side
+    if side not in sides:
+        raise UserError(
+            f"mixture_side {side} is not valid: this {resolution} px generator has features of side {sides}"
+        )
+    chosen = tuple(codes) if rtil else (1,)
+    return MixtureBranches(chosen, side, branch_weights(len(chosen), weights), estimator)
+
+
+def default_mixture_side(resolution: int) -> int:
+    """Return resolution / 8, at least 4: 32 at 256 px, as in the paper.
+
+    Example:
+        >>> default_mixture_side(256), default_mixture_side(16)
+        (32, 4)
+    """
+    return max(4, resolution // 8)

@@ -12,13 +12,14 @@ from typing import Any, Literal, get_args
 from rtil.cli.common import Terminated, given_names, run_command
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
-from rtil.evaluation.methods import METHODS, SolverOptions
-from rtil.evaluation.report import markdown_table, terminal_table, write_summary
+from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.report import MARK, MIXES_DIFFERENTLY, markdown_table, terminal_table, write_summary
 from rtil.evaluation.runner import Runner
 from rtil.evaluation.study import (
     HeldOut,
     Place,
     Study,
+    Work,
     fit_linear_prior,
     heldout_pictures,
     heldout_source,
@@ -32,6 +33,7 @@ from rtil.snapshot import Snapshot, load_snapshot
 from rtil.weights.backbones import LpipsNet
 
 IDENTITY = "identity"
+SOLVERS = "solvers"
 NOT_RESUMED = ("out", "resume", "device", "batch")
 
 
@@ -40,8 +42,8 @@ class EvalOptions(SolverOptions):
     """Reconstruct held-out pictures from measurements and compare checkpoints on them.
 
     Args:
-        method: Methods: ilo, csgm.
-        task: Tasks: cs, inpaint, box, sr, denoise, inversion.
+        method: Methods: ilo, csgm, mganprior.
+        task: Tasks: cs, inpaint, box, sr, denoise, colorize, inversion.
         rates: Observed fractions of cs, box, and inpaint.
         factors: Factors of sr.
         sigmas: Noise of denoise, on the 0-255 scale.
@@ -50,8 +52,9 @@ class EvalOptions(SolverOptions):
         images: Number of held-out pictures.
         data: Held-out set: synthetic, or a folder or uncompressed zip; null is that of the checkpoints.
         split: Its part: validation or test; null is all of a set that was not trained on.
-        checkpoints: name=PATH, once or more, each a run folder or a snapshot; null is the newest vanilla and RTIL runs
-            in runs/train that agree in architecture, data, resolution and kimg.
+        checkpoints: name=PATH, once or more, each a run folder or a snapshot, of one resolution and any architectures;
+            null is the newest vanilla and RTIL runs in runs/train that agree in architecture, data, resolution and
+            kimg.
         selection: Which iterates are returned: measurement (lowest measurement error), heldout, last.
         seed: Root seed of operators, noise and solvers.
         lpips: Backbone of LPIPS: alex, vgg or none.
@@ -83,13 +86,11 @@ class EvalOptions(SolverOptions):
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for kind, chosen, valid in (
-            ("method", self.method, list(METHODS)),
-            ("selection", self.selection, get_args(Selection)),
-        ):
-            for name in chosen:
-                if name not in valid:
-                    raise unknown(kind, name, valid)
+        self.series(self.method)
+        for name in self.selection:
+            if name not in get_args(Selection):
+                raise unknown("selection", name, get_args(Selection))
+        for kind, chosen in (("method", self.method), ("selection", self.selection)):
             if not chosen or len(set(chosen)) != len(chosen):
                 raise UserError(f"{kind} is {','.join(chosen)}: name at least one, and each once")
         if self.batch is not None and self.batch < 1:
@@ -125,8 +126,21 @@ def plan(options: EvalOptions) -> Iterator[str]:
         yield f"checkpoint {name}: {snapshot.path}"
     yield f"pictures: {len(study.pictures.keys)} of {study.pictures.data} ({study.pictures.split})"
     for item in study.work():
-        yield f"{item.place.label}: {item.method} {item.checkpoint} {item.selection}".rstrip(" -")
+        yield f"{item.place.label}: {item.method} {item.checkpoint} {item.selection}".rstrip(" -") + remarks(item)
+    if any(item.mixes_differently for item in study.work()):
+        yield MIXES_DIFFERENTLY
     yield f"into {options.out or (EVAL_RUNS / 'NNNNN-').as_posix() + description(options, study)}"
+
+
+def remarks(item: Work) -> str:
+    """Return what is particular about an item of the work list: its mark, and mGANprior's optimiser and loss."""
+    mark, given = f" {MARK}" if item.mixes_differently else "", item.arguments
+    if item.series is None or item.series.method != "mganprior":
+        return mark
+    term = "no perceptual term"
+    if given["perceptual"] != "none":
+        term = f"perceptual {given['perceptual']} x {given['perceptual_weight']:g}"
+    return f"{mark} ({given['optimizer']}, lr {given['lr']:g}, alpha {given['alpha_init']}, {term})"
 
 
 def run(options: EvalOptions) -> None:
@@ -142,7 +156,7 @@ def run(options: EvalOptions) -> None:
         print(f"{len(study.pictures.keys)} pictures of {study.pictures.data} ({study.pictures.split}) into {folder}")
         for name, snapshot in study.checkpoints.items():
             print(f"checkpoint {name}: {snapshot.path} ({snapshot.info['kimg']:g} kimg)", flush=True)
-        runner = Runner(study, folder, lambda: fit_linear_prior(first_info(study)), options.batch)
+        runner = Runner(study, folder, lambda: fit_linear_prior(first_info(study), study.resolution), options.batch)
         rows = runner.run()
         write_summary(rows, folder / "summary.csv")
         write_text(folder / "summary.md", markdown_table(rows) + "\n")
@@ -172,9 +186,7 @@ def open_study(options: EvalOptions) -> Study:
         linear=options.linear,
     )
     if options.linear:
-        open_linear_prior_data(first_info(study))
-    for place in study.places:
-        place.operator(resolution, options.seed, options.noise_sigma)
+        open_linear_prior_data(first_info(study), resolution)
     return study
 
 
@@ -199,8 +211,14 @@ def _kept_rows(folder: Path) -> Iterator[None]:
         raise
 
 
-def settings(options: EvalOptions, study: Study, weights_before: dict[str, str]) -> dict[str, Any]:
-    """Return what settings.json holds; checkpoints are named, also if they were found."""
+def settings(options: EvalOptions, study: Study, before: dict[str, Any]) -> dict[str, Any]:
+    """Return what settings.json holds: options, checkpoints (named, also if they were found), and what stays.
+
+    Args:
+        options: The options.
+        study: The evaluation.
+        before: The settings of a run that is resumed, else empty: its weights and solvers stay recorded.
+    """
     paths = {name: str(snapshot.path) for name, snapshot in study.checkpoints.items()}
     given = asdict(options) | {"out": None if options.out is None else str(options.out), "checkpoints": paths}
     checkpoints = {
@@ -208,8 +226,9 @@ def settings(options: EvalOptions, study: Study, weights_before: dict[str, str])
         for name, snapshot in study.checkpoints.items()
     }
     identity = study.identity()
-    identity["weights"] = weights_before | identity["weights"]
-    return {"options": given, "checkpoints": checkpoints, IDENTITY: identity}
+    identity["weights"] = before.get(IDENTITY, {}).get("weights", {}) | identity["weights"]
+    solvers = before.get(SOLVERS, {}) | {item.settings: dict(item.arguments) for item in study.work()}
+    return {"options": given, "checkpoints": checkpoints, SOLVERS: solvers, IDENTITY: identity}
 
 
 def resumed(options: EvalOptions, folder: Path) -> EvalOptions:
@@ -225,20 +244,21 @@ def resumed(options: EvalOptions, folder: Path) -> EvalOptions:
     return EvalOptions(**known | changed)
 
 
-def check_identity(study: Study, folder: Path) -> dict[str, str]:
-    """Refuse to add rows of other pictures or weights to a run; returns the weights that it has used so far.
+def check_identity(study: Study, folder: Path) -> dict[str, Any]:
+    """Refuse to add rows of other pictures or weights to a run; returns its settings so far.
 
     Raises:
         UserError: The run in the folder used others under the same name.
     """
-    before, now = read_settings(folder)[IDENTITY], study.identity()
+    settings_before, now = read_settings(folder), study.identity()
+    before = settings_before[IDENTITY]
     if before["pictures"] != now["pictures"]:
         raise UserError(f"{folder} used pictures {before['pictures']}, not {now['pictures']}: give another --out")
     weights: dict[str, str] = before["weights"]
     for name, digest in now["weights"].items():
         if weights.get(name, digest) != digest:
             raise UserError(f"checkpoint '{name}' of {folder} had other weights: name it otherwise, or another --out")
-    return weights
+    return settings_before
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """``python -m rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
 
-A measurement is a picture that already is what was measured (low-resolution, noisy, with missing pixels), or an .npy
-file, which compressed sensing needs. This is how one is made, by the operator of the same task, rate and seed:
+A measurement is a picture that already is what was measured (low-resolution, noisy, with missing pixels, grey), or an
+.npy file, which compressed sensing needs. Colorization keeps the measured luma in the picture that it writes; the
+latents give the picture before that step. This is how one is made, by the operator of the same task, rate and seed:
 
     operator = make_operator("cs", (3, 32, 32), rate=0.1, seed=7)
     numpy.save("y.npy", operator(x).numpy())  # x [N, 3, 32, 32] in [0, 1]; y [N, M]
@@ -24,12 +25,13 @@ from rtil.data.images import fit, read_image
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
 from rtil.evaluation.figures import to_pillow
-from rtil.evaluation.methods import METHODS, SolverOptions
+from rtil.evaluation.methods import SolverOptions
 from rtil.files import atomic_path, write_text
 from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
+from rtil.inverse.perceptual import is_picture
 from rtil.inverse.result import Inversion
-from rtil.inverse.solver import Selection
+from rtil.inverse.solver import Selection, Solver
 from rtil.runs import new_run
 from rtil.snapshot import Snapshot, load_snapshot
 
@@ -44,9 +46,9 @@ class ReconstructOptions(SolverOptions):
     """Reconstruct pictures from your own measurements.
 
     Args:
-        input: A picture that is the measurement itself (sr: of side R / factor, else of side R), or an .npy file with
-            one or N measurements, pictures in [0, 1].
-        task: cs, inpaint, box, sr, denoise or inversion.
+        input: A picture that is the measurement itself (sr: of side R / factor, else of side R; colorize: its luma
+            counts), or an .npy file with one or N measurements, pictures in [0, 1].
+        task: cs, inpaint, box, sr, denoise, colorize or inversion.
         snapshot: The prior: a run folder or a snapshot.
         rate: Observed fraction (cs, box, and inpaint without a mask).
         factor: Factor of sr.
@@ -54,7 +56,7 @@ class ReconstructOptions(SolverOptions):
         mask: Mask file of inpaint: white is observed.
         operator_seed: Seed of the operator that measured (cs; inpaint by rate).
         fit: Crop an input picture to its central square and resize it to the side that the task expects.
-        method: ilo or csgm.
+        method: ilo, csgm or mganprior.
         selection: Which iterate is returned.
         seed: Root seed of the solver.
         device: auto, cpu, cuda or cuda:N.
@@ -82,8 +84,8 @@ class ReconstructOptions(SolverOptions):
             raise UserError(f"--{missing} is needed: --help says what it may be")
         if self.task not in OPERATORS:
             raise unknown("task", self.task, OPERATORS)
-        if self.method not in METHODS:
-            raise unknown("method", self.method, METHODS)
+        if len(self.series([self.method])) > 1:
+            raise UserError(f"codes is {','.join(map(str, self.codes))}: give one number, there is one reconstruction")
         if self.out is not None and (self.out / RESULT).exists():
             raise UserError(f"{self.out} already holds {RESULT}: give another folder as --out")
 
@@ -93,8 +95,8 @@ class ReconstructOptions(SolverOptions):
         assert self.input is not None  # noqa: S101
         return self.input
 
-    def open(self) -> tuple[Snapshot, LinearOperator, Tensor]:
-        """Return prior, operator, and measurements [N, ...]."""
+    def open(self) -> tuple[Snapshot, Solver, LinearOperator, Tensor]:
+        """Return prior, inverter, operator, and measurements [N, ...]."""
         assert self.snapshot is not None  # noqa: S101
         device = pick_device(self.device)
         snapshot = load_snapshot(self.snapshot, device)
@@ -108,9 +110,15 @@ class ReconstructOptions(SolverOptions):
             mask=self.mask,
             seed=self.operator_seed,
         )
-        self.solver(self.method, snapshot.generator, self.selection, self.seed)
+        perceptual = None
+        if is_picture(operator.measurement_shape):
+            perceptual = self.open_perceptual([self.method], device)
+        if perceptual is not None:
+            perceptual.check_size(operator.measurement_shape)
+        (series,) = self.series([self.method])
+        solver = self.solver(series, snapshot, self.selection, self.seed, perceptual)
         y = read_measurement(self.input_path, operator, self.fit)
-        return snapshot, operator.to(device), y.to(device)
+        return snapshot, solver, operator.to(device), y.to(device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,15 +128,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def plan(options: ReconstructOptions) -> Iterator[str]:
     """Say what would be done."""
-    snapshot, operator, y = options.open()
+    snapshot, _, operator, y = options.open()
     yield f"reconstruct {len(y)} x {operator.label} from {options.input_path} with {options.method} of {snapshot.path}"
     yield f"into {options.out or (RECONSTRUCT_RUNS / 'NNNNN-').as_posix() + description(options)}"
 
 
 def run(options: ReconstructOptions) -> None:
     """Reconstruct as asked for."""
-    snapshot, operator, y = options.open()
-    found = options.solver(options.method, snapshot.generator, options.selection, options.seed).invert(y, operator)
+    snapshot, solver, operator, y = options.open()
+    found = solver.invert(y, operator)
     out = options.out or new_run(RECONSTRUCT_RUNS, description(options))
     pictures = write_pictures(found.x, out)
     with atomic_path(out / "latents.safetensors") as temporary:
@@ -159,7 +167,8 @@ def read_measurement(path: Path, operator: LinearOperator, fitted: bool = False)
             f"{path} is a picture, but a measurement of {operator.label} is {shape[0]} numbers: give an .npy"
         )
     else:
-        y = _read_picture(path, shape[1], fitted)
+        picture = _read_picture(path, shape[1], fitted)
+        y = operator.A(picture) if shape[0] == 1 else picture
     operator.check_measurement(y)
     if len(shape) == 3 and y.abs().max() > MOST_PICTURE_VALUE:
         raise UserError(f"{path} holds values up to {y.abs().max():g}: pictures are in [0, 1]; divide bytes by 255")

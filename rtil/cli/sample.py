@@ -1,14 +1,14 @@
 """``python -m rtil sample``: a grid of samples, of the plain generator or of every branch."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rtil.branches import AdditiveBranches, additive_branches
+from rtil.branches import Branches, additive_branches, mixture_branches
 from rtil.cli.common import run_command
 from rtil.devices import pick_device
 from rtil.errors import UserError
@@ -34,7 +34,7 @@ class SampleOptions:
         count: Pictures; with branches, pictures in each row.
         truncation: Distance of styles from their mean, as a fraction: 1 is as trained, 0 the mean face.
         branches: One row for each branch of RTIL, of the same latents: the plain generator first, then noise z1 of
-            the trained sigma added at one cut more in each.
+            the trained sigma added at one cut more in each, or more and more codes mixed.
         seed: Root seed.
         device: auto, cpu, cuda or cuda:N.
         out: PNG file.
@@ -58,7 +58,7 @@ class SampleOptions:
         if self.out.suffix.lower() != ".png" or self.out.is_dir():
             raise UserError(f"out is {self.out}: valid is the name of a .png file")
 
-    def open(self) -> tuple[Snapshot, AdditiveBranches | None]:
+    def open(self) -> tuple[Snapshot, Branches | None]:
         """Return the prior, and its branches if they are wanted."""
         assert self.snapshot is not None  # noqa: S101
         snapshot = load_snapshot(self.snapshot, pick_device(self.device))
@@ -66,7 +66,15 @@ class SampleOptions:
             return snapshot, None
         if not snapshot.info.get("rtil"):
             raise UserError(f"{snapshot.path} was trained without RTIL and has one branch: leave --branches away")
-        return snapshot, additive_branches(True, snapshot.generator.num_blocks, float(snapshot.info["sigma"]))
+        return snapshot, branches_of(snapshot)
+
+
+def branches_of(snapshot: Snapshot) -> Branches:
+    """Return the branches that a snapshot was trained with."""
+    info = snapshot.info
+    if info.get("branches", "additive") == "additive":
+        return additive_branches(True, snapshot.generator.num_blocks, float(info["sigma"]))
+    return mixture_branches(True, int(info["resolution"]), info["codes"], int(info["mixture_side"]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,25 +103,28 @@ def run(options: SampleOptions) -> None:
 
 
 @torch.no_grad()
-def samples(
-    G: LayeredGenerator, count: int, truncation: float, seed: int, branches: AdditiveBranches | None = None
-) -> Tensor:
+def samples(G: LayeredGenerator, count: int, truncation: float, seed: int, branches: Branches | None = None) -> Tensor:
     """Return samples [count, 3, R, R] in [0, 1], not clamped; with branches [B * count, ...], branch by branch.
 
-    Every branch has the same latents, noise maps and, as far as it reaches, z1.
+    Every branch has the same latents, noise maps and, as far as it reaches, z1; of mixtures the same first codes.
     """
     mean = G.mapping(G.draw_z(MEAN_DRAWS, generator(0, "sample/mean"))).mean(0)
-    rows: list[list[Tensor]] = [[] for _ in range(branches.count if branches else 1)]
+    count_of_branch = branches.codes_of(torch.arange(branches.count)).tolist() if branches else [1]
+    rows: list[list[Tensor]] = [[] for _ in count_of_branch]
     for first in range(0, count, CHUNK):
         n = min(CHUNK, count - first)
         rng = generator(seed, "sample", first)
-        ws = mean + truncation * (G.mapping(G.draw_z(n, rng)) - mean)
+        ws = mean + truncation * (G.mapping(G.draw_z(n * max(count_of_branch), rng)) - mean)
+        ws = ws.unflatten(0, (-1, n))  # [codes n L D]
         noise = G.draw_noise(n, rng)
-        z1: Mapping[int, Tensor] = {}
-        if branches is not None:
-            z1 = branches.draw_z1(G, torch.full((n,), branches.cuts), rng)
-        for branch, row in enumerate(rows):
-            row.append(to_unit(G(ws, noise, {cut: t for cut, t in z1.items() if cut <= branch})).cpu())
+        for j, (codes, row) in enumerate(zip(count_of_branch, rows, strict=True)):
+            of_branch = ws[:codes].transpose(0, 1).flatten(0, 1)
+            if branches is None:
+                x = G(of_branch, noise)
+            else:
+                injection = generator(seed, "sample/injection", first)
+                x = branches.generate(G, of_branch, noise, torch.full((n,), j), injection)
+            row.append(to_unit(x).cpu())
     return torch.cat([picture for row in rows for picture in row])
 
 

@@ -3,21 +3,24 @@
 import dataclasses
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
+import yaml
+
 from rtil.cli.common import Terminated, given_names, run_command
-from rtil.errors import UserError
+from rtil.errors import UserError, unknown
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
-from rtil.training.config import TrainingConfig
+from rtil.training.config import CONFIGS, TrainingConfig, config_of
 
 CHANGEABLE = {"kimg", "device", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg"}
 
 
 @dataclass
-class TrainOptions(TrainingConfig):
-    """Settings of a training run, and where it lies.
+class TrainOptions:
+    """Where a training run lies.
 
     Args:
         out: Run folder to create; by default the next numbered one in runs/train.
@@ -28,22 +31,55 @@ class TrainOptions(TrainingConfig):
     resume: str | None = None
 
 
-TrainOptions.__doc__ = f"{TrainOptions.__doc__}{(TrainingConfig.__doc__ or '').partition('Args:')[2].lstrip(chr(10))}"
+def options_of(arch: str) -> type[Any]:
+    """Return the options of an architecture: its training settings, and where the run lies.
+
+    Raises:
+        UserError: There is no such architecture.
+    """
+    if arch not in CONFIGS:
+        raise unknown("architecture", arch, CONFIGS)
+    documented = (TrainOptions, TrainingConfig, CONFIGS[arch])
+    docs = [(cls.__doc__ or "").partition("Args:")[2].strip("\n").rstrip() for cls in documented]
+    options = make_dataclass("Options", [], bases=(TrainOptions, CONFIGS[arch]))
+    options.__doc__ = "Settings of a training run, and where it lies.\n\nArgs:\n" + dedent("\n".join(docs))
+    return options
+
+
+def asked_arch(words: Sequence[str]) -> str:
+    """Return the architecture that a command line asks for: of ``--arch``, else of its last ``--config``, else ours."""
+    arch: str | None = None
+    from_file: str | None = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, has_value, value = word.partition("=")
+        value = value if has_value else following
+        if name == "--arch":
+            arch = value
+        elif name == "--config":
+            settings = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            from_file = settings.get("arch", from_file) if isinstance(settings, dict) else from_file
+    return str(arch or from_file or TrainingConfig.arch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(run, TrainOptions, argv, "train.py", plan, bare={"resume": "latest"})
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        options = options_of(asked_arch(words))
+    except (UserError, OSError, yaml.YAMLError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return run_command(run, options, words, "train.py", plan, bare={"resume": "latest"})
 
 
-def plan(options: TrainOptions) -> Iterator[str]:
+def plan(options: Any) -> Iterator[str]:
     """Say what would be done."""
     config = training_config(options)
     yield f"train {description(config)} for {config.total_images / 1000:g} kimg"
     yield f"into {options.out or (TRAIN_RUNS / 'NNNNN-').as_posix() + description(config)}"
 
 
-def run(options: TrainOptions) -> None:
+def run(options: Any) -> None:
     """Train as asked for."""
     from rtil.data import open_dataset
     from rtil.devices import pick_device
@@ -69,9 +105,10 @@ def run(options: TrainOptions) -> None:
         print(f"done: {out}", flush=True)
 
 
-def training_config(options: TrainOptions) -> TrainingConfig:
+def training_config(options: Any) -> TrainingConfig:
     """Return the options that belong to the training itself."""
-    return TrainingConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(TrainingConfig)})
+    config = CONFIGS[options.arch]
+    return config(**{f.name: getattr(options, f.name) for f in dataclasses.fields(config)})
 
 
 def description(config: TrainingConfig) -> str:
@@ -100,20 +137,19 @@ def resumed(asked: TrainingConfig, run_folder: Path, given: Collection[str]) -> 
         UserError: If a setting was given that cannot change within a run.
     """
     settings = read_settings(run_folder)
-    if settings.keys() != asked.to_json().keys():
-        raise UserError(f"{run_folder} is no training run of this version: give the folder of one as --out")
-    own: dict[str, Any] = TrainingConfig(**_int_keys(settings)).to_json()
+    try:
+        own = config_of(settings).to_json()
+    except (UserError, TypeError) as error:
+        raise UserError(f"{run_folder} is no training run of this version ({error}): give another --out") from error
     for name, value in asked.to_json().items():
-        if value == own[name] or name not in given:
+        if name not in given or value == own.get(name):
             continue
-        if name not in CHANGEABLE:
-            raise UserError(f"--{name} {value} differs from this run's {own[name]}: leave it away, or start a new run")
+        if name not in CHANGEABLE or (name == "kimg" and own["arch"] == "pggan"):  # its stages follow from kimg
+            raise UserError(
+                f"--{name} {value} differs from this run's {own.get(name)}: leave it away, or start a new run"
+            )
         own[name] = value
-    return TrainingConfig(**_int_keys(own))
-
-
-def _int_keys(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {"channels": {int(side): width for side, width in settings["channels"].items()}}
+    return config_of(own)
 
 
 if __name__ == "__main__":

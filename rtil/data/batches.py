@@ -2,11 +2,13 @@
 
 Position p of the endless training order is image ``permutation(epoch)[p mod n]`` with ``epoch = p div n``, mirrored
 if a coin keyed by p says so. A batch needs nothing but its first position: resuming restores no state, and neither
-the number of workers nor prefetching can change what is trained on.
+the number of workers nor prefetching can change what is trained on. Its size may depend on that position too
+(progressive growing).
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytorch_lightning as pl
 import torch
@@ -21,6 +23,7 @@ from rtil.seeds import generator
 
 MEMORY_LIMIT_BYTES = 2_000_000_000
 DEFAULT_WORKERS = min(4, os.cpu_count() or 1)
+BatchSize = int | Callable[[int], int]  # constant, or of the batch that starts at images_seen
 
 
 class TrainingOrder:
@@ -57,38 +60,45 @@ class TrainingBatches(IterableDataset[Tensor]):
 
     Args:
         source: The pictures: a set, read when needed, or a tensor [n, 3, R, R] uint8.
-        batch: Images per step over all ranks.
+        batch: Images per step over all ranks: a number, or a function of the step's first position (for workers that
+            are spawned, one that can be pickled), such as ``GrowthSchedule.batch_at``.
         seed: Root seed of order and mirroring.
         images_seen: Position at which to start.
         mirror: Show each image mirrored half of the time.
         rank: This process.
-        world_size: Number of processes; divides ``batch``.
+        world_size: Number of processes; divides every batch.
 
     Raises:
-        UserError: ``batch`` is not a positive multiple of ``world_size``.
+        UserError: A batch, the first one or one met later, is not a positive multiple of ``world_size``.
     """
 
     def __init__(
         self,
         source: ImageDataset | Tensor,
-        batch: int,
+        batch: BatchSize,
         seed: int = 0,
         images_seen: int = 0,
         mirror: bool = True,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if batch < 1 or batch % world_size:
-            raise UserError(f"batch {batch} is not valid: use a positive multiple of the {world_size} processes")
         self.source, self.batch, self.images_seen = source, batch, images_seen
         self.order = TrainingOrder(len(source), seed, mirror)
-        self.share = batch // world_size
-        self.rank = rank
+        self.rank, self.world_size = rank, world_size
+        self.size(images_seen)  # raises before training what it can
+
+    def size(self, images_seen: int) -> int:
+        """Return the number of images, over all ranks, of the batch that starts at a position."""
+        size = self.batch(images_seen) if callable(self.batch) else self.batch
+        if size < 1 or size % self.world_size:
+            raise UserError(f"batch {size} is not valid: use a positive multiple of the {self.world_size} processes")
+        return size
 
     def at(self, images_seen: int) -> Tensor:
         """Return this rank's share of the batch that starts at a position."""
-        first = images_seen + self.rank * self.share
-        positions = range(first, first + self.share)
+        share = self.size(images_seen) // self.world_size
+        first = images_seen + self.rank * share
+        positions = range(first, first + share)
         indices = [self.order.index(position) for position in positions]
         images = self.source[indices] if isinstance(self.source, Tensor) else self.source.load(indices)
         mirrored = torch.tensor([self.order.is_mirrored(position) for position in positions])
@@ -97,10 +107,12 @@ class TrainingBatches(IterableDataset[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         """Yield batches without end; of W workers each takes every W-th, which the loader puts in order."""
         worker = get_worker_info()
-        step, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        while True:
-            yield self.at(self.images_seen + step * self.batch)
-            step += stride
+        mine, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        position = self.images_seen
+        for step in count():
+            if step % stride == mine:
+                yield self.at(position)
+            position += self.size(position)
 
 
 class FacesDataModule(pl.LightningDataModule):
@@ -111,7 +123,7 @@ class FacesDataModule(pl.LightningDataModule):
     Args:
         data: ``synthetic``, or the path of a folder or uncompressed zip of pictures.
         resolution: Side R in pixels.
-        batch: Images per step over all ranks.
+        batch: Images per step over all ranks: a number, or a function of the step's first position.
         seed: Root seed of order and mirroring; the pictures of ``synthetic`` are the same for every seed.
         mirror: Show each image mirrored half of the time.
         workers: Processes that read sets too large for memory.
@@ -126,7 +138,7 @@ class FacesDataModule(pl.LightningDataModule):
         self,
         data: str,
         resolution: int,
-        batch: int,
+        batch: BatchSize,
         seed: int = 0,
         mirror: bool = True,
         workers: int = DEFAULT_WORKERS,

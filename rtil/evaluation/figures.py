@@ -71,8 +71,8 @@ def image_grid(images: Tensor, nrow: int) -> Tensor:
 def show_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
     """Return what a measurement looks like, [N, C, H, W] in [0, 1].
 
-    Pictures with missing pixels show grey there; small pictures are enlarged pixel by pixel; a measurement that is no
-    picture (compressed sensing) is shown by its adjoint, each stretched to [0, 1].
+    Pictures with missing pixels show grey there; small pictures are enlarged pixel by pixel; luma is shown in grey; a
+    measurement that is no picture (compressed sensing) is shown by its adjoint, each stretched to [0, 1].
 
     Args:
         y: Measurements [N, *measurement_shape].
@@ -83,7 +83,8 @@ def show_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
     if y.shape[1:] == (C, H, W):
         return torch.where(operator.observed, y, GREY).clamp(0, 1)
     if y.ndim == 4 and H % y.shape[2] == 0 and W % y.shape[3] == 0:
-        return y.repeat_interleave(H // y.shape[2], 2).repeat_interleave(W // y.shape[3], 3).clamp(0, 1)
+        enlarged = y.repeat_interleave(H // y.shape[2], 2).repeat_interleave(W // y.shape[3], 3)
+        return enlarged.expand(-1, C, -1, -1).clamp(0, 1)
     x = operator.A_adjoint(y)
     low, high = (extreme((1, 2, 3), keepdim=True) for extreme in (x.amin, x.amax))
     return (x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)

@@ -1,41 +1,91 @@
-"""The inverters by name, and their settings as a user gives them."""
+"""The inverters by name, and their settings as a user gives them.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+All methods of one evaluation have the same number of steps: CSGM and mGANprior run the sum of ILO's rounds. A
+perceptual term belongs to mGANprior only, and to the tasks whose measurements are pictures (all but cs).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple
+
+import torch
 
 from ilo import CSGM, ILO
 from ilo.ilo import Z1Start
 from ilo.rounds import NoiseRule
-from rtil.devices import Precision
+from mganprior import MGANPrior
+from mganprior.mganprior import cut_of_side
+from mganprior.start import AlphaInit
+from rtil.devices import Precision, compute_dtype
 from rtil.errors import UserError, unknown
-from rtil.generators.base import LayeredGenerator
 from rtil.inverse.latents import Start
+from rtil.inverse.loop import OptimizerName
+from rtil.inverse.perceptual import Perceptual, PerceptualName
 from rtil.inverse.schedules import Ramp
-from rtil.inverse.solver import Combination, Selection
+from rtil.inverse.solver import Combination, Selection, Solver
+from rtil.snapshot import Snapshot
 
-METHODS: Mapping[str, type[ILO]] = {"ilo": ILO, "csgm": CSGM}
+METHODS: Mapping[str, Callable[..., Solver]] = {"ilo": ILO, "csgm": CSGM, "mganprior": MGANPrior}
 """The methods, by the name that users type."""
 STEPS = (100, 60, 60, 100)
 """ILO's own default."""
 
+PerceptualChoice = Literal["none", "vgg", "lpips"]
+Pair = Literal["common", "paper"]
+PAPER_PAIR: Mapping[bool, Mapping[str, Any]] = {
+    True: {"optimizer": "adam", "mganprior_lr": 0.1, "alpha_init": "dirichlet", "perceptual_weight": 0.1},
+    False: {"optimizer": "sgd", "mganprior_lr": 1.0, "alpha_init": "channels", "perceptual_weight": 0.5},
+}
+"""mGANprior as tuned in RTIL (A.4 and its code) for its own checkpoints (True) and for vanilla ones (False)."""
+
+
+class Series(NamedTuple):
+    """One column of results: a method, and for mGANprior how many codes it has.
+
+    Attributes:
+        method: A name of :data:`METHODS`.
+        codes: K of mGANprior; None for the others.
+    """
+
+    method: str
+    codes: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Name in rows and tables: ``ilo``, ``mganprior-20``."""
+        return self.method if self.codes is None else f"{self.method}-{self.codes}"
+
 
 @dataclass
 class SolverOptions:
-    """Settings of the inverters; the defaults are those of :class:`ilo.ILO`.
+    """Settings of the inverters; the defaults are those of :class:`ilo.ILO` and :class:`mganprior.MGANPrior`.
 
     Args:
-        steps: Adam steps of each round; one number stands for every round; null is 100,60,60,100, as far as the
-            generator has blocks. CSGM runs their sum in its one round.
+        steps: Steps of each of ILO's rounds; one number stands for every round; null is 100,60,60,100, as far as the
+            generator has blocks. CSGM and mGANprior run their sum in one round.
         rounds: Run only the first rounds, this many; with one number of steps, this many rounds (null is 4, or as many
             as the generator has blocks).
-        lr: Peak learning rate, one number or one for each round; CSGM takes the first.
+        lr: Peak learning rate of ILO, one number or one for each round; CSGM takes the first.
         noise: Noise maps that round k optimises, of those behind its cut: 5+2k (ILO's code), first5, next5, none, all.
-        geodesic_weight: Weight of the geodesic term.
-        z1_weight: Weight of the Gaussian penalty on z1.
-        z1_start: zero continues from the round before, normal draws N(0, 1).
-        sphere: Keep the norms of latents and noise maps during a round.
-        start: Where the latents start: normal (drawn) or mean.
+            CSGM and mGANprior have round 0 only.
+        geodesic_weight: Weight of the geodesic term (ILO, CSGM).
+        z1_weight: Weight of the Gaussian penalty on z1 (ILO).
+        z1_start: zero continues from the round before, normal draws N(0, 1) (ILO).
+        sphere: Keep the norms of latents and noise maps during a round (ILO, CSGM).
+        start: Where the latents start: normal (drawn) or mean (ILO, CSGM).
+        codes: Codes of mGANprior; several numbers, as 1,10,20, are several series.
+        compose_side: Side in pixels of the feature at which mGANprior's codes become one; null is resolution / 8, at
+            least 4.
+        alpha_init: Where mGANprior's weights start: uniform (1 / codes), dirichlet (one draw for all channels) or
+            channels (1 / channels).
+        optimizer: mGANprior's: adam, or sgd without momentum.
+        mganprior_lr: Peak learning rate of mGANprior.
+        perceptual: Perceptual term of mGANprior, none, vgg or lpips, in the tasks whose measurements are pictures: all
+            but cs, where it is left out.
+        perceptual_weight: Weight of that term.
+        pair: common has one mGANprior for all checkpoints; paper has RTIL's two, which set optimizer, mganprior_lr,
+            alpha_init and perceptual_weight: adam, 0.1, dirichlet, 0.1 for RTIL checkpoints, sgd, 1, channels, 0.5 for
+            vanilla ones.
         rampup: Fraction of a round over which the learning rate rises.
         rampdown: Fraction of a round over which it falls.
         precision: Type of the layers while optimising: float32, bfloat16, or auto (bfloat16 where it is faster).
@@ -52,11 +102,40 @@ class SolverOptions:
     z1_start: Z1Start = "zero"
     sphere: bool = True
     start: Start = "normal"
+    codes: list[int] = field(default_factory=lambda: [20])
+    compose_side: int | None = None
+    alpha_init: AlphaInit = "uniform"
+    optimizer: OptimizerName = "adam"
+    mganprior_lr: float = 0.1
+    perceptual: PerceptualChoice = "none"
+    perceptual_weight: float = 0.1
+    pair: Pair = "common"
     rampup: float = Ramp.rampup
     rampdown: float = Ramp.rampdown
     precision: Precision = "auto"
     restarts: int = 1
     combination: Combination = "best"
+
+    def series(self, methods: Sequence[str]) -> list[Series]:
+        """Return what is evaluated of the named methods.
+
+        Raises:
+            UserError: An unknown method, or mGANprior's codes or pair are not valid.
+
+        Example:
+            >>> [series.label for series in SolverOptions(codes=[1, 20]).series(["ilo", "mganprior"])]
+            ['ilo', 'mganprior-1', 'mganprior-20']
+        """
+        found = []
+        for method in methods:
+            if method not in METHODS:
+                raise unknown("method", method, METHODS)
+            if method != "mganprior":
+                found.append(Series(method))
+                continue
+            self._check_mganprior()
+            found += [Series(method, codes) for codes in self.codes]
+        return found
 
     def steps_per_round(self, num_blocks: int) -> tuple[int, ...]:
         """Return the steps of ILO's rounds for a generator with this many blocks.
@@ -80,16 +159,33 @@ class SolverOptions:
             raise UserError(f"rounds is {self.rounds} but steps has {len(steps)}: give as many steps as rounds")
         return steps[: self.rounds]
 
-    def arguments(self, method: str, num_blocks: int, selection: Selection) -> dict[str, Any]:
-        """Return everything of a method that decides its result besides generator and seed, as JSON values.
+    def arguments(
+        self, series: Series, snapshot: Snapshot, selection: Selection, pictures: bool = True
+    ) -> dict[str, Any]:
+        """Return everything of a method that decides its result besides weights and seed, as JSON values.
+
+        Args:
+            series: Method, and codes.
+            snapshot: The checkpoint; ``pair: paper`` tells RTIL's from vanilla ones.
+            selection: Which iterate is returned.
+            pictures: Whether the measurements are pictures; without, there is no perceptual term.
 
         Raises:
-            UserError: There is no such method.
+            UserError: A setting is not valid for this generator.
         """
-        if method not in METHODS:
-            raise unknown("method", method, METHODS)
-        steps, lr = self.steps_per_round(num_blocks), self.lr
-        if METHODS[method] is CSGM:
+        steps = self.steps_per_round(snapshot.generator.num_blocks)
+        common = {
+            "rampup": self.rampup,
+            "rampdown": self.rampdown,
+            "selection": selection,
+            "precision": self.precision,
+            "restarts": self.restarts,
+            "combination": self.combination,
+        }
+        if series.method == "mganprior":
+            return self._mganprior(series, snapshot, sum(steps), pictures) | common
+        lr = self.lr
+        if series.method == "csgm":
             steps, lr = (sum(steps),), self.lr[:1]
         return {
             "steps": list(steps),
@@ -100,20 +196,91 @@ class SolverOptions:
             "z1_start": self.z1_start,
             "sphere": self.sphere,
             "start": self.start,
-            "rampup": self.rampup,
-            "rampdown": self.rampdown,
-            "selection": selection,
-            "precision": self.precision,
-            "restarts": self.restarts,
-            "combination": self.combination,
+            **common,
         }
 
-    def solver(self, method: str, generator: LayeredGenerator, selection: Selection, seed: int) -> ILO:
+    def solver(
+        self,
+        series: Series,
+        snapshot: Snapshot,
+        selection: Selection,
+        seed: int,
+        perceptual: Perceptual | None = None,
+    ) -> Solver:
         """Return the inverter.
+
+        Args:
+            series: Method, and codes.
+            snapshot: The checkpoint.
+            selection: Which iterate is returned.
+            seed: Root seed.
+            perceptual: From :meth:`open_perceptual` where the measurements are pictures, else None.
 
         Raises:
             UserError: A setting is not valid for this generator.
         """
-        arguments = self.arguments(method, generator.num_blocks, selection)
+        arguments = self.arguments(series, snapshot, selection, perceptual is not None)
         schedule = Ramp(arguments.pop("rampup"), arguments.pop("rampdown"))
-        return METHODS[method](generator, seed=seed, schedule=schedule, **arguments)
+        if series.method == "mganprior":
+            arguments["perceptual"] = perceptual
+        return METHODS[series.method](snapshot.generator, seed=seed, schedule=schedule, **arguments)
+
+    def open_perceptual(self, methods: Sequence[str], device: torch.device) -> Perceptual | None:
+        """Return the perceptual term that these methods have in tasks whose measurements are pictures.
+
+        Raises:
+            UserError: Its weights are not on this machine.
+        """
+        if self.perceptual == "none" or "mganprior" not in methods:
+            return None
+        name: PerceptualName = self.perceptual
+        return Perceptual(name, compute_dtype(self.precision, device)).to(device)
+
+    def _mganprior(self, series: Series, snapshot: Snapshot, steps: int, pictures: bool) -> dict[str, Any]:
+        own: Mapping[str, Any] = vars(self) if self.pair == "common" else PAPER_PAIR[bool(snapshot.info.get("rtil"))]
+        G = snapshot.generator
+        has_term = pictures and self.perceptual != "none"
+        return {
+            "steps": steps,
+            "lr": own["mganprior_lr"],
+            "codes": series.codes,
+            "compose_side": G.cut_shape(cut_of_side(G, self.compose_side))[1],
+            "alpha_init": own["alpha_init"],
+            "optimizer": own["optimizer"],
+            "noise": self.noise,
+            "perceptual": self.perceptual if has_term else "none",
+            "perceptual_weight": own["perceptual_weight"] if has_term else 0.0,
+        }
+
+    def _check_mganprior(self) -> None:
+        if not self.codes or min(self.codes) < 1 or len(set(self.codes)) != len(self.codes):
+            given = ",".join(map(str, self.codes)) or "empty"
+            raise UserError(f"codes is {given}: valid are whole numbers of 1 or more, each once")
+        if self.perceptual != "none" and not 0 < self.perceptual_weight < float("inf"):
+            raise UserError(
+                f"perceptual_weight is {self.perceptual_weight:g}: valid is a number above 0; for no term: "
+                "perceptual none"
+            )
+        standard = {f.name: f.default for f in fields(SolverOptions)}
+        for name in PAPER_PAIR[True] if self.pair == "paper" else ():
+            if getattr(self, name) != standard[name]:
+                raise UserError(f"pair 'paper' sets {name} itself: leave {name} away, or use pair common")
+
+
+def mixes_differently(method: str, arguments: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
+    """Return whether an RTIL checkpoint got other random input in training than the method optimises.
+
+    ILO's place is the additive branches; mGANprior's the mixture at its own ``compose_side``, however many codes;
+    CSGM moves the plain generator, which is a branch of every training. Vanilla checkpoints have none to differ from.
+
+    Args:
+        method: Name of the method.
+        arguments: Its :meth:`SolverOptions.arguments`.
+        info: What the snapshot says of its training; one without ``branches`` is older than mixtures, and additive.
+    """
+    if method == "csgm" or not info.get("rtil"):
+        return False
+    branches = info.get("branches", "additive")
+    if method == "ilo":
+        return bool(branches != "additive")
+    return bool(branches != "mixture" or info.get("mixture_side") != arguments["compose_side"])

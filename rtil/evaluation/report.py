@@ -13,6 +13,7 @@ from rtil.evaluation.summary import LINEAR, Cell, summarise
 from rtil.files import atomic_path
 
 TERMINAL_COLUMNS = 120
+MARK = "\u2020"
 NOT_AVAILABLE = "n/a"
 
 NOTES = (
@@ -21,6 +22,15 @@ NOTES = (
     "*: chosen with the truth, so out of a method's reach. best round: mean PSNR when stopped after that round, and",
     "the distance to the reference stopped after its own best round; oracle: each image's best iterate.",
     "linear: Gaussian posterior mean from the training pictures' covariance; vs linear: dB above it.",
+)
+
+
+MIXES_DIFFERENTLY = (
+    f"{MARK}: trained with RTIL, but with other random input, or at another place, than this method optimises."
+)
+CONSISTENT = (
+    "colorize: every method's result, also after rounds and of the oracle, is moved to the nearest picture with the",
+    "observed luma (unless the measurement is noisy); this never takes it farther from the truth.",
 )
 
 
@@ -56,11 +66,12 @@ def terminal_table(rows: Sequence[Row]) -> str:
     widths = [max(len(line[i]) for line in table) for i in range(len(used))]
     excess = sum(widths) + 2 * (len(widths) - 1) - TERMINAL_COLUMNS
     widths[1] = max(widths[1] - max(excess, 0), len("checkpoint"))
-    text = [_aligned(table[0], widths)]
+    gap = " " if sum(widths) + 2 * (len(widths) - 1) > TERMINAL_COLUMNS else "  "
+    text = [_aligned(table[0], widths, gap)]
     for i, cell in enumerate(cells):
         if i == 0 or _place(cell) != _place(cells[i - 1]):
             text.append(f"-- {_place(cell)} ".ljust(len(text[0]), "-"))
-        text.append(_aligned(table[i + 1], widths))
+        text.append(_aligned(table[i + 1], widths, gap))
     return "\n".join([*text, *_legend(cells)])
 
 
@@ -87,7 +98,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
         lines.append(
             [
                 _place(cell),
-                cell.method,
+                _method(cell),
                 label,
                 "" if cell.method == LINEAR else _number(cell.kimg, "{:g}"),
                 str(cell.n),
@@ -110,7 +121,7 @@ def _terminal_line(cell: Cell, label: str) -> list[str]:
     half = (cell.psnr.high - cell.psnr.low) / 2
     best = f"{cell.rounds[cell.best_round - 1]:.2f} ({cell.best_round}/{len(cell.rounds)})" if cell.best_round else ""
     return [
-        cell.method,
+        _method(cell),
         label,
         str(cell.n),
         _number(cell.psnr.mean, "{:.2f}") + (f" +-{half:.2f}" if math.isfinite(half) else ""),
@@ -125,12 +136,12 @@ def _terminal_line(cell: Cell, label: str) -> list[str]:
     ]
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+def _aligned(line: Sequence[str], widths: Sequence[int], gap: str) -> str:
     parts = []
     for i, (text, width) in enumerate(zip(line, widths, strict=True)):
         short = text if len(text) <= width else text[: width - 1] + "~"
         parts.append(short.ljust(width) if i < 2 else short.rjust(width))
-    return "  ".join(parts).rstrip()
+    return gap.join(parts).rstrip()
 
 
 def _labels(cells: Sequence[Cell]) -> list[str]:
@@ -148,6 +159,10 @@ def _labels(cells: Sequence[Cell]) -> list[str]:
         f"{label(cell)} #{cell.settings[:4]}" if (_place(cell), cell.method, label(cell)) in several else label(cell)
         for cell in cells
     ]
+
+
+def _method(cell: Cell) -> str:
+    return f"{cell.method}{MARK}" if cell.mixes_differently else cell.method
 
 
 def _place(cell: Cell) -> str:
@@ -177,12 +192,28 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
     kimg = {cell.checkpoint: cell.kimg for cell in cells if math.isfinite(cell.kimg)}
     trained = ", ".join(f"{name} {length:g}" for name, length in kimg.items())
     lengths = [f"Training length in thousands of images: {trained}."] if kimg else []
-    notes = NOTES if any(cell.method == LINEAR for cell in cells) else NOTES[:-1]
-    return [line for part in (text, *lengths) for line in textwrap.wrap(part, TERMINAL_COLUMNS)] + [*notes]
+    compared = ", ".join(f"{name} with {reference}" for name, reference in _references(cells).items())
+    references = [f"Compared: {compared}."] if len(set(_references(cells).values())) > 1 else []
+    tuned = [f"{c.method} {c.checkpoint}" for c in cells if c.reference and c.settings != c.reference_settings]
+    if tuned:
+        references.append(
+            f"With other settings than its reference (see settings.json): {', '.join(dict.fromkeys(tuned))}."
+        )
+    notes = [*(NOTES if any(cell.method == LINEAR for cell in cells) else NOTES[:-1])]
+    notes += [MIXES_DIFFERENTLY] if any(cell.mixes_differently for cell in cells) else []
+    notes += CONSISTENT if any(cell.task == "colorize" for cell in cells) else []
+    return [line for part in (text, *lengths, *references) for line in textwrap.wrap(part, TERMINAL_COLUMNS)] + notes
+
+
+def _references(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return the reference of each checkpoint that has one."""
+    return {cell.checkpoint: cell.reference for cell in cells if cell.reference}
 
 
 def _reference(cells: Sequence[Cell]) -> str:
-    return next((cell.reference for cell in cells if cell.reference), "reference")
+    """Return what the column of differences is against: the reference, if there is a single one."""
+    found = set(_references(cells).values())
+    return found.pop() if len(found) == 1 else "reference"
 
 
 def _number(value: float, form: str) -> str:

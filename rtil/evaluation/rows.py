@@ -43,8 +43,8 @@ class Row:
 
     Attributes:
         image: Stable id of the picture.
-        method: "ilo", "csgm", "linear", ...
-        task: "cs", "inpaint", "sr", "denoise", "inversion", ...
+        method: "ilo", "csgm", "mganprior-20" (with its number of codes), "linear", ...
+        task: "cs", "inpaint", "sr", "denoise", "colorize", "inversion", ...
         level: Rate (cs, inpaint), factor (sr) or sigma (denoise); the mask's name with a mask file; None without.
         checkpoint: Name given to the checkpoint; "-" for methods without one.
         seed: Root seed of operator and solver.
@@ -59,6 +59,9 @@ class Row:
         psnr_round: dB, of the picture that each round ended with.
         measurement_error: ||A x - y||^2 in generator units, scaled to the picture's mean squared error.
         kimg: Training length of the checkpoint in thousands of images; NaN without a checkpoint.
+        arch: Architecture of the checkpoint; "" without one, and in rows of older versions.
+        rtil: Whether the checkpoint was trained with RTIL.
+        mixes_differently: Whether that training had other random input, or at another place, than the method optimises.
     """
 
     image: str
@@ -78,6 +81,9 @@ class Row:
     psnr_round: Sequence[float] = field(default_factory=tuple)
     measurement_error: float = math.nan
     kimg: float = math.nan
+    arch: str = ""
+    rtil: bool = False
+    mixes_differently: bool = False
 
     @property
     def key(self) -> RowKey:
@@ -176,14 +182,16 @@ def row_from_json(values: Mapping[str, Any]) -> Row:
     """Return the row of one line; names that a row does not have are ignored.
 
     Raises:
-        KeyError: A field is missing.
+        KeyError: A field without a default is missing; the others came with later versions.
         TypeError: A number is something else.
         ValueError: A number cannot be read.
     """
-    got = {f.name: values[f.name] for f in dataclasses.fields(Row)}
+    required = [f.name for f in dataclasses.fields(Row) if f.default is f.default_factory is dataclasses.MISSING]
+    got = {name: values[name] for name in required}
+    got |= {f.name: values[f.name] for f in dataclasses.fields(Row) if f.name in values}
     for name in ("psnr", "ssim", "lpips", "seconds", "psnr_oracle", "measurement_error", "kimg"):
-        got[name] = _number(got[name])
-    got["psnr_round"] = tuple(_number(value) for value in got["psnr_round"])
+        got[name] = _number(got.get(name))
+    got["psnr_round"] = tuple(_number(value) for value in got.get("psnr_round", ()))
     return Row(**got)
 
 

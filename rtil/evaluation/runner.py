@@ -58,16 +58,19 @@ Invert = Callable[[Tensor, Tensor, Sequence[str]], Results]
 
 
 class Oracle:
-    """Watches a solver's iterates: the best PSNR [N] against the truth, in dB, and the seconds spent on that."""
+    """Watches a solver's iterates: the best PSNR [N] against the truth, in dB, and the seconds spent on that.
 
-    def __init__(self, truth: Tensor) -> None:
-        self.truth, self.seconds = truth, 0.0
+    Each iterate is taken as it would be returned, after the operator's ``consistent`` step.
+    """
+
+    def __init__(self, truth: Tensor, operator: LinearOperator, y: Tensor) -> None:
+        self.truth, self.operator, self.y, self.seconds = truth, operator, y, 0.0
         self.best = torch.full((len(truth),), -torch.inf, device=truth.device)
 
     def __call__(self, round_number: int, step: int, x: Tensor) -> None:
         """Look at one iterate."""
         started = time.perf_counter()
-        self.best = torch.fmax(self.best, psnr(x, self.truth))
+        self.best = torch.fmax(self.best, psnr(self.operator.consistent(x, self.y), self.truth))
         self.seconds += time.perf_counter() - started
 
 
@@ -99,7 +102,7 @@ class Runner:
         missing = sum(key not in self.file.finished_keys() for item in work for key in item.keys)
         progress = Progress(missing)
         for place in self.study.places:
-            operator = place.operator(self.study.resolution, self.study.seed, self.study.noise_sigma).to(self.device)
+            operator = self.study.operator(place).to(self.device)
             for item in work:
                 if item.place == place:
                     self._run(item, operator, progress)
@@ -113,7 +116,7 @@ class Runner:
         truth = self.truth[:shown]
         written = []
         for place in self.study.places:
-            operator = place.operator(self.study.resolution, self.study.seed, self.study.noise_sigma).to(self.device)
+            operator = self.study.operator(place).to(self.device)
             y = operator(truth, self.study.pictures.keys[:shown])
             here = [item for item in work if item.place == place]
             linear = {item.method: self._saved(item, shown) for item in here if item.method == LINEAR}
@@ -140,7 +143,7 @@ class Runner:
             self._save(item, indices, results.x)  # before the rows, which say that all of this is done
             values = self.metrics(results.x, truth)
             error = measurement_error(operator, results.x, y).tolist()
-            kimg = math.nan if item.method == LINEAR else float(self.study.checkpoints[item.checkpoint].info["kimg"])
+            trained = {} if item.series is None else self.study.checkpoints[item.checkpoint].info
             rows = [
                 Row(
                     **item.keys[index]._asdict(),
@@ -153,7 +156,10 @@ class Runner:
                     psnr_oracle=results.oracle[n],
                     psnr_round=tuple(results.rounds[n]),
                     measurement_error=error[n],
-                    kimg=kimg,
+                    kimg=float(trained.get("kimg", math.nan)),
+                    arch=str(trained.get("arch", "")),
+                    rtil=bool(trained.get("rtil")),
+                    mixes_differently=item.mixes_differently,
                 )
                 for n, index in enumerate(indices)
             ]
@@ -161,13 +167,11 @@ class Runner:
             progress.advance(item, rows)
 
     def _solver(self, item: Work, operator: LinearOperator) -> Invert:
-        generator = self.study.checkpoints[item.checkpoint].generator
-        selection = next(s for s in self.study.selections if s == item.selection)
-        solver = self.study.options.solver(item.method, generator, selection, self.study.seed)
-        latent_space_of(generator)  # its Gaussian fit is kept from here on, and is no part of any picture's time
+        solver = self.study.solver(item)
+        latent_space_of(solver.generator)  # its Gaussian fit is kept from here on, and is no part of any picture's time
 
         def invert(y: Tensor, truth: Tensor, ids: Sequence[str]) -> Results:
-            oracle = Oracle(truth)
+            oracle = Oracle(truth, operator, y)
             found = solver.invert(y, operator, ids, callback=oracle)
             rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
             seconds = found.seconds - oracle.seconds
@@ -184,7 +188,7 @@ class Runner:
 
         def invert(y: Tensor, truth: Tensor, ids: Sequence[str]) -> Results:
             started = time.perf_counter()
-            x = posterior_mean(y).clamp(0, 1)
+            x = operator.consistent(posterior_mean(y).clamp(0, 1), y)
             seconds = time.perf_counter() - started
             return Results(x, ["ok"] * len(x), seconds, [float("nan")] * len(x), [[] for _ in x])
 

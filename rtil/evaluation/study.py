@@ -18,12 +18,13 @@ from torch import Tensor
 from rtil.data import ImageDataset, open_dataset, preload
 from rtil.errors import UserError, unknown
 from rtil.evaluation.linear_prior import LinearPrior
-from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.methods import Series, SolverOptions, mixes_differently
 from rtil.evaluation.report import level_text
 from rtil.evaluation.rows import Level, RowKey, settings_hash
 from rtil.evaluation.summary import LINEAR
 from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
-from rtil.inverse.solver import Selection
+from rtil.inverse.perceptual import Perceptual, is_picture
+from rtil.inverse.solver import Selection, Solver
 from rtil.seeds import derive_seed, generator
 from rtil.snapshot import Snapshot
 from rtil.weights.backbones import LpipsNet
@@ -189,22 +190,22 @@ def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: 
     return source, split or ("validation" if seen else "test")
 
 
-def open_linear_prior_data(info: Mapping[str, Any]) -> ImageDataset:
-    """Open the pictures a snapshot was trained on, to which the linear prior is fitted.
+def open_linear_prior_data(info: Mapping[str, Any], resolution: int) -> ImageDataset:
+    """Open the pictures a snapshot was trained on, to which the linear prior is fitted, at the side it now shows.
 
     Raises:
         UserError: They are not there, as with a snapshot from another machine.
     """
     try:
-        return open_dataset(str(info["data"]), int(info["resolution"]), "train")
+        return open_dataset(str(info["data"]), resolution, "train")
     except UserError as error:
         message = f"the linear prior needs the training pictures ({error}): mend that, or add --no_linear"
         raise UserError(message) from error
 
 
-def fit_linear_prior(info: Mapping[str, Any]) -> LinearPrior:
+def fit_linear_prior(info: Mapping[str, Any], resolution: int) -> LinearPrior:
     """Fit a Gaussian to the pictures a snapshot was trained on, to as many of them as fit into two gigabytes."""
-    ds = open_linear_prior_data(info)
+    ds = open_linear_prior_data(info, resolution)
     most = PRIOR_MEMORY_BYTES // (3 * ds.resolution**2)
     if len(ds) <= most:
         return LinearPrior.fit(preload(ds))
@@ -218,19 +219,25 @@ class Work:
 
     Attributes:
         place: Task and level.
-        method: Name of the method, or ``linear``.
+        method: Label of the method's series, or ``linear``.
         selection: Which iterate is returned; ``-`` for the linear prior.
         checkpoint: Its name; ``-`` for the linear prior.
-        settings: Hash of everything else.
+        arguments: Everything else that decides the result.
+        settings: Hash of the arguments.
         keys: The row of each picture.
+        series: The method's series; None for the linear prior.
+        mixes_differently: See :func:`rtil.evaluation.methods.mixes_differently`.
     """
 
     place: Place
     method: str
     selection: str
     checkpoint: str
+    arguments: Mapping[str, Any]
     settings: str
     keys: list[RowKey]
+    series: Series | None = None
+    mixes_differently: bool = False
 
     @property
     def slug(self) -> str:
@@ -248,12 +255,18 @@ class Study:
         methods: Names of methods.
         selections: Which iterate is returned; each is a series of its own.
         options: Settings of the methods.
-        checkpoints: Snapshots by name, of one resolution; the first one's training pictures make the linear prior.
+        checkpoints: Snapshots by name, of one resolution and any architectures; the first one's training pictures make
+            the linear prior.
         pictures: The held-out pictures.
         seed: Root seed of operators, noise and solvers.
         noise_sigma: Measurement noise.
         lpips: Backbone of LPIPS; None for no LPIPS.
         linear: Whether the linear prior is evaluated too.
+        resolution: Side of the pictures.
+        perceptual: mGANprior's perceptual term; None without.
+
+    Raises:
+        UserError: Checkpoints differ in resolution, or a setting is not valid for one of them or for a place.
     """
 
     places: Sequence[Place]
@@ -267,6 +280,8 @@ class Study:
     lpips: LpipsNet | None = "alex"
     linear: bool = True
     resolution: int = field(init=False)
+    perceptual: Perceptual | None = field(init=False)
+    _pictures: list[bool] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         sides = {name: snapshot.generator.resolution for name, snapshot in self.checkpoints.items()}
@@ -274,24 +289,44 @@ class Study:
             text = ", ".join(f"{name} {side} px" for name, side in sides.items())
             raise UserError(f"checkpoints differ in resolution ({text}): compare those of one resolution")
         object.__setattr__(self, "resolution", next(iter(sides.values())))
-        for method in self.methods:
+        shapes = [self.operator(place).measurement_shape for place in self.places]
+        object.__setattr__(self, "_pictures", [is_picture(shape) for shape in shapes])
+        for series in self.options.series(self.methods):
             for selection in self.selections:
                 for snapshot in self.checkpoints.values():
-                    self.options.solver(method, snapshot.generator, selection, self.seed)
+                    self.options.solver(series, snapshot, selection, self.seed)
+        device = next(iter(self.checkpoints.values())).generator.device
+        perceptual = self.options.open_perceptual(self.methods, device) if any(self._pictures) else None
+        object.__setattr__(self, "perceptual", perceptual)
+        for shape in filter(is_picture, shapes):
+            if perceptual is not None:
+                perceptual.check_size(shape)
+
+    def operator(self, place: Place) -> LinearOperator:
+        """Return the operator that every picture of a place is measured with, on the CPU."""
+        return place.operator(self.resolution, self.seed, self.noise_sigma)
+
+    def solver(self, item: Work) -> Solver:
+        """Return the inverter of one item of the work list that is not the linear prior's."""
+        assert item.series is not None  # noqa: S101
+        selection = next(s for s in self.selections if s == item.selection)
+        term = self.perceptual if self._measures_pictures(item.place) else None
+        return self.options.solver(item.series, self.checkpoints[item.checkpoint], selection, self.seed, term)
 
     def work(self) -> list[Work]:
         """Return the list, place by place, the linear prior last in each."""
         found = []
         for place in self.places:
             common = {"noise_sigma": self.noise_sigma, "lpips": self.lpips, **place.settings()}
-            for method in self.methods:
+            pictures = self._measures_pictures(place)
+            for series in self.options.series(self.methods):
                 for selection in self.selections:
                     for name, snapshot in self.checkpoints.items():
-                        arguments = self.options.arguments(method, snapshot.generator.num_blocks, selection)
-                        found.append(self._work(place, method, selection, name, common | arguments))
+                        own = self.options.arguments(series, snapshot, selection, pictures)
+                        found.append(self._work(place, series, selection, name, common | own))
             if self.linear:
                 trained_on = next(iter(self.checkpoints.values())).info["data"]
-                found.append(self._work(place, LINEAR, "-", NO_CHECKPOINT, common | {"data": trained_on}))
+                found.append(self._work(place, None, "-", NO_CHECKPOINT, common | {"data": trained_on}))
         return found
 
     def identity(self) -> dict[str, Any]:
@@ -302,10 +337,18 @@ class Study:
             "weights": {name: snapshot.weight_hash for name, snapshot in self.checkpoints.items()},
         }
 
-    def _work(self, place: Place, method: str, selection: str, checkpoint: str, settings: dict[str, Any]) -> Work:
-        digest = settings_hash(settings)
+    def _measures_pictures(self, place: Place) -> bool:
+        return self._pictures[self.places.index(place)]
+
+    def _work(
+        self, place: Place, series: Series | None, selection: str, checkpoint: str, arguments: dict[str, Any]
+    ) -> Work:
+        method, digest = LINEAR if series is None else series.label, settings_hash(arguments)
         keys = [
             RowKey(image, method, place.task, place.level, checkpoint, self.seed, digest)
             for image in self.pictures.keys
         ]
-        return Work(place, method, selection, checkpoint, digest, keys)
+        differs = False
+        if series is not None:
+            differs = mixes_differently(series.method, arguments, self.checkpoints[checkpoint].info)
+        return Work(place, method, selection, checkpoint, arguments, digest, keys, series, differs)

@@ -1,5 +1,9 @@
 """Rows to cells: for each task, level, method and checkpoint the means, and the paired differences that matter.
 
+Checkpoints are compared with the one named "vanilla", or else with the first one met. Where an evaluation has several
+architectures, each checkpoint is compared within its own: with the vanilla checkpoint of that architecture (the one
+named "vanilla", or else the first met); only an architecture that has none is compared with the overall reference.
+
 Every cell shows three things that decide a comparison of priors: the result as the method returns it, what stopping
 after another round would have given (the round is chosen on these very images, so it is an oracle's choice, as is the
 best iterate), and the distance to the linear prior. Several seeds of one image are averaged before any statistic, since
@@ -41,6 +45,7 @@ class Cell:
         rounds: Mean dB after each round.
         best_round: Round, from 1, with the highest mean; None without rounds.
         reference: Checkpoint that this one is compared with; "" for the reference itself.
+        reference_settings: Hash of the reference's settings; "" where there is nothing to compare with.
         psnr_gain: PSNR less the reference's.
         ssim_gain: SSIM less the reference's.
         lpips_gain: LPIPS less the reference's; negative is better, and so counted in its win rate.
@@ -49,6 +54,9 @@ class Cell:
         seconds: Mean per image.
         measurement_error: Mean.
         kimg: Training length of the checkpoint in thousands of images.
+        arch: Architecture of the checkpoint; "" if not known.
+        mixes_differently: Whether the checkpoint was trained with RTIL, but with other random input, or at another
+            place, than the method optimises.
     """
 
     task: str
@@ -66,6 +74,7 @@ class Cell:
     rounds: tuple[float, ...]
     best_round: int | None
     reference: str
+    reference_settings: str
     psnr_gain: Difference | None
     ssim_gain: Difference | None
     lpips_gain: Difference | None
@@ -74,6 +83,8 @@ class Cell:
     seconds: float
     measurement_error: float
     kimg: float
+    arch: str
+    mixes_differently: bool
 
 
 def summarise(rows: Sequence[Row], reference: str = REFERENCE, seed: int = 0) -> list[Cell]:
@@ -81,7 +92,7 @@ def summarise(rows: Sequence[Row], reference: str = REFERENCE, seed: int = 0) ->
 
     Args:
         rows: Rows of one evaluation, in any order.
-        reference: Checkpoint that the others are compared with; the first one met if there is none of this name.
+        reference: Name of the checkpoint that the others are compared with; see the head of this file.
         seed: Root seed of the bootstrap.
     """
     series: dict[tuple[str, Level, str, str, str, str], list[Row]] = {}
@@ -89,9 +100,7 @@ def summarise(rows: Sequence[Row], reference: str = REFERENCE, seed: int = 0) ->
         identity = (row.task, row.level, row.method, row.checkpoint, row.selection, row.settings)
         series.setdefault(identity, []).append(row)
     groups = [_Series(same) for same in series.values()]
-    checkpoints = [group.first.checkpoint for group in groups if group.first.method != LINEAR]
-    if reference not in checkpoints:
-        reference = checkpoints[0] if checkpoints else reference
+    references = _references([group.first for group in groups if group.first.method != LINEAR], reference)
     places = list(dict.fromkeys((group.first.task, group.first.level) for group in groups))
     methods = list(dict.fromkeys(group.first.method for group in groups))
     groups.sort(
@@ -101,7 +110,20 @@ def summarise(rows: Sequence[Row], reference: str = REFERENCE, seed: int = 0) ->
             methods.index(group.first.method),
         )
     )
-    return [_cell(group, groups, reference, seed) for group in groups]
+    return [_cell(group, groups, references.get(group.first.checkpoint, ""), seed) for group in groups]
+
+
+def _references(rows: Sequence[Row], named: str) -> dict[str, str]:
+    """Return the reference of every checkpoint; rows are one or more of each, in the order in which they were met."""
+    checkpoints = list(dict.fromkeys(row.checkpoint for row in rows))
+    overall = named if named in checkpoints or not checkpoints else checkpoints[0]
+    arch = {row.checkpoint: row.arch for row in rows if row.arch}  # rows of older versions do not tell
+    if len(set(arch.values())) < 2:
+        return dict.fromkeys(checkpoints, overall)
+    vanilla = [name for name in arch if not any(row.rtil for row in rows if row.checkpoint == name)]
+    vanilla.sort(key=lambda name: (name != named, checkpoints.index(name)))
+    first = {arch[name]: name for name in reversed(vanilla)}
+    return {name: first.get(arch.get(name, ""), overall) for name in checkpoints}
 
 
 class _Series:
@@ -149,6 +171,7 @@ def _cell(own: _Series, groups: Sequence[_Series], reference: str, seed: int) ->
         rounds=own.round_means,
         best_round=None if own.best is None else own.best + 1,
         reference="" if other is None else reference,
+        reference_settings="" if other is None else other.first.settings,
         psnr_gain=gain(other, lambda row: row.psnr),
         ssim_gain=gain(other, lambda row: row.ssim),
         lpips_gain=gain(other, lambda row: row.lpips, higher_is_better=False),
@@ -157,6 +180,8 @@ def _cell(own: _Series, groups: Sequence[_Series], reference: str, seed: int) ->
         seconds=float(np.mean([row.seconds for row in own.rows])),
         measurement_error=float(np.mean([row.measurement_error for row in own.rows])),
         kimg=first.kimg,
+        arch=first.arch,
+        mixes_differently=first.mixes_differently,
     )
 
 

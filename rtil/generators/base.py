@@ -75,6 +75,13 @@ class LayeredGenerator(nn.Module, ABC):
         """Return the indices of the noise maps that a block uses."""
 
     @abstractmethod
+    def first_row_behind(self, cut: int) -> int:
+        """Return the first row of ws that acts behind a cut (0: the input), or L when none does.
+
+        Rows act in the order of their layers: those before it act before the cut only.
+        """
+
+    @abstractmethod
     def cut_shape(self, k: int) -> tuple[int, int, int]:
         """Return (C_k, H_k, W_k) of the feature at cut k."""
 
@@ -128,6 +135,10 @@ class LayeredGenerator(nn.Module, ABC):
             raise UserError(
                 f"cut {k} does not exist: this {self.resolution} px generator has cuts 1..{self.num_blocks}"
             )
+
+    def last_cut_within(self, side: int) -> int:
+        """Return the last cut whose feature is at most ``side`` pixels wide."""
+        return max(k for k in range(1, self.num_blocks + 1) if self.cut_shape(k)[1] <= side)
 
     def draw_z(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw z [n, z_dim] ~ N(0, I) on this generator's device."""

@@ -174,6 +174,10 @@ class StyleGAN2Generator(LayeredGenerator):
         """Return the indices of the noise maps of a block."""
         return range(max(2 * block - 1, 0), 2 * block + 1)
 
+    def first_row_behind(self, cut: int) -> int:
+        """Return the slot of the ToRGB before the cut: its output is added behind the cut."""
+        return max(2 * cut - 1, 0)
+
     def cut_shape(self, k: int) -> tuple[int, int, int]:
         """Return (C_k, H_k, W_k)."""
         self.check_cut(k)

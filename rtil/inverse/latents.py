@@ -101,6 +101,19 @@ def latent_space_of(generator: LayeredGenerator) -> Latents:
     return GaussianWPlus(mean.to(generator.device), std.to(generator.device), generator.num_ws)
 
 
+def start_noise(generator: LayeredGenerator, image_ids: Sequence[str], seed: int, restart: int) -> list[Tensor]:
+    """Draw one N(0, 1) map per noise input and image, [N, 1, H, W] each.
+
+    Args:
+        generator: Gives the shapes and the device.
+        image_ids: One name per image; its draw depends on that, not on its place in the batch.
+        seed: Root seed.
+        restart: Number of the attempt.
+    """
+    of_image = [generator.draw_noise(1, seeds.generator(seed, "inverse/noise", i, restart)) for i in image_ids]
+    return [torch.cat(maps) for maps in zip(*of_image, strict=True)]
+
+
 @torch.no_grad()
 def fit_gaussian(generator: LayeredGenerator, draws: int = FIT_DRAWS) -> tuple[Tensor, Tensor]:
     """Return mean and std [D], float32 on the CPU, of LeakyReLU_5(mapping(z)) over z ~ N(0, I).

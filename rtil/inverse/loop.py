@@ -1,13 +1,13 @@
 """One round of optimisation: many images side by side, none of which can touch another.
 
-Adam is elementwise and losses are summed over images, so each image runs as if alone. All bookkeeping (best iterate,
-what diverged) stays in tensors: no step waits for the device. An image whose loss or gradient becomes non-finite gets
-zero gradients from then on and keeps its best iterate.
+Adam and SGD are elementwise and losses are summed over images, so each image runs as if alone. All bookkeeping (best
+iterate, what diverged) stays in tensors: no step waits for the device. An image whose loss or gradient becomes
+non-finite gets zero gradients from then on and keeps its best iterate.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from rtil.inverse.schedules import Ramp
 # Adam divides by sqrt(v) + eps. Gradients of a mean over pixels fall with the resolution, to 1e-8 for noise maps at
 # 256 px, where the usual eps would slow the steps down.
 ADAM_EPSILON = 1e-12
+
+OptimizerName = Literal["adam", "sgd"]
 
 
 class Term(NamedTuple):
@@ -66,26 +68,28 @@ def optimise(
     lr: float,
     schedule: Ramp,
     alive: Tensor,
+    optimizer: OptimizerName = "adam",
     spheres: Collection[str] = (),
     keep_last: bool = False,
     on_iterate: Callable[[int, Tensor], None] | None = None,
 ) -> Optimised:
-    """Run Adam from ``start`` and return the selected one of its steps + 1 iterates, the start among them.
+    """Run an optimiser from ``start`` and return the selected one of its steps + 1 iterates, the start among them.
 
     Args:
         start: Variables [N, ...]; left untouched.
         evaluate: The objective; image i of its outputs may depend on image i of the variables only.
-        steps: Adam steps, at least 1.
+        steps: Steps, at least 1.
         lr: Peak learning rate.
         schedule: Its course.
         alive: [N] bool; the others are not moved.
+        optimizer: ``adam``, or ``sgd`` without momentum.
         spheres: Names of the variables whose rows or maps keep their norms (:func:`on_sphere`).
         keep_last: Select the last finite iterate instead of that of the lowest score.
         on_iterate: Called with (step, picture) for every iterate, 0..steps, without waiting for the device.
     """
     variables = {name: t.detach().clone().requires_grad_() for name, t in start.items()}
     norms = {name: row_norms(variables[name].detach()) for name in spheres}
-    adam = torch.optim.Adam(list(variables.values()), lr=lr, eps=ADAM_EPSILON, foreach=True)
+    stepper = _stepper(optimizer, list(variables.values()))
     best = {name: t.detach() for name, t in start.items()}
     best_score = torch.full(alive.shape, torch.inf, device=alive.device)
     history: dict[str, list[Tensor]] = {}
@@ -112,13 +116,19 @@ def optimise(
             alive = alive & torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1).isfinite()
         for variable, gradient in zip(variables.values(), gradients, strict=True):
             variable.grad = gradient.masked_fill(_per_image(~alive, gradient), 0)
-        adam.param_groups[0]["lr"] = lr * schedule.at(step, steps)
-        adam.step()
+        stepper.param_groups[0]["lr"] = lr * schedule.at(step, steps)
+        stepper.step()
         with torch.no_grad():
             for name in spheres:
                 variables[name].copy_(on_sphere(variables[name], norms[name]))
 
     return Optimised(best, best_score, alive, {name: torch.stack(values, 1) for name, values in history.items()})
+
+
+def _stepper(name: OptimizerName, variables: list[Tensor]) -> torch.optim.Optimizer:
+    if name == "sgd":
+        return torch.optim.SGD(variables, foreach=True)
+    return torch.optim.Adam(variables, eps=ADAM_EPSILON, foreach=True)
 
 
 def _per_image(flags: Tensor, like: Tensor) -> Tensor:

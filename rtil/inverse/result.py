@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rtil.generators.base import LayeredGenerator
+from rtil.generators.mixing import DEFAULT_CHUNK, picture_of_codes
 from rtil.ranges import to_unit
 
 Status = Literal["ok", "diverged"]
@@ -18,11 +19,13 @@ class Inversion:
     """Reconstructions of N measurements, each independent of the others.
 
     Attributes:
-        x: [N, 3, R, R] in [0, 1], clamped, float32.
+        x: [N, 3, R, R] in [0, 1], clamped, float32, after the operator's ``consistent`` step, which all operators but
+            colorization leave out.
         rounds: [rounds, N, 3, R, R] in [0, 1]: the selected picture at the end of each round; the last one is x.
         score: [N] error by which x was selected: the measurement error, or that of the held-out entries.
-        latents: Tensors [S, N, ...] from which :func:`render` makes x: ``v``, ``ws``, ``noise_0``.. and ``z1_k`` by
-            cut. S is 1, or the number of restarts where x is their mean.
+        latents: Tensors [S, N, ...] from which :func:`render` makes x as it is before that step: ``v``, ``ws``,
+            ``noise_0``.., and ``z1_k`` by cut (ILO) or ``alpha`` and ``cut`` (mGANprior). S is 1, or the number of
+            restarts where x is their mean.
         history: {term: [N, steps of all rounds]}: every term of the objective before each step, and their ``loss``.
         status: "ok", or "diverged" for an image that became non-finite and kept its best finite iterate.
         seconds: Wall time of the whole call.
@@ -38,19 +41,32 @@ class Inversion:
 
 
 @torch.no_grad()
-def render(generator: LayeredGenerator, latents: dict[str, Tensor]) -> Tensor:
+def render(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int = DEFAULT_CHUNK) -> Tensor:
     """Return the pictures [N, 3, R, R] in [0, 1], clamped, of :attr:`Inversion.latents`.
 
     It needs a generator whose style rows and noise maps each act on one side of a cut, as those of this project do.
+
+    Args:
+        generator: The one that was inverted.
+        latents: Of one of the inverters.
+        chunk: Rows of codes that run at a time, where pictures have several codes.
     """
-    names = [f"noise_{i}" for i in range(len(generator.noise_shapes()))]
-    z1 = {int(name.removeprefix("z1_")): t for name, t in latents.items() if name.startswith("z1_")}
     with generator.computing_in(None):
         pictures = [
-            to_unit(generator(ws, [latents[name][s] for name in names], {k: t[s] for k, t in z1.items()})).clamp(0, 1)
-            for s, ws in enumerate(latents["ws"])
+            to_unit(_picture(generator, {name: t[s] for name, t in latents.items()}, chunk)).clamp(0, 1)
+            for s in range(len(latents["ws"]))
         ]
     return torch.stack(pictures).mean(0)
+
+
+def _picture(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int) -> Tensor:
+    noise = [latents[f"noise_{i}"] for i in range(len(generator.noise_shapes()))]
+    if "alpha" in latents:
+        cut = int(latents["cut"][0])
+        return picture_of_codes(generator, latents["ws"], latents["alpha"], noise, cut, chunk)
+    z1 = {int(name.removeprefix("z1_")): t for name, t in latents.items() if name.startswith("z1_")}
+    picture: Tensor = generator(latents["ws"], noise, z1)
+    return picture
 
 
 def join_batches(parts: Sequence[Inversion], seconds: float) -> Inversion:

@@ -4,8 +4,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from rtil.devices import Precision, compute_dtype
@@ -97,6 +99,9 @@ class Solver(ABC):
     ) -> Inversion:
         """Reconstruct pictures from measurements y = A x + noise.
 
+        At the end, the pictures go through the operator's ``consistent`` step, if it has one: colorization keeps the
+        observed luma.
+
         Args:
             y: [N, ...], of pictures in [0, 1].
             operator: Anything with ``A``; this project's operators, or deepinv's.
@@ -125,7 +130,12 @@ class Solver(ABC):
                     for restart in range(self.restarts)
                 ]
                 parts.append(best_of(attempts) if self.combination == "best" else mean_of(attempts))
-        return join_batches(parts, time.perf_counter() - started)
+        found = join_batches(parts, time.perf_counter() - started)
+        if not hasattr(operator, "consistent"):
+            return found
+        rounds = torch.stack([operator.consistent(x, y) for x in found.rounds])
+        x = operator.consistent(found.x, y)
+        return replace(found, x=x, rounds=rounds, seconds=time.perf_counter() - started)
 
     def _check(self, y: Tensor, operator: Any, ids: list[str]) -> None:
         G = self.generator

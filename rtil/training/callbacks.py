@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from rtil.branches import AdditiveBranches
+from rtil.branches import Branches, MixtureBranches
 from rtil.data.base import ImageDataset
 from rtil.files import atomic_path
 from rtil.generators import LayeredGenerator
@@ -21,7 +21,7 @@ from rtil.ranges import to_uint8, to_unit
 from rtil.seeds import generator as seeded
 from rtil.snapshot import save_snapshot
 from rtil.training.checkpoint import checkpoint_path, drop_old
-from rtil.training.module import StyleGAN2Training
+from rtil.training.module import GANTraining
 from rtil.training.stop import StopRequest
 
 GRID_COLUMNS = 8
@@ -35,15 +35,17 @@ def memory_mb(device: torch.device) -> float:
 
 
 @torch.no_grad()
-def branch_grid(generator: LayeredGenerator, branches: AdditiveBranches, seed: int, columns: int) -> Tensor:
-    """Return fixed latents as a picture [3, B R, columns R] in [0, 1], one row per branch, same z in a column."""
+def branch_grid(generator: LayeredGenerator, branches: Branches, seed: int, columns: int) -> Tensor:
+    """Return fixed latents as a picture [3, B R, columns R] in [0, 1], one row per branch, same first z in a column."""
     rng = seeded(seed, "grid")
-    ws = generator.mapping(generator.draw_z(columns, rng))
+    most = int(branches.codes_of(torch.arange(branches.count)).max())
+    ws = generator.mapping(generator.draw_z(most * columns, rng)).unflatten(0, (most, columns))
     noise = generator.draw_noise(columns, rng)
-    rows = [
-        generator(ws, noise, branches.draw_z1(generator, torch.full((columns,), j), seeded(seed, "grid/z1", j)))
-        for j in range(branches.count)
-    ]
+    rows = []
+    for j in range(branches.count):
+        branch = torch.full((columns,), j)
+        of_pictures = ws[: int(branches.codes_of(branch)[0])].transpose(0, 1).flatten(0, 1)
+        rows.append(branches.generate(generator, of_pictures, noise, branch, seeded(seed, "grid/injection", j)))
     return tile(to_unit(torch.stack(rows)).clamp(0, 1).cpu())
 
 
@@ -75,7 +77,7 @@ class Clock(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Open TensorBoard, the progress bar and the clock; write the reals."""
-        module: StyleGAN2Training = pl_module
+        module: GANTraining[Any] = pl_module
         self.tensorboard = tensorboard = SummaryWriter(str(self.run))
         self.last_seen, self.last_time = module.seen, time.perf_counter()
         if sys.stderr.isatty():
@@ -91,7 +93,7 @@ class Clock(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
         """Do what is due."""
-        module: StyleGAN2Training = pl_module
+        module: GANTraining[Any] = pl_module
         config, done = module.config, module.seen >= module.config.total_images
         if self._due(module, config.log_kimg) or done:
             self._log(module)
@@ -106,22 +108,20 @@ class Clock(pl.Callback):
             trainer.should_stop = True
 
     @staticmethod
-    def _due(module: StyleGAN2Training, every_kimg: float) -> bool:
+    def _due(module: GANTraining[Any], every_kimg: float) -> bool:
         every = every_kimg * 1000
-        return module.seen // every > (module.seen - module.config.batch) // every
+        return module.seen // every > (module.seen - module.step_images) // every
 
-    def _log(self, module: StyleGAN2Training) -> None:
+    def _log(self, module: GANTraining[Any]) -> None:
         now = time.perf_counter()
         images = module.seen - self.last_seen
         if images == 0:
             return
         sec_per_kimg = (now - self.last_time) / images * 1000
         self.last_seen, self.last_time = module.seen, now
-        stats = {name: float(value) for name, value in module.stats.items()}
+        stats = module.scalars()
         stats |= {"speed/sec_per_kimg": sec_per_kimg, "speed/images_per_sec": 1000 / sec_per_kimg}
         stats["memory/peak_mb"] = memory_mb(module.device)
-        for j, mean in enumerate(module.path_mean.tolist()):
-            stats[f"path_mean/branch{j}"] = mean
         if self.tensorboard is not None:
             for name, value in stats.items():
                 self.tensorboard.add_scalar(name, value, module.seen)
@@ -138,16 +138,18 @@ class Clock(pl.Callback):
             flush=True,
         )
 
-    def _grid(self, module: StyleGAN2Training) -> None:
+    def _grid(self, module: GANTraining[Any]) -> None:
         picture = branch_grid(module.G_ema, module.branches, module.config.seed, GRID_COLUMNS)
         save_png(picture, self.run / f"fakes-{module.seen // 1000:06d}.png")
         if self.tensorboard is not None:
             self.tensorboard.add_image("fakes, one row per branch", picture, module.seen)
             self.tensorboard.flush()
 
-    def _snapshot(self, module: StyleGAN2Training) -> None:
+    def _snapshot(self, module: GANTraining[Any]) -> None:
         config = module.config
         info = config.to_json() | {"kimg": module.seen / 1000, "kimg_total": config.kimg, "dataset": self.dataset.name}
+        if isinstance(module.branches, MixtureBranches):
+            info["mixture_side"] = module.branches.side
         save_snapshot(self.run / f"snapshot-{module.seen // 1000:06d}.safetensors", module.G_ema, info)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:

@@ -1,49 +1,57 @@
-"""Everything a training run depends on, as plain values with units in their names."""
+"""Everything a training run depends on, as plain values with units in their names; one class per architecture."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
-from rtil.branches import AdditiveBranches, Estimator, additive_branches
+from rtil.branches import (
+    Branches,
+    BranchKind,
+    BranchWeights,
+    Estimator,
+    additive_branches,
+    mixture_branches,
+)
 from rtil.devices import Precision
 from rtil.errors import UserError, unknown
-from rtil.generators import GENERATORS
+from rtil.generators.pggan import NormOrder, Upsampling
 from rtil.generators.stylegan2 import check_channels, resolutions
+from rtil.training.growing import GrowthPreset, GrowthSchedule, growth_schedule
 
 DEFAULT_CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 32, 128: 32, 256: 16}
+BY_SIDE = ("channels", "stages", "batches")
+"""Settings {side: value}, whose keys JSON turns into text."""
 
 
 @dataclass
-class TrainingConfig:
-    """Settings of a training run.
+class TrainingConfig(ABC):
+    """Settings that every architecture has.
 
     Args:
-        arch: Architecture of generator and discriminator.
+        arch: Architecture of generator and discriminator: stylegan2 or pggan; other settings depend on it.
         rtil: Give the intermediate layers random input (RTIL); otherwise vanilla.
+        branches: Kind of that input: ``additive`` (Gaussian noise after blocks, for ILO) or ``mixture`` (several codes
+            mixed at a cut, for mGANprior).
         data: ``synthetic``, or the path of a folder or uncompressed zip of pictures.
         resolution: Side of the pictures in pixels, a power of two of at least 8.
         kimg: Length of the whole training in thousands of images.
-        batch: Images per step, in total.
         seed: Root seed of every draw.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Type of the main phases; ``auto`` takes bfloat16 where the hardware multiplies it faster.
         channels: {side: width} of generator and discriminator, for sides from 4 to the resolution.
         z_dim: Entries of the latent code z.
-        w_dim: Entries of the style w.
-        mapping_layers: Depth of the mapping network.
-        lr: Adam's learning rate, before the correction for lazy regularisation.
-        r1_gamma: Weight of R1; the penalty is r1_gamma / 2 times the squared gradient.
-        r1_interval: Steps between R1 steps; the penalty is scaled by it.
-        path_weight: Weight of the path length regulariser; 0 switches it off.
-        path_interval: Steps between path length steps; the penalty is scaled by it.
-        path_batch_shrink: The path length step uses batch / this many images.
-        path_decay: Speed of the running mean path length.
-        style_mixing: Probability that a sample takes its styles from two codes.
+        lr: Adam's learning rate (StyleGAN2: before the correction for lazy regularisation).
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images.
         ema_rampup: The half-life is at most this fraction of the images seen.
         mirror: Show every picture also mirrored.
-        sigma: Standard deviation of RTIL's z1.
+        sigma: Standard deviation of z1 (branches: additive).
+        codes: Codes of each branch, the first one 1 (branches: mixture).
+        mixture_side: Side in pixels of the features at which codes mix (branches: mixture); null is resolution / 8, at
+            least 4.
         branch_weights: lambda of each branch: a list, ``uniform``, or ``paper`` (1/2 on the plain branch).
-        estimator: ``sampled`` (one branch per sample) or ``all`` (every branch, every step).
+        estimator: ``sampled`` (one branch per sample, or per step where D compares a whole batch) or ``all`` (every
+            branch, every step).
         log_kimg: Thousands of images between two lines of the log.
         grid_kimg: Thousands of images between two grids of samples.
         snapshot_kimg: Thousands of images between two snapshots.
@@ -52,30 +60,23 @@ class TrainingConfig:
 
     arch: str = "stylegan2"
     rtil: bool = False
+    branches: BranchKind = "additive"
     data: str = "synthetic"
     resolution: int = 32
     kimg: float = 200
-    batch: int = 32
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
     channels: dict[int, int] | None = None
     z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    lr: float = 0.0025
-    r1_gamma: float = 0.1
-    r1_interval: int = 16
-    path_weight: float = 2.0
-    path_interval: int = 8
-    path_batch_shrink: int = 2
-    path_decay: float = 0.01
-    style_mixing: float = 0.9
+    lr: float = 0.001
     ema_halflife_kimg: float = 10
     ema_rampup: float = 0.05
     mirror: bool = True
     sigma: float = 1.0
-    branch_weights: list[float] | Literal["uniform", "paper"] = "uniform"
+    codes: list[int] = field(default_factory=lambda: [1, 10, 20])
+    mixture_side: int | None = None
+    branch_weights: BranchWeights = "uniform"
     estimator: Estimator = "sampled"
     log_kimg: float = 5
     grid_kimg: float = 25
@@ -83,35 +84,168 @@ class TrainingConfig:
     checkpoint_kimg: float = 25
 
     def __post_init__(self) -> None:
-        if self.arch not in GENERATORS:
-            raise unknown("architecture", self.arch, GENERATORS)
-        sides = resolutions(self.resolution)
+        resolutions(self.resolution)
+        for name in BY_SIDE:
+            if getattr(self, name, None) is not None:
+                setattr(self, name, {int(side): value for side, value in getattr(self, name).items()})
         self.channels = check_channels(self.channels or DEFAULT_CHANNELS, self.resolution)
-        positive = ["kimg", "batch", "lr", "r1_interval", "path_interval", "path_batch_shrink", "ema_halflife_kimg"]
-        positive += ["log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg", "z_dim", "w_dim", "mapping_layers"]
-        for name in positive:
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"{name} {getattr(self, name)} is not valid: use a number above 0")
-        for name in ["r1_gamma", "path_weight"]:
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UserError(f"{name} {getattr(self, name)} is not valid: use a number >= 0")
-        if not 0 <= self.style_mixing <= 1:
-            raise UserError(f"style_mixing {self.style_mixing} is not valid: use a probability in [0, 1]")
+        self._check(["kimg", "lr", "ema_halflife_kimg", "z_dim"])
+        self._check(["log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg"])
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed {self.seed} is not valid: use a whole number from 0 to 2^63 - 1")
-        self.branches_for(len(sides))
+        self.make_branches()
+
+    def _check(self, names: list[str], zero: bool = False) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not (0 < value < float("inf") or (zero and value == 0)):
+                raise UserError(f"{name} {value} is not valid: use a number {'>= 0' if zero else 'above 0'}")
+
+    @property
+    @abstractmethod
+    def total_images(self) -> int:
+        """Images until the end, a whole number of batches."""
+
+    @abstractmethod
+    def batch_at(self, images_seen: int) -> int:
+        """Return the size of the batch that starts after so many images."""
+
+    def make_branches(self) -> Branches:
+        """Return the branches that are trained."""
+        if self.branches == "additive":
+            num_blocks = len(resolutions(self.resolution))
+            return additive_branches(self.rtil, num_blocks, self.sigma, self.branch_weights, self.estimator)
+        return mixture_branches(
+            self.rtil, self.resolution, self.codes, self.mixture_side, self.branch_weights, self.estimator
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values, of which :func:`config_of` makes the same settings."""
+        values = asdict(self)
+        for name in BY_SIDE:
+            if values.get(name) is not None:
+                values[name] = {str(side): value for side, value in values[name].items()}
+        return values
+
+
+@dataclass
+class StyleGAN2Config(TrainingConfig):
+    """Settings of StyleGAN2.
+
+    Args:
+        batch: Images per step, in total.
+        w_dim: Entries of the style w.
+        mapping_layers: Depth of the mapping network.
+        r1_gamma: Weight of R1; the penalty is r1_gamma / 2 times the squared gradient.
+        r1_interval: Steps between R1 steps; the penalty is scaled by it.
+        path_weight: Weight of the path length regulariser; 0 switches it off.
+        path_interval: Steps between path length steps; the penalty is scaled by it.
+        path_batch_shrink: The path length step uses batch / this many images.
+        path_decay: Speed of the running mean path length.
+        style_mixing: Probability that a sample takes its styles from two codes.
+    """
+
+    lr: float = 0.0025
+    batch: int = 32
+    w_dim: int = 512
+    mapping_layers: int = 8
+    r1_gamma: float = 0.1
+    r1_interval: int = 16
+    path_weight: float = 2.0
+    path_interval: int = 8
+    path_batch_shrink: int = 2
+    path_decay: float = 0.01
+    style_mixing: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(["batch", "r1_interval", "path_interval", "path_batch_shrink", "w_dim", "mapping_layers"])
+        self._check(["r1_gamma", "path_weight"], zero=True)
+        if not 0 <= self.style_mixing <= 1:
+            raise UserError(f"style_mixing {self.style_mixing} is not valid: use a probability in [0, 1]")
 
     @property
     def total_images(self) -> int:
         """Images until the end, a whole number of batches."""
         return max(1, round(self.kimg * 1000 / self.batch)) * self.batch
 
-    def branches_for(self, num_blocks: int) -> AdditiveBranches:
-        """Return the branches of a generator with ``num_blocks`` blocks."""
-        return additive_branches(self.rtil, num_blocks, self.sigma, self.branch_weights, self.estimator)
+    def batch_at(self, images_seen: int) -> int:
+        """Return the size of every batch."""
+        return self.batch
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        values = asdict(self)
-        values["channels"] = {str(side): width for side, width in (self.channels or {}).items()}
-        return values
+
+@dataclass
+class PGGANConfig(TrainingConfig):
+    """Settings of the progressively grown GAN (Karras et al. 2018), by default as the RTIL authors have it.
+
+    Args:
+        growth: Lengths and batches of the stages: ``default`` (every stage has twice the images of the one before),
+            ``rtil`` (as many steps in each) or ``karras``; they are scaled to kimg.
+        stages: {side: kimg} of every stage in place of the preset's; they add up to kimg. The first half of a stage
+            fades in, but for the first.
+        batches: {side: images per step} in place of the preset's.
+        gp_weight: Weight of the gradient penalty.
+        drift: Weight of the squared scores of reals.
+        reset_adam: Forget Adam's moments at the start of a stage (Karras).
+        fade_reals: Show reals in the resolution that the generator fades from, too (Karras).
+        normalize_latent: Scale z to unit mean square (Karras).
+        upsampling: ``bilinear`` (RTIL) or ``nearest`` (Karras).
+        norm_order: Pixel norm ``before_act`` (RTIL) or ``after_act`` (Karras).
+        torgb_gain: Gain of the ToRGBs: 1.414 (RTIL) or 1 (Karras).
+        d_pixel_norm: Pixel norm in the discriminator, too (RTIL).
+    """
+
+    arch: str = "pggan"
+    branches: BranchKind = "mixture"
+    lr: float = 0.001
+    growth: GrowthPreset = "default"
+    stages: dict[int, float] | None = None
+    batches: dict[int, int] | None = None
+    gp_weight: float = 10.0
+    drift: float = 0.001
+    reset_adam: bool = False
+    fade_reals: bool = False
+    normalize_latent: bool = False
+    upsampling: Upsampling = "bilinear"
+    norm_order: NormOrder = "before_act"
+    torgb_gain: float = 2**0.5
+    d_pixel_norm: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(["torgb_gain"])
+        self._check(["gp_weight", "drift"], zero=True)
+        self.schedule()
+
+    def schedule(self) -> GrowthSchedule:
+        """Return the stages of growing."""
+        return growth_schedule(self.growth, self.resolution, self.kimg, self.batches, self.stages)
+
+    @property
+    def total_images(self) -> int:
+        """Images until the end, a whole number of batches in every stage."""
+        return self.schedule().total_images
+
+    def batch_at(self, images_seen: int) -> int:
+        """Return the size of the batch that starts after so many images."""
+        return self.schedule().batch_at(images_seen)
+
+
+CONFIGS: Mapping[str, type[TrainingConfig]] = {"stylegan2": StyleGAN2Config, "pggan": PGGANConfig}
+"""The settings by the name of their architecture."""
+
+
+def config_of(settings: Mapping[str, Any]) -> TrainingConfig:
+    """Return the settings of a run from JSON values, as :meth:`TrainingConfig.to_json` makes them.
+
+    Raises:
+        UserError: An architecture, name or value is not valid.
+    """
+    arch = settings.get("arch", TrainingConfig.arch)
+    if arch not in CONFIGS:
+        raise unknown("architecture", arch, CONFIGS)
+    known = [f.name for f in fields(CONFIGS[arch])]
+    for name in settings:
+        if name not in known:
+            raise unknown(f"setting of {arch}", name, known)
+    return CONFIGS[arch](**settings)

@@ -8,13 +8,11 @@
 The two regularisers differentiate a gradient; their convolutions therefore come from :mod:`rtil.ops.conv2d`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from rtil.generators.base import LayeredGenerator
 
 
 def discriminator_loss(real_scores: Tensor, fake_scores: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -49,24 +47,18 @@ def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tenso
     return gradient.square().sum(dim=(1, 2, 3))
 
 
-def path_lengths(
-    generator: LayeredGenerator,
-    ws: Tensor,
-    noise: Sequence[Tensor],
-    y: Tensor,
-    z1: Mapping[int, Tensor] | None = None,
-) -> Tensor:
+def path_lengths(images: Tensor, ws: Tensor, y: Tensor, codes: Tensor) -> Tensor:
     """Return |J_w^T y| per picture, [N], differentiable in G's weights.
 
     Args:
-        generator: The generator.
-        ws: [N, L, w_dim], part of a graph or a leaf.
-        noise: Noise maps.
-        y: [N, 3, R, R] ~ N(0, I / (HW)).
-        z1: Random input of the branch, if any.
+        images: [N, 3, R, R], made from ws.
+        ws: [M, L, w_dim] codes of all pictures, one picture's after the other's.
+        y: [N, 3, R, R] ~ N(0, 1 / (H W)).
+        codes: [N] codes of every picture; its squared length is the sum over them.
+
+    Returns:
+        sqrt of the mean over style slots of the squared gradient.
     """
-    if not ws.requires_grad:
-        ws = ws.detach().requires_grad_(True)
-    images = generator(ws, noise, z1)
     (gradient,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
-    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    squares = gradient.square().sum(dim=2).mean(dim=1)  # [M]
+    return torch.stack([of_picture.sum() for of_picture in squares.split(codes.tolist())]).sqrt()

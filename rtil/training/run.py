@@ -2,8 +2,10 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -14,8 +16,13 @@ from rtil.devices import pick_device
 from rtil.training.callbacks import Clock
 from rtil.training.checkpoint import AtomicCheckpointIO, resume_point
 from rtil.training.config import TrainingConfig
-from rtil.training.module import StyleGAN2Training
+from rtil.training.module import GANTraining
+from rtil.training.pggan import PGGANTraining
 from rtil.training.stop import StopRequest
+from rtil.training.stylegan2 import StyleGAN2Training
+
+MODULES: Mapping[str, type[GANTraining[Any]]] = {"stylegan2": StyleGAN2Training, "pggan": PGGANTraining}
+"""The training steps by the name of their architecture."""
 
 
 def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
@@ -32,8 +39,8 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         TrainingDivergedError: If gradients stay non-finite.
     """
     device = pick_device(config.device)
-    data = FacesDataModule(config.data, config.resolution, config.batch, config.seed, config.mirror)
-    module = StyleGAN2Training(config)
+    data = FacesDataModule(config.data, config.resolution, config.batch_at, config.seed, config.mirror)
+    module = MODULES[config.arch](config)
     checkpoint = resume_point(run, resume) if resume else None
     if checkpoint is not None:
         state = torch.load(checkpoint, weights_only=True, map_location="cpu")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rtil.generators.stylegan2 import StyleGAN2Generator
+from rtil.generators import LayeredGenerator, PGGANGenerator, StyleGAN2Generator
 from rtil.snapshot import save_snapshot
 
 
@@ -15,13 +15,17 @@ from rtil.snapshot import save_snapshot
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a run folder below ``tmp_path/runs/train``."""
 
-    def make(name: str, rtil: bool, resolution: int = 16, weights: int = 0, **info: Any) -> Path:
+    def make(
+        name: str, rtil: bool, resolution: int = 16, weights: int = 0, arch: str = "stylegan2", **info: Any
+    ) -> Path:
         channels = {side: 8 for side in (4, 8, 16, 32) if side <= resolution}
         with torch.random.fork_rng():
             torch.manual_seed(weights)
-            G = StyleGAN2Generator(resolution, channels, z_dim=16, w_dim=16, mapping_layers=2)
+            G: LayeredGenerator = StyleGAN2Generator(resolution, channels, z_dim=16, w_dim=16, mapping_layers=2)
+            if arch == "pggan":
+                G = PGGANGenerator(resolution, channels, z_dim=16)
         common = {
-            "arch": "stylegan2",
+            "arch": arch,
             "data": "synthetic",
             "resolution": resolution,
             "kimg": 1.0,

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from rtil.branches import AdditiveBranches, additive_branches
+from rtil.branches import AdditiveBranches, MixtureBranches, additive_branches, mixture_branches
 from rtil.discriminators.stylegan2 import group_of_sample
 from rtil.errors import UserError
 from rtil.generators import StyleGAN2Generator
+from rtil.generators.base import State
 from rtil.seeds import generator as seeded
 
 
@@ -87,3 +88,80 @@ def test_sampled_and_all_agree_in_expectation(g):
 def test_values_out_of_range(weights, sigma, match):
     with pytest.raises(UserError, match=match):
         AdditiveBranches(1, sigma, weights)
+
+
+def pictures(g, ws, codes, weights, noise, cut):
+    """Mixtures, code by code in a loop."""
+    rows, out, first = g.advance, [], 0
+    for n, count in enumerate(codes):
+        maps = [m[n : n + 1] for m in noise]
+        states = [rows(None, ws[i : i + 1], maps, 0, cut) for i in range(first, first + count)]
+        alpha = weights[n, first : first + count]
+        feature = sum(a * s.feature for a, s in zip(alpha, states, strict=True))
+        rgb = None if states[0].rgb is None else sum(a * s.rgb for a, s in zip(alpha, states, strict=True))
+        tail_ws = sum(a * ws[i : i + 1] for a, i in zip(alpha, range(first, first + count), strict=True))
+        out.append(g.tail(State(feature, rgb), tail_ws, maps, cut))
+        first += count
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("side", [4, 8, 32])
+@pytest.mark.parametrize("chunk", [3, 1000])
+def test_mixtures_equal_the_loop_over_codes_with_gradients(g, side, chunk):
+    g = g.double()
+    branches = MixtureBranches((1, 3, 5), side, (1 / 3,) * 3, chunk=chunk)
+    branch = torch.tensor([0, 2, 1, 1])
+    codes = branches.codes_of(branch)
+    assert codes.tolist() == [1, 5, 3, 3]
+    rng = seeded(0, "mixture")
+    ws = g.mapping(torch.randn(12, 8, generator=rng, dtype=torch.float64)).detach().requires_grad_()
+    noise = [torch.randn(4, *shape, generator=rng, dtype=torch.float64) for shape in g.noise_shapes()]
+    weights = branches.draw_weights(codes, seeded(1, "w")).double()
+    ours = branches.generate(g, ws, noise, branch, seeded(1, "w"))
+    loop = pictures(g, ws, codes.tolist(), weights, noise, g.last_cut_within(side))
+    torch.testing.assert_close(ours, loop, rtol=1e-6, atol=1e-6)
+    for a, b in zip(
+        torch.autograd.grad(ours.square().sum(), [ws, *g.blocks[0].parameters()]),
+        torch.autograd.grad(loop.square().sum(), [ws, *g.blocks[0].parameters()]),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_the_plain_branch_is_the_plain_generator(g):
+    branches = mixture_branches(True, 32)
+    ws, noise = g.mapping(torch.randn(2, 8)), g.draw_noise(2, seeded(0, "n"))
+    plain = branches.generate(g, ws, noise, torch.zeros(2, dtype=torch.int64), seeded(0, "w"))
+    assert torch.equal(plain, g(ws, noise))
+
+
+def test_mixture_weights_are_dirichlet():
+    """Of Dirichlet(1, ..., 1) with K entries every entry has mean 1/K and variance (K - 1) / (K^2 (K + 1))."""
+    codes = torch.tensor([1, 4] * 4000)
+    weights = MixtureBranches.draw_weights(codes, seeded(0, "w"))
+    torch.testing.assert_close(weights.sum(1), torch.ones(8000))
+    of_four = weights[weights > 0].view(-1, 5)[:, 1:]
+    assert weights[weights > 0].view(-1, 5)[:, 0].eq(1).all()
+    torch.testing.assert_close(of_four.mean(0), torch.full((4,), 0.25), atol=0.01, rtol=0)
+    torch.testing.assert_close(of_four.var(0), torch.full((4,), 3 / (16 * 5)), atol=0.004, rtol=0)
+
+
+def test_presets_of_mixtures():
+    assert mixture_branches(True, 256).side == 32
+    assert mixture_branches(True, 32).side == 4
+    assert mixture_branches(False, 32).codes == (1,)
+    assert mixture_branches(True, 32, weights="paper").weights == (0.5, 0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"codes": (2, 3)}, "the first one 1"),
+        ({"codes": (1, 0)}, "codes"),
+        ({"side": 64}, r"\[4, 8, 16, 32\]"),
+        ({"weights": [1.0]}, "3 branches"),
+    ],
+)
+def test_mixtures_out_of_range(changes, match):
+    with pytest.raises(UserError, match=match):
+        mixture_branches(True, 32, **changes)

@@ -1,7 +1,8 @@
-"""Forward operators of inverse problems: compressed sensing, inpainting, super-resolution, denoising, inversion."""
+"""Forward operators: compressed sensing, inpainting, super-resolution, denoising, colorization, inversion."""
 
 from rtil.inverse.operators.base import LinearOperator
 from rtil.inverse.operators.circulant import PartialCirculant
+from rtil.inverse.operators.colorize import Colorization
 from rtil.inverse.operators.masks import (
     Inpainting,
     box_inpainting,
@@ -20,6 +21,7 @@ from rtil.inverse.operators.simple import Denoising, Identity
 __all__ = [
     "OPERATORS",
     "PARAMETERS",
+    "Colorization",
     "Denoising",
     "Downsampling",
     "GaussianNoise",

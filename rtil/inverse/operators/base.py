@@ -138,6 +138,18 @@ class LinearOperator(nn.Module, ABC):
         """
         return torch.where(self.observed, self.noise_model(self.A(x), image_ids), 0)
 
+    def consistent(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return what is reported where a solver found x, given that y was observed: here x itself.
+
+        Solvers end with this step. An operator takes part when its users expect the observed part of a picture to be
+        kept as it is; :class:`~rtil.inverse.operators.colorize.Colorization` does.
+
+        Args:
+            x: Pictures [N, C, H, W] in [0, 1].
+            y: Their measurements [N, *measurement_shape].
+        """
+        return x
+
     def check_measurement(self, y: Tensor) -> None:
         """Tell the user, before any work, when y cannot be a measurement of this operator.
 

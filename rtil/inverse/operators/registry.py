@@ -8,6 +8,7 @@ from typing import Any
 from rtil.errors import UserError, unknown
 from rtil.inverse.operators.base import LinearOperator
 from rtil.inverse.operators.circulant import PartialCirculant
+from rtil.inverse.operators.colorize import Colorization
 from rtil.inverse.operators.masks import box_inpainting, file_inpainting, random_inpainting
 from rtil.inverse.operators.noise import GaussianNoise
 from rtil.inverse.operators.resample import Downsampling
@@ -68,12 +69,17 @@ def _inversion(img_size: Sequence[int], seed: int, noise: GaussianNoise) -> Line
     return Identity(img_size, noise)
 
 
+def _colorize(img_size: Sequence[int], seed: int, noise: GaussianNoise) -> LinearOperator:
+    return Colorization(img_size, noise)
+
+
 OPERATORS: Mapping[str, OperatorTask] = {
     "cs": OperatorTask("compressed sensing with a partial circulant matrix", ("rate",), True, _cs),
     "inpaint": OperatorTask("fill in pixels missing at random, or by a mask file", ("rate", "mask"), True, _inpaint),
     "box": OperatorTask("fill in a missing centred box", ("rate",), True, _box),
     "sr": OperatorTask("super-resolution from antialiased bicubic downsampling", ("factor",), True, _sr),
     "denoise": OperatorTask("remove Gaussian noise from a clipped picture", ("sigma",), False, _denoise),
+    "colorize": OperatorTask("find the colours of a grey picture, whose luma is kept", (), True, _colorize),
     "inversion": OperatorTask("reproduce a fully observed picture", (), True, _inversion),
 }
 """The tasks, by the name that users type."""

@@ -8,8 +8,12 @@ import yaml
 
 from rtil.cli.eval import EvalOptions, main
 from rtil.evaluation.runner import Runner
+from rtil.files import cache_folder
+from rtil.weights.backbones import BACKBONES
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+VGG = cache_folder() / BACKBONES["vgg"].file  # of the user, before a test has its own cache
+PRESETS = list((REPOSITORY / "configs/eval").glob("*.yaml"))
 SMALL = ["--steps", "2", "--images", "2", "--lpips", "none", "--linear", "false", "--device", "cpu"]
 
 
@@ -41,12 +45,86 @@ def test_the_newest_pair_is_compared_without_any_argument_but_size(
 
 def test_tasks_methods_and_checkpoints_are_lists(workplace: Path) -> None:
     paths = [f"{name}=runs/train/0000{n}-stylegan2-{name}-synthetic-16" for n, name in enumerate(["vanilla", "rtil"])]
-    asked = ["--method", "ilo,csgm", "--task", "cs,inpaint,sr,denoise,inversion", "--rates", "0.05,0.1"]
+    asked = ["--method", "ilo,csgm", "--task", "cs,inpaint,sr,denoise,colorize", "--rates", "0.05,0.1"]
     assert main([*SMALL, *asked, "--out", "e", "--checkpoints", *paths]) == 0
     rows = _rows(workplace / "e")
     assert len(rows) == 2 * 2 * (2 + 2 + 1 + 1 + 1) * 2
     assert {len(r["psnr_round"]) for r in rows if r["method"] == "csgm"} == {1}  # type: ignore[arg-type]
     assert len(list((workplace / "e").glob("grid-*.png"))) == 14
+
+
+def test_mganprior_runs_with_its_defaults(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--method", "mganprior"]) == 0
+    rows = _rows(workplace / "runs/eval/00000-mganprior-cs-synthetic-16")
+    assert {(row["method"], row["checkpoint"], row["mixes_differently"]) for row in rows} == {
+        ("mganprior-20", "vanilla", False),
+        ("mganprior-20", "rtil", True),
+    }
+    assert "mganprior-20\u2020" in capsys.readouterr().out
+
+
+def test_every_cell_of_the_cross_table_in_one_evaluation(
+    workplace: Path, make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixture = {"branches": "mixture", "mixture_side": 4, "codes": [1, 10, 20]}
+    paths = {
+        "sg": make_run("00002-sg", rtil=False, weights=1),
+        "sg-rtil": make_run("00003-sg", rtil=True, weights=2),
+        "pg": make_run("00004-pg", rtil=False, weights=3, arch="pggan"),
+        "pg-rtil": make_run("00005-pg", rtil=True, weights=4, arch="pggan", **mixture),
+    }
+    given = ["--checkpoints", *[f"{name}={path}" for name, path in paths.items()], "--out", "e"]
+    assert main([*SMALL, "--method", "csgm,ilo,mganprior", "--codes", "2,3", *given]) == 0
+    with (workplace / "e/summary.csv").open() as file:
+        cells = {(line["method"], line["checkpoint"]): line for line in csv.DictReader(file)}
+    assert len(cells) == 4 * 4
+    marked = {key for key, line in cells.items() if line["mixes_differently"] == "True"}
+    assert marked == {("ilo", "pg-rtil"), ("mganprior-2", "sg-rtil"), ("mganprior-3", "sg-rtil")}
+    references = {key: line["reference"] for key, line in cells.items() if line["reference"]}
+    methods = ("csgm", "ilo", "mganprior-2", "mganprior-3")
+    assert references == {(method, f"{arch}-rtil"): arch for method in methods for arch in ("sg", "pg")}
+    assert "Compared: sg-rtil with sg, pg-rtil with pg." in capsys.readouterr().out
+    solvers = json.loads((workplace / "e/settings.json").read_text())["solvers"]
+    assert {row["settings"] for row in _rows(workplace / "e")} == set(solvers)  # type: ignore[comparison-overlap]
+    assert main(["--out", "e", "--resume", "--codes", "4"]) == 0
+    again = json.loads((workplace / "e/settings.json").read_text())["solvers"]
+    assert set(solvers) < set(again)
+
+
+def test_missing_weights_are_one_line(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(workplace))
+    argv = ["--method", "mganprior", "--task", "inversion", "--perceptual", "lpips"]
+    assert main([*SMALL, *argv]) == 2
+    assert "get them by python -m rtil.weights lpips" in capsys.readouterr().err
+    assert not (workplace / "runs/eval").exists()
+
+
+def test_dry_run_says_what_mganprior_does(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair = ["--pair", "paper", "--perceptual", "vgg", "--task", "cs", "--dry_run"]
+    assert main([*SMALL, "--method", "mganprior", *pair]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "# cs 10 %: mganprior-20 vanilla measurement (sgd, lr 1, alpha channels, no perceptual term)\n"
+        "# cs 10 %: mganprior-20 rtil measurement \u2020 (adam, lr 0.1, alpha dirichlet, no perceptual term)\n"
+    ) in out
+    assert "# \u2020: trained with RTIL, but" in out
+
+
+def test_the_perceptual_term_changes_pictures_and_not_compressed_sensing(workplace: Path) -> None:
+    if not VGG.is_file():
+        pytest.skip("needs the weights of VGG16: python -m rtil.weights lpips")
+    (workplace / "cache").mkdir()
+    (workplace / "cache" / VGG.name).symlink_to(VGG)
+    argv = [*SMALL, "--method", "mganprior", "--codes", "2", "--task", "cs,inversion"]
+    assert main([*argv, "--out", "without"]) == 0
+    assert main([*argv, "--perceptual", "vgg", "--perceptual_weight", "100", "--out", "with"]) == 0
+    without, given = (
+        {(row["task"], row["checkpoint"], row["image"]): row["psnr"] for row in _rows(workplace / name)}
+        for name in ("without", "with")
+    )
+    assert {key[0] for key in given if given[key] != without[key]} == {"inversion"}
 
 
 def test_the_linear_prior_has_its_row(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +176,17 @@ def test_other_weights_under_the_same_name_are_not_mixed(
     ("argv", "words"),
     [
         (["--method", "iloo"], ["unknown method 'iloo'", "'ilo'"]),
+        (["--method", "mganpriro"], ["unknown method 'mganpriro'", "ilo, csgm, mganprior", "'mganprior'"]),
+        (["--method", "mganprior", "--codes", "0"], ["codes is 0", "1 or more"]),
+        (["--method", "mganprior", "--codes", "20,20"], ["codes is 20,20", "each once"]),
+        (["--method", "mganprior", "--compose_side", "32"], ["compose_side is 32", "4, 8, 16"]),
+        (["--method", "mganprior", "--compose_side", "6"], ["compose_side is 6", "4, 8, 16"]),
+        (["--method", "mganprior", "--optimizer", "sdg"], ["--optimizer", "'sgd'"]),
+        (["--method", "mganprior", "--alpha_init", "one"], ["--alpha_init", "uniform, dirichlet, channels"]),
+        (["--method", "mganprior", "--perceptual", "vgg16"], ["--perceptual", "'vgg'"]),
+        (["--method", "mganprior", "--mganprior_lr", "0"], ["lr is 0", "positive"]),
+        (["--method", "mganprior", "--pair", "paper", "--mganprior_lr", "1"], ["'paper' sets mganprior_lr"]),
+        (["--task", "colorize", "--noise_sigma=-1"], ["noise sigma is -1"]),
         (["--task", "cs,inpant"], ["unknown task 'inpant'", "'inpaint'"]),
         (["--selection", "mesurement"], ["'measurement'"]),
         (["--lpips", "alexnet"], ["--lpips", "'alex'"]),
@@ -149,7 +238,7 @@ def test_dry_run_lists_the_work_and_writes_nothing(workplace: Path, capsys: pyte
     assert not (workplace / "runs/eval").exists()
 
 
-@pytest.mark.parametrize("name", ["ilo", "csgm", "quick"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS))
 def test_presets_are_valid_and_commented(name: str, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = REPOSITORY / "configs/eval" / f"{name}.yaml"
     assert main(["--config", str(path), "--print_config"]) == 0
@@ -159,6 +248,17 @@ def test_presets_are_valid_and_commented(name: str, workplace: Path, capsys: pyt
         assert printed[key] == value
         (line,) = (n for n, text in enumerate(lines) if text.startswith(f"{key}:"))
         assert lines[line - 1].startswith("# ")
+
+
+def test_quick_mganprior_is_quick_and_the_papers_is_the_papers(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, steps in (("mganprior", 2500), ("mganprior_quick", 100)):
+        assert main(["--config", str(REPOSITORY / f"configs/eval/{name}.yaml"), "--print_config"]) == 0
+        printed = yaml.safe_load(capsys.readouterr().out)
+        options = EvalOptions(**printed)
+        assert [series.label for series in options.series(options.method)] == ["mganprior-20"]
+        assert sum(options.steps_per_round(num_blocks=4)) == steps
 
 
 def test_defaults_are_valid() -> None:

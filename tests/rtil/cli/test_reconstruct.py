@@ -73,12 +73,26 @@ def test_several_measurements_make_several_pictures(face: torch.Tensor) -> None:
         ["--task", "inpaint", "--mask", "mask.png", "--input", "face.png"],
         ["--task", "denoise", "--sigma", "25", "--input", "face.png", "--method", "csgm"],
         ["--task", "inversion", "--input", "photo.png", "--fit"],
+        ["--task", "inversion", "--input", "face.png", "--method", "mganprior", "--codes", "3"],
     ],
 )
 def test_a_picture_is_the_measurement(argv: list[str], face: torch.Tensor) -> None:
     assert main([*SMALL, *argv, "--out", "o"]) == 0
     with Image.open("o/reconstruction.png") as picture:
         assert (picture.size, picture.mode) == ((16, 16), "RGB")
+
+
+def test_colorization_keeps_the_luma_of_a_grey_or_coloured_picture(face: torch.Tensor) -> None:
+    with Image.open("face.png") as picture:
+        picture.convert("L").save("grey.png")
+    luma = make_operator("colorize", (3, 16, 16)).A
+    for name in ("face", "grey"):
+        assert main([*SMALL, "--task", "colorize", "--input", f"{name}.png", "--out", name]) == 0
+        shown = torch.from_numpy(np.array(Image.open(f"{name}/reconstruction.png"))).permute(2, 0, 1)[None] / 255
+        assert (luma(shown) - luma(face)).abs().max() < 1.5 / 255
+        assert shown.std(1).max() > 0.02
+        (image,) = _result(name)["images"]  # type: ignore[misc]
+        assert image["measurement_error"] < 1e-10  # type: ignore[index]
 
 
 def test_what_the_mask_hides_plays_no_part(face: torch.Tensor) -> None:
@@ -107,6 +121,9 @@ def test_what_the_mask_hides_plays_no_part(face: torch.Tensor) -> None:
         (["--input", "pickled.npy"], ["pickled.npy"]),
         (["--input", "face.png", "--task", "inverson"], ["'inversion'"]),
         (["--input", "face.png", "--method", "iloo"], ["'ilo'"]),
+        (["--input", "face.png", "--method", "mganprior", "--codes", "1,20"], ["codes is 1,20", "one number"]),
+        (["--input", "face.png", "--method", "mganprior", "--codes", "0"], ["codes is 0"]),
+        (["--input", "face.png", "--method", "mganprior", "--compose_side", "5"], ["compose_side is 5", "4, 8, 16"]),
         (["--input", "face.png", "--snapshot", "no"], ["snapshot no"]),
         (["--input", "face.png", "--out", "done"], ["already holds result.json"]),
     ],

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rtil.cli.train import TrainOptions, main, resumed
+from rtil.cli.train import main, options_of, resumed
 from rtil.errors import UserError
 from rtil.training.checkpoint import checkpoints
-from rtil.training.config import TrainingConfig
+from rtil.training.config import PGGANConfig, StyleGAN2Config, config_of
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "train").glob("*.yaml"))
 SMALL = ["--resolution", "8", "--channels", "{4:8,8:8}", "--mapping_layers", "1", "--z_dim", "8", "--w_dim", "8"]
@@ -35,7 +35,7 @@ def test_every_shipped_config_parses(path, capsys):
 
 def test_the_default_config_says_what_the_defaults_are():
     default = next(path for path in CONFIGS if path.stem == "default")
-    assert TrainingConfig(**yaml.safe_load(default.read_text())) == TrainingConfig()
+    assert config_of(yaml.safe_load(default.read_text())) == StyleGAN2Config()
 
 
 def test_configs_come_in_pairs_that_differ_in_rtil_only():
@@ -45,12 +45,15 @@ def test_configs_come_in_pairs_that_differ_in_rtil_only():
         assert vanilla | {"rtil": True} == rtil
 
 
-def test_every_option_is_explained(capsys):
-    assert main(["--help"]) == 0
+@pytest.mark.parametrize("arch", ["stylegan2", "pggan"])
+def test_every_option_is_explained(arch, capsys):
+    assert main(["--arch", arch, "--help"]) == 0
     text = capsys.readouterr().out
-    for name in TrainOptions.__dataclass_fields__:
+    for name in options_of(arch).__dataclass_fields__:
         assert f"--{name}" in text
+        assert f"{name}:" in options_of(arch).__doc__
     assert "half-life" in text.lower()
+    assert ("--stages" in text) == (arch == "pggan")
 
 
 def test_numbered_runs_then_resume(here, capsys):
@@ -111,6 +114,12 @@ def test_out_that_holds_a_run_is_refused(here, capsys):
         (["--device", "tpu0"], "device"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--resume", "latest"], "nothing to resume"),
+        (["--arch", "pggan", "--batch", "4"], "--batches"),
+        (["--arch", "pggan", "--stages", "{4:1,8:2}"], "32"),
+        (["--arch", "pggan", "--stages", "{4:1,8:2,16:0,32:2}", "--kimg", "5"], "above 0"),
+        (["--arch", "pggan", "--stages", "{4:1,8:2,16:2,32:2}", "--kimg", "9"], "7"),
+        (["--arch", "pggan", "--mixture_side", "5"], "[4, 8, 16, 32]"),
+        (["--arch", "pggan", "--growth", "slow"], "karras"),
     ],
 )
 def test_mistakes_end_in_one_line_and_code_2(here, capsys, arguments, message):
@@ -128,11 +137,19 @@ def test_dry_run_writes_nothing(here, capsys):
 
 
 def test_resume_refuses_what_cannot_change(tmp_path):
-    (tmp_path / "settings.json").write_text(json.dumps(TrainingConfig(seed=3, kimg=10).to_json()))
-    assert resumed(TrainingConfig(), tmp_path, []).kimg == 10
-    assert resumed(TrainingConfig(kimg=200), tmp_path, ["kimg"]).kimg == 200  # given, though it is the default
+    (tmp_path / "settings.json").write_text(json.dumps(StyleGAN2Config(seed=3, kimg=10).to_json()))
+    assert resumed(StyleGAN2Config(), tmp_path, []).kimg == 10
+    assert resumed(StyleGAN2Config(kimg=200), tmp_path, ["kimg"]).kimg == 200  # given, though it is the default
     with pytest.raises(UserError, match="--seed 0 differs"):
-        resumed(TrainingConfig(seed=0), tmp_path, ["seed"])
+        resumed(StyleGAN2Config(seed=0), tmp_path, ["seed"])
+
+
+def test_resume_takes_the_architecture_from_the_run_whose_stages_follow_from_kimg(tmp_path):
+    own = PGGANConfig(stages={4: 2, 8: 3}, resolution=8, kimg=5)
+    (tmp_path / "settings.json").write_text(json.dumps(own.to_json()))
+    assert resumed(StyleGAN2Config(), tmp_path, []) == own
+    with pytest.raises(UserError, match="--kimg 9 differs"):
+        resumed(StyleGAN2Config(kimg=9), tmp_path, ["kimg"])
 
 
 def test_a_mistake_with_out_leaves_it_usable(here, capsys):

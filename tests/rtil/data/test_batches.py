@@ -1,4 +1,5 @@
-from itertools import islice
+import pickle
+from itertools import accumulate, islice
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from torch.utils.data import DataLoader
 from rtil.data.batches import FacesDataModule, TrainingBatches, TrainingOrder
 from rtil.data.synthetic_faces import SyntheticFaces
 from rtil.errors import UserError
+from rtil.training.growing import growth_schedule
 
 
 class FewFaces(SyntheticFaces):
@@ -76,6 +78,57 @@ def test_batch_must_be_divisible(batch, world_size):
         TrainingBatches(numbered(), batch, world_size=world_size)
 
 
+GROWING = growth_schedule(
+    "rtil", 16, 0.03, batches={4: 6, 8: 4, 16: 2}
+)  # sizes 6, 6, 4, 4, 4, 2, 2, and 2 from then on
+SIZES = [6, 6, 4, 4, 4, 2, 2, 2, 2]
+
+
+def take_list(batches, count: int) -> list[torch.Tensor]:
+    return list(islice(iter(batches), count))
+
+
+def test_varying_batches_split_the_same_order():
+    parts = take_list(TrainingBatches(numbered(), GROWING.batch_at, seed=3), len(SIZES))
+    assert [len(part) for part in parts] == SIZES
+    assert torch.equal(torch.cat(parts), take(TrainingBatches(numbered(), sum(SIZES), seed=3), 1)[0])
+
+
+@pytest.mark.parametrize("steps", range(len(SIZES)))
+def test_resuming_continues_exactly_with_varying_batches(steps):
+    whole = take_list(TrainingBatches(numbered(), GROWING.batch_at), len(SIZES))
+    seen = [0, *accumulate(SIZES)][steps]
+    rest = take_list(TrainingBatches(numbered(), GROWING.batch_at, images_seen=seen), len(SIZES) - steps)
+    assert all(torch.equal(a, b) for a, b in zip(whole[steps:], rest, strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_varying_batches(workers):
+    batches = TrainingBatches(numbered(), GROWING.batch_at, seed=2, images_seen=6)
+    expected = take_list(batches, 12)
+    got = take_list(DataLoader(batches, batch_size=None, num_workers=workers), 12)
+    assert [len(batch) for batch in got] == [*SIZES[1:], 2, 2, 2, 2]
+    assert all(torch.equal(a, b) for a, b in zip(expected, got, strict=True))
+
+
+def test_ranks_share_each_of_the_varying_batches():
+    ranks = [TrainingBatches(numbered(), GROWING.batch_at, rank=rank, world_size=2) for rank in range(2)]
+    shares = zip(*(take_list(rank, len(SIZES)) for rank in ranks), strict=True)
+    whole = take_list(TrainingBatches(numbered(), GROWING.batch_at), len(SIZES))
+    assert all(torch.equal(torch.cat(parts), batch) for parts, batch in zip(shares, whole, strict=True))
+
+
+def test_every_varying_batch_must_be_divisible():
+    with pytest.raises(UserError, match="batch 4 is not valid: use a positive multiple of the 3 processes"):
+        take_list(TrainingBatches(numbered(), GROWING.batch_at, world_size=3), 3)
+
+
+def test_varying_batches_travel_to_spawned_workers():
+    batches = TrainingBatches(numbered(), GROWING.batch_at)
+    copied = pickle.loads(pickle.dumps(batches))  # noqa: S301 what a DataLoader does
+    assert all(torch.equal(a, b) for a, b in zip(take_list(copied, 5), take_list(batches, 5), strict=True))
+
+
 def test_order_can_be_asked_at_any_position():
     forwards, backwards = TrainingOrder(7, 0), TrainingOrder(7, 0)
     asked = [backwards.index(position) for position in reversed(range(30))]
@@ -100,6 +153,14 @@ def test_data_module_serves_the_same_batches_from_memory_and_files():
     assert torch.equal(a, b)
     assert torch.equal(a, take(TrainingBatches(FewFaces(8, "train", 0), 4, 5, 20), 4))
     assert a.dtype == torch.uint8
+
+
+@pytest.mark.usefixtures("few")
+def test_data_module_serves_varying_batches():
+    modules = [FacesDataModule("synthetic", 8, GROWING.batch_at, memory_limit_bytes=m, workers=2) for m in (10**9, 0)]
+    a, b = (take_list(module.train_dataloader(), len(SIZES)) for module in modules)
+    assert [len(batch) for batch in a] == SIZES
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.usefixtures("few")

@@ -75,5 +75,8 @@ def test_measurements_can_be_looked_at():
     assert np.corrcoef(shown[0].flatten(), adjoint[0].flatten())[0, 1] == pytest.approx(1)
     assert show_measurement(torch.zeros(1, *sensing.measurement_shape), sensing).isfinite().all()
 
+    luma = make_operator("colorize", SIZE)
+    assert torch.equal(show_measurement(luma(x), luma), luma(x).repeat(1, 3, 1, 1).clamp(0, 1))
+
     noisy = make_operator("denoise", SIZE, sigma=25, seed=0)
     assert torch.equal(show_measurement(noisy(x), noisy), noisy(x))

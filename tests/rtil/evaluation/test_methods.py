@@ -1,37 +1,67 @@
 import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ilo import CSGM, ILO
+from mganprior import MGANPrior
 from rtil.errors import UserError
-from rtil.evaluation.methods import STEPS, SolverOptions
-from rtil.generators.stylegan2 import StyleGAN2Generator
+from rtil.evaluation.methods import METHODS, STEPS, Series, SolverOptions, mixes_differently
+from rtil.evaluation.rows import settings_hash
+from rtil.inverse.perceptual import Perceptual
 from rtil.inverse.schedules import Ramp
 from rtil.inverse.solver import Solver
+from rtil.snapshot import Snapshot, load_snapshot
+
+ILO_SERIES, CSGM_SERIES = Series("ilo"), Series("csgm")
+TWENTY = Series("mganprior", 20)
+OF_ILO = {"geodesic_weight", "z1_weight", "z1_start", "sphere", "start", "noise"}
+OF_MGANPRIOR = {"compose_side", "alpha_init", "optimizer", "noise"}
+OF_ALL = {"precision", "restarts", "combination"}
 
 
 @pytest.fixture
-def small() -> StyleGAN2Generator:
-    with torch.random.fork_rng():
-        return StyleGAN2Generator(16, {4: 4, 8: 4, 16: 4}, z_dim=8, w_dim=8, mapping_layers=1)
+def small(make_run: Callable[..., Path]) -> Snapshot:
+    return load_snapshot(make_run("0", rtil=False))
 
 
-def test_the_defaults_are_ilos_own() -> None:
-    own = {
-        name: parameter.default
-        for function in (Solver.__init__, ILO.__init__)
-        for name, parameter in inspect.signature(function).parameters.items()
-    }
+@pytest.fixture
+def small_rtil(make_run: Callable[..., Path]) -> Snapshot:
+    return load_snapshot(make_run("1", rtil=True, branches="mixture", mixture_side=4))
+
+
+class NoPerceptual(Perceptual):
+    """A perceptual term without weights."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+
+def _defaults(*classes: type) -> dict[str, Any]:
+    return {name: parameter.default for cls in classes for name, parameter in inspect.signature(cls).parameters.items()}
+
+
+def test_the_defaults_are_the_solvers_own() -> None:
     options = SolverOptions()
-    for name in set(vars(options)) - {"steps", "rounds", "lr", "rampup", "rampdown"}:
-        assert getattr(options, name) == own[name], name
-    assert options.lr == [own["lr"]]
-    assert own["steps"] == STEPS
+    for cls, names in ((Solver, OF_ALL), (ILO, OF_ILO), (MGANPrior, OF_MGANPRIOR)):
+        own = _defaults(cls)
+        for name in names:
+            assert getattr(options, name) == own[name], name
+    assert options.lr == [_defaults(ILO)["lr"]]
+    assert _defaults(ILO)["steps"] == STEPS
+    assert _defaults(MGANPrior)["steps"] == sum(STEPS)
+    assert options.mganprior_lr == _defaults(MGANPrior)["lr"]
+    assert options.codes == [_defaults(MGANPrior)["codes"]]
+    assert (options.perceptual, _defaults(MGANPrior)["perceptual"]) == ("none", None)
     assert Ramp(options.rampup, options.rampdown) == Ramp()
+    others = {"steps", "rounds", "lr", "rampup", "rampdown", "codes", "mganprior_lr", "pair"}
+    assert set(vars(options)) == others | {"perceptual", "perceptual_weight"} | OF_ALL | OF_ILO | OF_MGANPRIOR
 
 
-def test_every_setting_reaches_the_solver(small: StyleGAN2Generator) -> None:
+def test_every_setting_reaches_ilo(small: Snapshot) -> None:
     options = SolverOptions(
         steps=[3, 4, 5],
         lr=[0.1, 0.2, 0.3],
@@ -47,7 +77,8 @@ def test_every_setting_reaches_the_solver(small: StyleGAN2Generator) -> None:
         restarts=2,
         combination="mean",
     )
-    solver = options.solver("ilo", small, "heldout", seed=7)
+    solver = options.solver(ILO_SERIES, small, "heldout", seed=7)
+    assert isinstance(solver, ILO)
     assert (solver.steps, solver.lrs, solver.noise) == ((3, 4, 5), (0.1, 0.2, 0.3), "first5")
     assert (solver.geodesic_weight, solver.z1_weight, solver.z1_start) == (0.5, 0.25, "normal")
     assert (solver.sphere, solver.start, solver.schedule) == (False, "mean", Ramp(0.2, 0.3))
@@ -55,10 +86,94 @@ def test_every_setting_reaches_the_solver(small: StyleGAN2Generator) -> None:
     assert (solver.selection, solver.seed) == ("heldout", 7)
 
 
-def test_csgm_gets_the_sum_of_the_steps(small: StyleGAN2Generator) -> None:
-    solver = SolverOptions(steps=[3, 4, 5], lr=[0.1, 0.2, 0.3]).solver("csgm", small, "last", 0)
-    assert isinstance(solver, CSGM)
-    assert (solver.steps, solver.lrs) == ((12,), (0.1,))
+def test_every_setting_reaches_mganprior(small: Snapshot) -> None:
+    options = SolverOptions(
+        steps=[3, 4, 5],
+        codes=[2, 7],
+        compose_side=8,
+        alpha_init="dirichlet",
+        optimizer="sgd",
+        mganprior_lr=0.7,
+        perceptual="vgg",
+        perceptual_weight=0.3,
+        noise="none",
+        rampup=0.2,
+        rampdown=0.3,
+        precision="bfloat16",
+        restarts=2,
+        combination="mean",
+    )
+    series = options.series(["mganprior", "ilo"])
+    assert [s.label for s in series] == ["mganprior-2", "mganprior-7", "ilo"]
+    term = NoPerceptual()
+    solver = options.solver(series[1], small, "heldout", 7, term)
+    assert isinstance(solver, MGANPrior)
+    assert (solver.steps, solver.codes, solver.cut, solver.alpha_init) == (12, 7, 2, "dirichlet")
+    assert (solver.optimizer, solver.lr, solver.schedule) == ("sgd", 0.7, Ramp(0.2, 0.3))
+    assert (solver.perceptual, solver.perceptual_weight, list(solver.moving_maps)) == (term, 0.3, [])
+    assert (solver.compute_dtype, solver.restarts, solver.combination) == (torch.bfloat16, 2, "mean")
+    assert (solver.selection, solver.seed) == ("heldout", 7)
+
+
+def test_csgm_and_mganprior_get_the_sum_of_the_steps(small: Snapshot) -> None:
+    options = SolverOptions(steps=[3, 4, 5], lr=[0.1, 0.2, 0.3])
+    csgm = options.solver(CSGM_SERIES, small, "last", 0)
+    assert isinstance(csgm, CSGM)
+    assert (csgm.steps, csgm.lrs) == ((12,), (0.1,))
+    mganprior = options.solver(TWENTY, small, "last", 0)
+    assert isinstance(mganprior, MGANPrior)
+    assert (mganprior.steps, mganprior.lr, mganprior.codes) == (12, 0.1, 20)
+
+
+def test_the_perceptual_term_belongs_to_measurements_that_are_pictures(small: Snapshot) -> None:
+    options = SolverOptions(perceptual="vgg", perceptual_weight=0.3)
+    with_term, without = (options.arguments(TWENTY, small, "last", pictures) for pictures in (True, False))
+    assert (with_term["perceptual"], with_term["perceptual_weight"]) == ("vgg", 0.3)
+    assert without == SolverOptions().arguments(TWENTY, small, "last", True)
+    solver = options.solver(TWENTY, small, "last", 0, perceptual=None)
+    assert isinstance(solver, MGANPrior)
+    assert (solver.perceptual, solver.perceptual_weight) == (None, 0)
+    assert SolverOptions(perceptual="vgg").open_perceptual(["ilo", "csgm"], torch.device("cpu")) is None
+    assert SolverOptions().open_perceptual(["mganprior"], torch.device("cpu")) is None
+
+
+def test_the_papers_pair(small: Snapshot, small_rtil: Snapshot) -> None:
+    options = SolverOptions(pair="paper", perceptual="vgg")
+    names = ("optimizer", "lr", "alpha_init", "perceptual_weight")
+    vanilla, rtil = (options.arguments(TWENTY, s, "last") for s in (small, small_rtil))
+    assert [vanilla[name] for name in names] == ["sgd", 1.0, "channels", 0.5]
+    assert [rtil[name] for name in names] == ["adam", 0.1, "dirichlet", 0.1]
+    assert {name for name in rtil if rtil[name] != vanilla[name]} == set(names)
+    common = [SolverOptions().arguments(TWENTY, s, "last") for s in (small, small_rtil)]
+    assert common[0] == common[1]
+
+
+def test_ilos_settings_have_the_hash_of_older_versions(small: Snapshot) -> None:
+    """Otherwise their rows would be computed anew when a run is resumed."""
+    common = {"noise_sigma": 0.0, "lpips": "alex"}
+    options = SolverOptions(steps=[100, 60, 60, 100])
+    for series, expected in ((ILO_SERIES, "3e875f23208c"), (CSGM_SERIES, "bd094a7fc90c")):
+        assert settings_hash(common | options.arguments(series, small, "measurement")) == expected
+
+
+def test_equal_sides_are_equal_settings(small: Snapshot) -> None:
+    default, named = (SolverOptions(compose_side=side).arguments(TWENTY, small, "last") for side in (None, 4))
+    assert default == named
+
+
+@pytest.mark.parametrize(
+    ("info", "differing"),
+    [
+        ({"rtil": False}, []),
+        ({"rtil": False, "branches": "mixture", "mixture_side": 4}, []),
+        ({"rtil": True}, ["mganprior"]),
+        ({"rtil": True, "branches": "additive"}, ["mganprior"]),
+        ({"rtil": True, "branches": "mixture", "mixture_side": 8, "codes": [1, 10, 20]}, ["ilo"]),
+        ({"rtil": True, "branches": "mixture", "mixture_side": 4, "codes": [1, 10, 20]}, ["ilo", "mganprior"]),
+    ],
+)
+def test_where_training_and_inversion_mix_differently(info: dict[str, Any], differing: list[str]) -> None:
+    assert [m for m in METHODS if mixes_differently(m, {"compose_side": 8}, info)] == differing
 
 
 @pytest.mark.parametrize(
@@ -77,10 +192,19 @@ def test_steps_per_round(options: SolverOptions, blocks: int, expected: tuple[in
     assert options.steps_per_round(blocks) == expected
 
 
-def test_wrong_settings_are_named(small: StyleGAN2Generator) -> None:
+def test_wrong_settings_are_named(small: Snapshot) -> None:
     with pytest.raises(UserError, match="rounds is 3 but steps has 2"):
         SolverOptions(steps=[1, 2], rounds=3).steps_per_round(4)
     with pytest.raises(UserError, match="did you mean 'csgm'"):
-        SolverOptions().solver("csgn", small, "last", 0)
+        SolverOptions().series(["csgn"])
     with pytest.raises(UserError, match="4 rounds"):
-        SolverOptions(steps=[1, 2, 3, 4]).solver("ilo", small, "last", 0)
+        SolverOptions(steps=[1, 2, 3, 4]).solver(ILO_SERIES, small, "last", 0)
+    for codes in ([0], [20, -1], [], [5, 5]):
+        with pytest.raises(UserError, match=r"codes is .*valid are whole numbers of 1 or more, each once"):
+            SolverOptions(codes=codes).series(["mganprior"])
+    with pytest.raises(UserError, match=r"compose_side is 32: .*16 px generator has features of side 4, 8, 16 px"):
+        SolverOptions(compose_side=32).solver(TWENTY, small, "last", 0)
+    with pytest.raises(UserError, match=r"pair 'paper' sets optimizer itself"):
+        SolverOptions(pair="paper", optimizer="sgd").series(["mganprior"])
+    with pytest.raises(UserError, match=r"perceptual_weight is 0: .*perceptual none"):
+        SolverOptions(perceptual="vgg", perceptual_weight=0).series(["mganprior"])

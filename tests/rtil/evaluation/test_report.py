@@ -73,6 +73,9 @@ def test_pairing_prefers_equal_settings_and_accepts_the_only_other():
     tuned = rows(("rtil",), psnr=30.0)
     tuned = [Row(**{**vars(r), "settings": "cccc"}) for r in tuned]
     assert summarise(rows(("vanilla",)) + tuned)[1].psnr_gain is not None
+    for table in (terminal_table, markdown_table):
+        assert "other settings than its reference (see settings.json): ilo rtil." in table(rows(("vanilla",)) + tuned)
+        assert "other settings" not in table(rows())
     two_vanillas = rows(("vanilla",)) + [Row(**{**vars(r), "settings": "dddd"}) for r in rows(("vanilla",))]
     assert summarise(two_vanillas + tuned)[2].psnr_gain is None
     matched = summarise([*two_vanillas, *(Row(**{**vars(r), "settings": "dddd", "psnr": 99.0}) for r in tuned)])
@@ -82,6 +85,47 @@ def test_pairing_prefers_equal_settings_and_accepts_the_only_other():
     assert "vanilla #dddd" in text
 
 
+def test_each_architecture_has_its_own_reference():
+    def of(name, arch, rtil=False):
+        return rows((name,), arch=arch, rtil=rtil)
+
+    sg = of("vanilla", "stylegan2") + of("rtil", "stylegan2", True)
+    assert [c.reference for c in summarise(sg + of("other", "stylegan2"))] == ["", "vanilla", "vanilla"]
+    mixed = of("pg-rtil", "pggan", True) + sg + of("pg", "pggan") + of("pg2", "pggan") + linear()
+    found = {c.checkpoint: c.reference for c in summarise(mixed)}
+    assert found == {"pg-rtil": "pg", "vanilla": "", "rtil": "vanilla", "pg": "", "pg2": "pg", "-": ""}
+    gains = {c.checkpoint: c.psnr_gain for c in summarise(mixed)}
+    assert gains["pg-rtil"] == paired_difference(psnrs(mixed, "pg"), psnrs(mixed, "pg-rtil"))
+    for text in (terminal_table(mixed), markdown_table(mixed)):
+        assert "vs reference" in text
+        assert "Compared: pg-rtil with pg, rtil with vanilla, pg2 with pg." in text
+    without = of("pg-rtil", "pggan", True) + sg
+    assert {c.checkpoint: c.reference for c in summarise(without)}["pg-rtil"] == "vanilla"
+    older = rows(("vanilla", "rtil")) + of("pg", "pggan")
+    assert [c.reference for c in summarise(older)] == ["", "vanilla", "vanilla"]
+
+
+def test_cells_that_mix_differently_are_marked(tmp_path):
+    some = rows(("vanilla",)) + rows(("rtil",), mixes_differently=True, arch="pggan", rtil=True)
+    for text in (terminal_table(some), markdown_table(some)):
+        marked = [line for line in text.splitlines() if "ilo\u2020" in line]
+        assert len(marked) == 1
+        assert " rtil " in marked[0]
+        assert sum(line.startswith("\u2020: trained with RTIL, but") for line in text.splitlines()) == 1
+    assert "\u2020" not in terminal_table(rows()) + markdown_table(rows())
+    write_summary(some, tmp_path / "summary.csv")
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["arch"], line["mixes_differently"]) for line in lines] == [("", "False"), ("pggan", "True")]
+
+
+def test_colorization_says_what_is_reported():
+    text = terminal_table(rows(task="colorize", level=None) + linear(task="colorize", level=None))
+    assert "-- colorize --" in text
+    assert "colorize: every method's result" in text
+    assert "colorize" not in terminal_table(rows())
+
+
 def test_selections_are_told_apart_and_paired_among_themselves():
     some = rows() + [Row(**{**vars(r), "selection": "last", "settings": "last"}) for r in rows()]
     cells = summarise(some)
@@ -89,13 +133,15 @@ def test_selections_are_told_apart_and_paired_among_themselves():
     assert "rtil/last" in terminal_table(some)
 
 
+@pytest.mark.parametrize("method", ["ilo", "mganprior-20"])
 @pytest.mark.parametrize("names", [("vanilla", "rtil"), ("only",), ("a" * 60, "rtil", "vanilla2")])
-def test_terminal_table_fits_and_is_aligned(names):
-    some = rows(names) + rows(names, task="inpaint", level="a-mask") + rows(names, task="inversion", level=None)
+def test_terminal_table_fits_and_is_aligned(names, method):
+    some = rows(names, method=method, mixes_differently=method != "ilo")
+    some += rows(names, task="inpaint", level="a-mask") + rows(names, task="inversion", level=None)
     text = terminal_table(some + linear())
     lines = text.splitlines()
     assert max(map(len, lines)) <= 120
-    table = [line for line in lines if line.startswith(("method ", "ilo ", "linear "))]
+    table = [line for line in lines if line.startswith(("method ", "ilo ", "linear ", "mganp"))]
     column = table[0].index("PSNR dB") + len("PSNR dB")
     assert all(line[column - 1] != " " and line[column] == " " for line in table)
     assert "-- cs 10 % --" in text

@@ -59,6 +59,17 @@ def test_line_cut_short_is_dropped_and_the_next_row_is_whole(path, cut, caplog):
     assert [r.image for r in RowFile(path).rows()] == ["a", "b"]
 
 
+def test_rows_of_older_versions_are_read(path):
+    path.write_text(
+        '{"image": "a.png", "method": "ilo", "task": "cs", "level": 0.1, "checkpoint": "vanilla", "seed": 0, '
+        '"settings": "s", "psnr": 20.5, "ssim": 0.7, "lpips": null, "seconds": 1.5, "status": "ok", '
+        '"selection": "last", "psnr_oracle": 21.0, "psnr_round": [20.5], "measurement_error": 0.1, "rate": 0.1}\n'
+    )
+    (got,) = RowFile(path).rows()
+    assert (got.psnr, got.selection, got.arch, got.rtil, got.mixes_differently) == (20.5, "last", "", False, False)
+    assert math.isnan(got.kimg)
+
+
 def test_damage_elsewhere_is_an_error_that_names_the_line(path):
     RowFile(path).extend([row("a"), row("b")])
     path.write_text("{}\n" + path.read_text())

@@ -60,12 +60,49 @@ def test_rows_say_what_the_pictures_are_worth(study: Study, straight: list[Row],
         assert row.psnr_oracle >= max(row.psnr_round) - 1e-4
         assert row.seconds > 0
     item = study.work()[0]
-    generator = study.checkpoints["vanilla"].generator
     operator = item.place.operator(16, 0)
-    alone = study.options.solver("ilo", generator, "measurement", 0)
-    x = alone.invert(operator(truth, study.pictures.keys), operator, study.pictures.keys).x
+    x = study.solver(item).invert(operator(truth, study.pictures.keys), operator, study.pictures.keys).x
     got = [row.psnr for row in straight if row.key in item.keys]
     assert got == pytest.approx(psnr(x, truth).tolist(), abs=1e-3)
+
+
+def test_colorization_keeps_the_luma(study: Study, tmp_path: Path) -> None:
+    coloured = replace(study, places=places(["colorize"], [], [], []), methods=["ilo", "csgm"])
+    rows = Runner(coloured, tmp_path, _prior).run()
+    assert {row.method for row in rows} == {"ilo", "csgm", "linear"}
+    for row in rows:
+        assert row.measurement_error < 1e-10
+        if row.method != "linear":
+            assert row.psnr == pytest.approx(row.psnr_round[-1], abs=1e-4)
+            assert row.psnr_oracle >= max(row.psnr_round) - 1e-4
+
+
+def test_architectures_and_all_methods_in_one_evaluation(
+    study: Study, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    mixed = replace(
+        study,
+        methods=["csgm", "ilo", "mganprior"],
+        options=SolverOptions(steps=[2], rounds=2, codes=[3]),
+        checkpoints={
+            **study.checkpoints,
+            "pg": load_snapshot(make_run("2", rtil=False, arch="pggan")),
+            "pg-rtil": load_snapshot(make_run("3", rtil=True, arch="pggan", branches="mixture", mixture_side=4)),
+        },
+        linear=False,
+    )
+    rows = Runner(mixed, tmp_path, _prior).run()
+    assert len(rows) == 2 * 3 * 4 * 3
+    assert all(row.psnr == row.psnr and row.status == "ok" for row in rows)
+    assert {(row.checkpoint, row.arch, row.rtil) for row in rows} == {
+        ("vanilla", "stylegan2", False),
+        ("rtil", "stylegan2", True),
+        ("pg", "pggan", False),
+        ("pg-rtil", "pggan", True),
+    }
+    marked = {(row.method, row.checkpoint) for row in rows if row.mixes_differently}
+    assert marked == {("mganprior-3", "rtil"), ("ilo", "pg-rtil")}
+    assert len(Runner(mixed, tmp_path, _prior).write_grids()) == 2 * 3
 
 
 def test_an_interrupted_run_goes_on_to_the_same_rows(

@@ -12,6 +12,7 @@ from rtil.data import open_dataset
 from rtil.errors import UserError
 from rtil.evaluation.methods import SolverOptions
 from rtil.evaluation.study import Study, fit_linear_prior, heldout_pictures, heldout_source, places
+from rtil.inverse.perceptual import Perceptual
 from rtil.snapshot import load_snapshot
 
 SYNTHETIC = {"data": "synthetic"}
@@ -131,6 +132,58 @@ def test_checkpoints_of_different_resolutions_are_refused(make_run: Callable[...
         _study(make_run("0", rtil=False), make_run("1", rtil=True, resolution=32))
 
 
+def test_codes_are_series_and_marks_come_from_the_training(make_run: Callable[..., Path]) -> None:
+    study = _study(
+        make_run("0", rtil=False, arch="pggan"),
+        make_run("1", rtil=True, arch="pggan", branches="mixture", mixture_side=8),
+        methods=["ilo", "csgm", "mganprior"],
+        options=SolverOptions(steps=[2], codes=[1, 3]),
+    )
+    work = study.work()
+    assert len({key for item in work for key in item.keys}) == 2 * (2 * 4 + 1) * 2
+    here = [(item.method, item.checkpoint, item.mixes_differently) for item in work[:9]]
+    assert here == [
+        ("ilo", "a", False),
+        ("ilo", "b", True),
+        ("csgm", "a", False),
+        ("csgm", "b", False),
+        ("mganprior-1", "a", False),
+        ("mganprior-1", "b", True),
+        ("mganprior-3", "a", False),
+        ("mganprior-3", "b", True),
+        ("linear", "-", False),
+    ]
+    at_its_side = replace(study, options=SolverOptions(steps=[2], codes=[3], compose_side=8)).work()
+    assert [item.mixes_differently for item in at_its_side[4:6]] == [False, False]
+
+
+class _Term(Perceptual):
+    """A perceptual term without weights, for pictures of 16 pixels or more."""
+
+    def __init__(self, name: str, compute_dtype: torch.dtype) -> None:
+        torch.nn.Module.__init__(self)
+        self.name = "lpips"
+
+    def distance(self, x: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        return (x - reference).abs().flatten(1).mean(1)
+
+
+def test_a_perceptual_term_has_its_places(make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtil.evaluation.methods.Perceptual", _Term)
+    runs = make_run("0", rtil=False), make_run("1", rtil=True)
+    options = SolverOptions(steps=[2], perceptual="lpips", perceptual_weight=0.7)
+    study = _study(*runs, methods=["mganprior"], options=options)
+    cs, inversion = (item for item in study.work() if item.checkpoint == "a")
+    assert (cs.arguments["perceptual"], inversion.arguments["perceptual"]) == ("none", "lpips")
+    assert study.solver(cs).perceptual is None  # type: ignore[attr-defined]
+    assert study.solver(inversion).perceptual is study.perceptual is not None  # type: ignore[attr-defined]
+    plain = _study(*runs, methods=["mganprior"])
+    assert plain.perceptual is None
+    assert plain.work()[0].settings == cs.settings
+    with pytest.raises(UserError, match=r"'lpips' needs pictures of at least 16 pixels a side, .*are 8x8: use vgg or"):
+        replace(study, places=places(["sr"], [], [2], []))
+
+
 def test_the_linear_prior_is_that_of_the_training_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "faces"
@@ -138,7 +191,7 @@ def test_the_linear_prior_is_that_of_the_training_pictures(tmp_path: Path, monke
     rng = np.random.default_rng(0)
     for n in range(20):
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{n}.png")
-    prior = fit_linear_prior({"data": str(folder), "resolution": 8, "seed": 0})
+    prior = fit_linear_prior({"data": str(folder), "resolution": 16, "seed": 0}, resolution=8)
     train = open_dataset(str(folder), 8, "train")
     expected = torch.stack([train[n] for n in range(len(train))]).double().mean(0) / 255
     assert len(train) == 19

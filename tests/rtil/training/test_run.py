@@ -1,7 +1,9 @@
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 import torch
@@ -9,10 +11,10 @@ from PIL import Image
 
 from rtil.errors import UserError
 from rtil.snapshot import load_snapshot
+from rtil.training.callbacks import Clock
 from rtil.training.checkpoint import AtomicCheckpointIO, checkpoints, resume_point
-from rtil.training.config import TrainingConfig
-from rtil.training.module import StyleGAN2Training
-from rtil.training.run import train
+from rtil.training.config import config_of
+from rtil.training.run import MODULES, train
 
 
 @pytest.fixture
@@ -21,11 +23,30 @@ def faces(tmp_path, make_pictures):
 
 
 def config(faces, kimg, **changes):
-    small = {"channels": {4: 8, 8: 8, 16: 8}, "mapping_layers": 2, "z_dim": 16, "w_dim": 16, "batch": 8}
+    small = {"channels": {4: 8, 8: 8, 16: 8}, "z_dim": 16}
     clock = {"log_kimg": 0.04, "grid_kimg": 0.08, "snapshot_kimg": 0.08, "checkpoint_kimg": 0.04}
-    return TrainingConfig(
-        **({"data": str(faces), "resolution": 16, "kimg": kimg, "rtil": True} | small | clock | changes)
-    )
+    if changes.get("arch") == "pggan":
+        small |= {"batches": {4: 16, 8: 8, 16: 8}, "codes": [1, 3]}
+    else:
+        small |= {"mapping_layers": 2, "w_dim": 16, "batch": 8}
+    return config_of({"data": str(faces), "resolution": 16, "kimg": kimg, "rtil": True} | small | clock | changes)
+
+
+@contextmanager
+def stopped_at(images_seen):
+    """Ask every run inside to stop after so many images, as Ctrl-C would; None lets it run to its end."""
+
+    asked = []
+
+    def due(module, every_kimg, before=Clock._due):
+        if images_seen is not None and module.seen >= images_seen and not asked:
+            asked.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return before(module, every_kimg)
+
+    with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Clock, "_due", staticmethod(due))
+        yield
 
 
 def tensors(checkpoint):
@@ -39,7 +60,16 @@ def tensors(checkpoint):
     return state["state_dict"] | adam
 
 
-@pytest.mark.parametrize("changes", [{}, {"rtil": False}, {"estimator": "all", "precision": "bfloat16"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"rtil": False},
+        {"estimator": "all", "precision": "bfloat16"},
+        {"branches": "mixture", "codes": [1, 3]},
+    ],
+    ids=str,
+)
 def test_resume_equals_uninterrupted(faces, tmp_path, changes):
     """23 steps (R1 at 0 and 16, path length at 0, 8, 16) against 10, then 13 more."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -52,21 +82,47 @@ def test_resume_equals_uninterrupted(faces, tmp_path, changes):
     assert int(a["images_seen"]) == 184
 
 
-def test_training_moves_every_weight_and_writes_what_users_look_for(faces, tmp_path):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"rtil": False, "reset_adam": True, "fade_reals": True},
+        {"estimator": "all", "precision": "bfloat16"},
+        {"branches": "additive"},
+    ],
+    ids=str,
+)
+def test_a_growing_run_resumes_in_the_middle_of_a_fade(faces, tmp_path, changes):
+    """Stages of 32, 48 and 96 images; stopped at 56 (8 px half faded in) and at 96 (16 px a third)."""
+    settings = {"arch": "pggan", "stages": {4: 0.032, 8: 0.048, 16: 0.096}, "checkpoint_kimg": 0.008} | changes
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(config(faces, 0.176, **settings), whole)
+    for stop in (56, 96, None):
+        module_config = config(faces, 0.176, **settings)
+        with stopped_at(stop):
+            train(module_config, parts, resume="latest")
+    a, b = (tensors(checkpoints(run)[-1]) for run in (whole, parts))
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+    assert int(a["images_seen"]) == 176
+
+
+@pytest.mark.parametrize("changes", [{}, {"arch": "pggan"}], ids=["stylegan2", "pggan"])
+def test_training_moves_every_weight_and_writes_what_users_look_for(faces, tmp_path, changes):
     run = tmp_path / "run"
-    train(config(faces, 0.08), run)
+    train(config(faces, 0.08, **changes), run)
     names = {path.name.split(".")[0].rstrip("0123456789-") for path in run.iterdir()}
     assert {"reals", "fakes", "snapshot", "checkpoint", "events"} <= names
     with Image.open(sorted(run.glob("fakes-*.png"))[-1]) as grid:
-        assert grid.size == (8 * 16, 3 * 16)  # one row per branch
+        assert grid.size == (8 * 16, (2 if changes else 3) * 16)  # one row per branch
     snapshot = load_snapshot(run)
     assert snapshot.info["rtil"] is True
     assert snapshot.info["kimg"] == pytest.approx(0.08)
     state = tensors(checkpoints(run)[-1])
-    for name in [n for n in state if n.startswith("G.") and n.endswith("weight")]:
+    for name in [n for n in state if n.startswith("G.blocks.2.conv") and n.endswith("weight")]:
         assert not torch.equal(state[name], state[f"G_ema{name[1:]}"]), name
     assert not state["bad_steps"].any()
-    start = StyleGAN2Training(config(faces, 0.08)).state_dict()
+    start = MODULES[snapshot.info["arch"]](config(faces, 0.08, **changes)).state_dict()
     for name, value in state.items():
         if name.startswith(("G.", "D.")):
             assert not torch.equal(value, start[name]), name
@@ -78,8 +134,8 @@ def test_killed_at_any_moment_leaves_a_checkpoint_to_resume(faces, tmp_path):
         "import torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
         "from rtil.training.run import train\n"
-        "from rtil.training.config import TrainingConfig\n"
-        f"train(TrainingConfig(**{config(faces, 100).to_json()!r}), Path({str(run)!r}))\n"
+        "from rtil.training.config import config_of\n"
+        f"train(config_of({config(faces, 100).to_json()!r}), Path({str(run)!r}))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -141,6 +197,11 @@ def test_nothing_to_resume(tmp_path):
         {"device": "gpu"},
         {"branch_weights": [0.5, 0.5]},
         {"lr": -1},
+        {"path_wieght": 1},
+        {"arch": "pggan", "stages": {4: 0.04, 8: 0.04}},
+        {"arch": "pggan", "stages": {4: 0.04, 8: 0.0, 16: 0.04}},
+        {"arch": "pggan", "codes": [0, 3]},
+        {"arch": "pggan", "mixture_side": 32},
     ],
 )
 def test_values_out_of_range_are_user_errors(faces, tmp_path, changes):

@@ -17,6 +17,7 @@ SIZE = (3, 16, 16)
         ("box", {"rate": 0.75}, "box 75 %"),
         ("sr", {"factor": 4}, "sr x4"),
         ("denoise", {"sigma": 25}, "denoise 25"),
+        ("colorize", {}, "colorize"),
         ("inversion", {}, "inversion"),
     ],
 )
@@ -42,6 +43,7 @@ def test_unknown_task_names_the_valid_ones():
         ("inpaint", {"rate": 0.5, "mask": "m.png"}, "got rate and mask"),
         ("sr", {"factor": 2, "rate": 0.5}, "does not take rate: it takes factor"),
         ("inversion", {"sigma": 3}, "does not take sigma: it takes no parameter"),
+        ("colorize", {"rate": 0.5}, "does not take rate: it takes no parameter"),
         ("denoise", {"sigma": 25, "noise_sigma": 0.1}, "does not take noise_sigma"),
         ("cs", {"rate": 0.1, "noise_sigma": -0.1}, "noise sigma is -0.1"),
         ("cs", {"rate": 0.1, "noise_sigma": float("nan")}, "noise sigma is nan"),

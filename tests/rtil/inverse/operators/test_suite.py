@@ -19,6 +19,8 @@ CASES = {
     "sr": ("sr", (3, 8, 8), {"factor": 4}),
     "sr-odd": ("sr", (1, 9, 15), {"factor": 3}),
     "denoise": ("denoise", (3, 7, 5), {"sigma": 25}),
+    "colorize": ("colorize", (3, 7, 5), {}),
+    "colorize-noise": ("colorize", (3, 8, 8), {"noise_sigma": 0.1}),
     "inversion": ("inversion", (3, 7, 5), {}),
 }
 DRAWN = ["cs", "cs-odd", "inpaint", "inpaint-odd"]
@@ -190,7 +192,7 @@ def test_empty_batch(operator):
 
 
 def test_noise_free_forward_is_A():
-    for case in ("cs", "inpaint", "box", "sr", "inversion"):
+    for case in ("cs", "inpaint", "box", "sr", "colorize", "inversion"):
         x = images(build(case))
         assert torch.equal(build(case)(x), build(case).A(x))
 

@@ -1,0 +1,118 @@
+"""What RTIL's mixtures cost in PGGAN's training: ``python -m benchmarks.mixtures``.
+
+Each way of training runs in a process of its own, for its peak memory, one after the other in turns, and the median
+over the turns counts; ratios are of medians of the same run. The reference ``loop`` runs the codes one by one, as the
+published code does, with the same networks, losses and draws.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtil.branches import MixtureBranches
+from rtil.generators.base import LayeredGenerator, State
+from rtil.training.config import PGGANConfig
+from rtil.training.pggan import PGGANTraining
+
+WAYS: dict[str, dict[str, Any]] = {
+    "vanilla": {"rtil": False},
+    "sampled": {"rtil": True, "estimator": "sampled"},
+    "all": {"rtil": True, "estimator": "all"},
+    "loop": {"rtil": True, "estimator": "all"},
+}
+
+
+def loop_over_codes(
+    self: MixtureBranches,
+    generator: LayeredGenerator,
+    ws: Tensor,
+    noise: Sequence[Tensor],
+    branch: Tensor,
+    rng: torch.Generator,
+) -> Tensor:
+    """Do what :meth:`MixtureBranches.generate` does for one number of codes, head by head."""
+    codes = int(self.codes_of(branch)[0])
+    N = len(branch)
+    alpha = self.draw_weights(self.codes_of(branch), rng).to(ws)
+    alpha = alpha[alpha > 0].view(N, codes)
+    cut = generator.last_cut_within(self.side)
+    feature = tail_ws = torch.zeros(())
+    for k, of_code in enumerate(ws.unflatten(0, (N, codes)).unbind(1)):
+        state = generator.head(of_code, noise, cut)
+        feature = feature + state.feature * alpha[:, k, None, None, None].to(state.feature.dtype)
+        tail_ws = tail_ws + of_code * alpha[:, k, None, None]
+    return generator.tail(State(feature, None), tail_ws, noise, cut)
+
+
+def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
+    """Train some steps of the last stage, fully faded in; return images per second and peak memory in MB."""
+    if way == "loop":
+        MixtureBranches.generate = loop_over_codes  # type: ignore[method-assign]
+    config = PGGANConfig(mixture_side=side, batches=dict.fromkeys((4, 8, 16, 32), batch), **WAYS[way])
+    module = PGGANTraining(config)
+    from rtil.devices import compute_dtype  # as the trainer's set-up does
+
+    module.dtype_main = compute_dtype(config.precision, torch.device("cpu"))
+    opt_g, opt_d = (Standalone(opt) for opt in module.configure_optimizers())
+    module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign, assignment]
+    last = module.schedule.stages[-1]
+    reals = torch.rand(batch, 3, 32, 32) * 2 - 1
+    seconds = []
+    for step in range(steps + 2):
+        module.seen = last.first_image + last.fade_images + batch * step
+        started = time.perf_counter()
+        module.step_on(reals, opt_g, opt_d)
+        seconds.append(time.perf_counter() - started)
+    mean = statistics.mean(seconds[2:])
+    return {"images_per_s": batch / mean, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+
+
+class Standalone:
+    """An optimiser as Lightning wraps it, without Lightning."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.step, self.zero_grad = optimizer.step, optimizer.zero_grad
+
+
+def main() -> None:
+    """Run all ways in turns and print a table."""
+    parser = ArgumentParser(description=__doc__, prog="python -m benchmarks.mixtures")
+    parser.add_argument("--sides", type=int, nargs="+", default=[4], help="mixture sides, 32 px networks")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=18, help="steps of each turn, after two to warm up")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--way", choices=WAYS, help="run one way once, here, and print JSON")
+    options = parser.parse_args()
+    if options.way:
+        print(json.dumps(measure(options.way, options.sides[0], options.batch, options.steps)))
+        return
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, PGGAN 32 px, batch {options.batch}, K 1, 10, 20"
+    )
+    print("mixture side | way | images/s | cost of an image, vanilla = 1 | peak MB")
+    for side in options.sides:
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        for _ in range(options.turns):
+            for way, results in found.items():
+                command = [sys.executable, "-m", "benchmarks.mixtures", "--way", way, "--sides", str(side)]
+                command += ["--batch", str(options.batch), "--steps", str(options.steps)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+                results.append(json.loads(done.stdout.splitlines()[-1]))
+        rate = {way: statistics.median(r["images_per_s"] for r in results) for way, results in found.items()}
+        for way, results in found.items():
+            peak = max(r["peak_mb"] for r in results)
+            print(f"{side} | {way} | {rate[way]:.1f} | {rate['vanilla'] / rate[way]:.2f} | {peak:.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""PGGAN's generator (Karras et al. 2018), as RTIL trains it, cut open between its blocks.
+
+Block 0 is a linear layer from z to a 4x4 map and two 3x3 convolutions; block b >= 1 doubles the side and has two more.
+Every layer is followed by pixel norm and leaky ReLU, in either order. Each side has a ToRGB; the picture is that of
+the last block shown. While a new block fades in, it is (1 - fade) up(ToRGB_prev(x_prev)) + fade ToRGB_new(x_new); then
+the state at the last cut carries ToRGB_prev(x_prev), so that whatever was mixed or added at an earlier cut shows in
+both. There are no noise maps and no styles: ws is z itself, and nothing of it acts behind a cut.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtil.errors import UserError, unknown
+from rtil.generators.base import LatentSpace, LayeredGenerator, State
+from rtil.generators.layers import EqualConv2d, pixel_norm
+from rtil.generators.stylegan2 import check_channels
+from rtil.ops import bias_act
+from rtil.ops.bias_act import LRELU_SLOPE
+
+PGGAN_CHANNELS = {4: 256, 8: 256, 16: 256, 32: 256, 64: 128, 128: 64, 256: 64}
+"""RTIL's table 2: 7,449,109 parameters at 256 px (the 7,445,443 printed there count only the last of the ToRGBs)."""
+
+GAIN = math.sqrt(2)
+"""He's gain, which the published code puts on every weight, of ToRGB and the last linear layer too."""
+
+Upsampling = Literal["bilinear", "nearest"]
+NormOrder = Literal["before_act", "after_act"]
+UPSAMPLINGS: tuple[Upsampling, ...] = ("bilinear", "nearest")
+NORM_ORDERS: tuple[NormOrder, ...] = ("before_act", "after_act")
+
+
+def check_growth(blocks: int, fade: float, all_blocks: int) -> None:
+    """Raise UserError unless ``blocks`` of ``all_blocks`` can be shown, the last of them faded in to ``fade``."""
+    if not 1 <= blocks <= all_blocks:
+        raise UserError(f"{blocks} blocks cannot be shown: this {2 ** (all_blocks + 1)} px network has 1..{all_blocks}")
+    if not 0 <= fade <= 1:
+        raise UserError(f"fade {fade} is not valid: use a number from 0 (block before) to 1 (block itself)")
+    if blocks == 1 and fade != 1:
+        raise UserError(f"fade {fade} is not valid for the first block, which has none before it: use 1")
+
+
+class InputLayer(nn.Module):
+    """Linear map z [N, z_dim] -> [N, C, 4, 4] with one bias per channel.
+
+    It is the 4x4 transposed convolution of a 1x1 map. Its scale takes 16 C for fan_in, as the published code does;
+    that is Karras' gain of sqrt(2)/4 too where C = z_dim.
+    """
+
+    def __init__(self, z_dim: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(z_dim, channels, 4, 4))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.scale = GAIN / math.sqrt(16 * channels)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map z [N, z_dim] to [N, C, 4, 4]."""
+        x = z @ (self.weight * self.scale).flatten(1)
+        x = x.unflatten(1, self.weight.shape[1:]).contiguous(memory_format=torch.channels_last)
+        return bias_act(x, self.bias, "linear")
+
+
+class Block(nn.Module):
+    """The convolutions at one side, and its ToRGB."""
+
+    def __init__(self, in_channels: int, out_channels: int, torgb_gain: float) -> None:
+        super().__init__()
+        self.conv0 = EqualConv2d(in_channels, out_channels, 3, act="linear", gain=GAIN)
+        self.conv1 = EqualConv2d(out_channels, out_channels, 3, act="linear", gain=GAIN)
+        self.torgb = EqualConv2d(out_channels, 3, 1, act="linear", gain=torgb_gain)
+
+
+class PGGANGenerator(LayeredGenerator):
+    """The progressively grown generator; it has all its blocks from the start and shows the first of them.
+
+    Args:
+        resolution: Final side of the picture, a power of two of at least 8.
+        channels: {side: width} for every side from 4 to ``resolution``; None takes RTIL's table.
+        z_dim: Entries of z.
+        normalize_latent: Scale z to unit mean square before the first layer (Karras; not RTIL).
+        upsampling: ``bilinear`` (RTIL) or ``nearest`` (Karras), of features and of the fading picture.
+        norm_order: ``before_act``: pixel norm, then leaky ReLU (RTIL). ``after_act``: the other way round (Karras);
+            a cut then lies before the pixel norm that ends its block, so that both ToRGB and the next block
+            normalise what crosses it.
+        torgb_gain: sqrt(2) (RTIL) or 1 (Karras).
+        blocks: Blocks shown, see :meth:`grow`; None shows all.
+        fade: How far the last of them has faded in.
+
+    Attributes:
+        resolution: Side of the picture now shown; ``max_resolution`` is the final one.
+        num_blocks: Blocks now shown.
+        fade: In [0, 1].
+
+    Raises:
+        UserError: If a value is not valid.
+    """
+
+    arch: ClassVar[str] = "pggan"
+    latent_space: ClassVar[LatentSpace] = "z"
+    num_ws = 1
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: Mapping[int, int] | None = None,
+        z_dim: int = 512,
+        normalize_latent: bool = False,
+        upsampling: Upsampling = "bilinear",
+        norm_order: NormOrder = "before_act",
+        torgb_gain: float = GAIN,
+        blocks: int | None = None,
+        fade: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if upsampling not in UPSAMPLINGS:
+            raise unknown("upsampling", upsampling, UPSAMPLINGS)
+        if norm_order not in NORM_ORDERS:
+            raise unknown("norm_order", norm_order, NORM_ORDERS)
+        self.max_resolution, self.z_dim = resolution, z_dim
+        self.channels = check_channels(channels or PGGAN_CHANNELS, resolution)
+        self.normalize_latent, self.torgb_gain = normalize_latent, torgb_gain
+        self.upsampling: Upsampling = upsampling
+        self.norm_order: NormOrder = norm_order
+        widths = list(self.channels.values())
+        self.input = InputLayer(z_dim, widths[0])
+        self.blocks = nn.ModuleList(
+            Block(i, o, torgb_gain) for i, o in zip([widths[0], *widths[:-1]], widths, strict=True)
+        )
+        self.grow(len(widths) if blocks is None else blocks, fade)
+
+    def grow(self, blocks: int, fade: float = 1.0) -> None:
+        """Show the first blocks only.
+
+        Args:
+            blocks: How many, from 1 (4x4) to all.
+            fade: Share of the last one in the picture, 0..1; below 1 the block before it shows too.
+
+        Raises:
+            UserError: If there are not so many blocks, or nothing to fade from.
+        """
+        check_growth(blocks, fade, len(self.channels))
+        self.num_blocks, self.fade = blocks, float(fade)
+        self.resolution = 2 ** (blocks + 1)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as plain JSON values, of the growth reached too."""
+        return {
+            "resolution": self.max_resolution,
+            "channels": {str(side): width for side, width in self.channels.items()},
+            "z_dim": self.z_dim,
+            "normalize_latent": self.normalize_latent,
+            "upsampling": self.upsampling,
+            "norm_order": self.norm_order,
+            "torgb_gain": self.torgb_gain,
+            "blocks": self.num_blocks,
+            "fade": self.fade,
+        }
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """Return z [N, z_dim] as ws [N, 1, z_dim]."""
+        return z[:, None]
+
+    def noise_shapes(self) -> list[tuple[int, int, int]]:
+        """Return []: there are no noise maps."""
+        return []
+
+    def noise_of_block(self, block: int) -> range:
+        """Return an empty range."""
+        return range(0)
+
+    def first_row_behind(self, cut: int) -> int:
+        """Return 0 at the input and 1, which is L, behind every cut."""
+        return min(cut, 1)
+
+    def cut_shape(self, k: int) -> tuple[int, int, int]:
+        """Return (C_k, H_k, W_k)."""
+        self.check_cut(k)
+        side = 2 ** (k + 1)
+        return self.channels[side], side, side
+
+    def advance(
+        self,
+        state: State | None,
+        ws: Tensor,
+        noise: Sequence[Tensor],
+        start: int,
+        stop: int,
+        z1: Mapping[int, Tensor] | None = None,
+    ) -> State:
+        """Run blocks start..stop-1; see :meth:`LayeredGenerator.advance`."""
+        for b in range(start, stop):
+            block, rgb = self._block(b), None
+            if b == 0:
+                x = self._enter(self._activate(self._cast(self.input(self._latent(ws)))))
+            else:
+                if state is None:
+                    raise UserError(f"advance from block {start} needs the state at cut {start}")
+                x = self._enter(self._cast(state.feature))
+                if self.fade < 1 and b == self.num_blocks - 1:
+                    rgb = self._to_rgb(x, b - 1)
+                x = self._upsample(x)
+            x = self._enter(self._activate(block.conv0(x)))
+            x = self._activate(block.conv1(x))
+            if z1 is not None and b + 1 in z1:
+                x = x + z1[b + 1].to(x.dtype)
+            state = State(x, rgb)
+        if state is None:
+            raise UserError("advance over no block needs a state")
+        return state
+
+    def finish(self, state: State, ws: Tensor) -> Tensor:
+        """Return the raw picture [N, 3, H, W]: the last ToRGB, blended with the one before while fading."""
+        rgb = self._to_rgb(self._enter(self._cast(state.feature)), self.num_blocks - 1)
+        return rgb if state.rgb is None else torch.lerp(self._upsample(state.rgb), rgb, self.fade)
+
+    def _latent(self, ws: Tensor) -> Tensor:
+        return pixel_norm(ws[:, 0]) if self.normalize_latent else ws[:, 0]
+
+    def _activate(self, x: Tensor) -> Tensor:
+        """What follows every layer."""
+        return pixel_norm(x, LRELU_SLOPE) if self.norm_order == "before_act" else F.leaky_relu(x, LRELU_SLOPE)
+
+    def _enter(self, x: Tensor) -> Tensor:
+        """What precedes every convolution and ToRGB."""
+        return x if self.norm_order == "before_act" else pixel_norm(x)
+
+    def _to_rgb(self, x: Tensor, block: int) -> Tensor:
+        torgb = self._block(block).torgb
+        return torgb(x).to(torgb.weight.dtype)
+
+    def _upsample(self, x: Tensor) -> Tensor:
+        if self.upsampling == "nearest":
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def _block(self, index: int) -> Block:
+        return cast(Block, self.blocks[index])
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return x if self.compute_dtype is None else x.to(self.compute_dtype)
