@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtil.errors import UserError
-from rtil.generators.layers import EqualConv2d, EqualLinear, pixel_norm
+from rtil.generators.layers import EqualConv2d, EqualLinear
 from rtil.generators.pggan import GAIN, PGGAN_CHANNELS, check_growth
 from rtil.generators.stylegan2 import check_channels
+from rtil.ops import pixel_norm
 from rtil.ops.bias_act import LRELU_SLOPE
 
 
@@ -143,7 +144,7 @@ class PGGANDiscriminator(nn.Module):
         for b in range(last, 0, -1):
             x = self.blocks[b](x)
             if b == last and self.fade < 1:
-                before = self._from_rgb(halve(images.detach()), b - 1)
+                before = self._from_rgb(halve(images), b - 1)
                 x = torch.lerp(before, x.to(before.dtype), self.fade)
         return self.blocks[0](x.to(self._type_of_block(0)))
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from rtil.errors import UserError, unknown
 from rtil.generators.base import LatentSpace, LayeredGenerator, State
-from rtil.generators.layers import EqualConv2d, pixel_norm
+from rtil.generators.layers import EqualConv2d
 from rtil.generators.stylegan2 import check_channels
-from rtil.ops import bias_act
+from rtil.ops import bias_act, pixel_norm
 from rtil.ops.bias_act import LRELU_SLOPE
 
 PGGAN_CHANNELS = {4: 256, 8: 256, 16: 256, 32: 256, 64: 128, 128: 64, 256: 64}

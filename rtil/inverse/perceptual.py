@@ -9,6 +9,7 @@ Both compare *measurements*, so they apply where these are pictures: inpainting,
 colorization (whose luma stands in all three channels) and inversion, but not compressed sensing.
 """
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -41,6 +42,8 @@ class Perceptual(nn.Module):
         name: ``vgg`` or ``lpips``.
         compute_dtype: Type of the backbone's layers; differences are float32.
 
+    The features of a reference are kept until another tensor comes, or the same one changed.
+
     Raises:
         UserError: An unknown name, or the backbone's weights are not on this machine.
     """
@@ -63,6 +66,7 @@ class Perceptual(nn.Module):
         self.network: Any = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self._kept: tuple[weakref.ref[Tensor], int, list[Tensor]] | None = None
 
     def distance(self, x: Tensor, reference: Tensor) -> Tensor:
         """Return the distance of each picture from its reference, [N], differentiable in x.
@@ -82,8 +86,7 @@ class Perceptual(nn.Module):
                 f"{list(reference.shape)}"
             )
         self.check_size(x.shape[1:])
-        with torch.no_grad():
-            wanted = self._features(reference)
+        wanted = self._reference_features(reference)
         if self.name == "vgg":
             (ours,), (theirs,) = self._features(x), wanted
             return VGG_SCALE * (ours - theirs).abs().flatten(1).mean(1)
@@ -116,6 +119,14 @@ class Perceptual(nn.Module):
             else:
                 features = list(self.network.net(self.network.scaling_layer(to_signed(x))))
         return [feature.float() for feature in features]
+
+    @torch.no_grad()
+    def _reference_features(self, reference: Tensor) -> list[Tensor]:
+        if self._kept is not None and self._kept[0]() is reference and self._kept[1] == reference._version:
+            return self._kept[2]
+        features = self._features(reference)
+        self._kept = (weakref.ref(reference), reference._version, features)
+        return features
 
 
 def is_picture(shape: Sequence[int]) -> bool:

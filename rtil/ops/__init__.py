@@ -7,6 +7,7 @@ Every operation can be differentiated twice, in float32, float64 and bfloat16.
 from rtil.ops.bias_act import bias_act
 from rtil.ops.conv2d import conv2d, conv_transpose2d
 from rtil.ops.modulated_conv2d import demodulation, modulated_conv2d
+from rtil.ops.pixel_norm import pixel_norm
 from rtil.ops.upfirdn2d import downsample2d, fir_filter, upfirdn2d, upsample2d
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "downsample2d",
     "fir_filter",
     "modulated_conv2d",
+    "pixel_norm",
     "upfirdn2d",
     "upsample2d",
 ]

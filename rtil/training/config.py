@@ -179,8 +179,8 @@ class PGGANConfig(TrainingConfig):
     """Settings of the progressively grown GAN (Karras et al. 2018), by default as the RTIL authors have it.
 
     Args:
-        growth: Lengths and batches of the stages: ``default`` (every stage has twice the images of the one before),
-            ``rtil`` (as many steps in each) or ``karras``; they are scaled to kimg.
+        growth: Lengths and batches of the stages: ``default`` (equally many images, half of that at 4
+            px, half as many again at the end), ``rtil`` (as many steps in each) or ``karras``; they are scaled to kimg.
         stages: {side: kimg} of every stage in place of the preset's; they add up to kimg. The first half of a stage
             fades in, but for the first.
         batches: {side: images per step} in place of the preset's.

@@ -16,7 +16,7 @@ GrowthPreset = Literal["default", "rtil", "karras"]
 
 SMALLEST_BATCH = 4  # where a preset's table ends
 BATCHES: dict[str, dict[int, int]] = {
-    "default": {4: 32, 8: 32, 16: 32, 32: 32, 64: 8, 128: 6, 256: 6},
+    "default": {4: 16, 8: 16, 16: 16, 32: 16, 64: 8, 128: 6, 256: 6},
     "rtil": {4: 32, 8: 32, 16: 32, 32: 16, 64: 8, 128: 6, 256: 6},
     "karras": {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8},
 }
@@ -120,7 +120,7 @@ def growth_schedule(
 
     * ``rtil``: as many iterations in every stage, as in the RTIL authors' code.
     * ``karras``: equally many images in every stage, half as many at 4 px, as in Karras et al.'s code (version 2).
-    * ``default``: every stage has twice the images of the one before; nearly the batches of ``rtil``.
+    * ``default``: as ``karras``, but half as many images again in the last stage; small batches, for more steps.
 
     Every stage gets a whole number of batches, at least one. What one stage's rounding gives or takes, the next
     makes up for, so that the total is met to within half a last batch, unless ``kimg`` is too short for that.
@@ -139,7 +139,7 @@ def growth_schedule(
     Example:
         >>> schedule = growth_schedule("default", 16, kimg=10, batches={16: 20}, stages={4: 1, 8: 3, 16: 6})
         >>> [(stage.side, stage.batch, stage.images, stage.fade_images) for stage in schedule.stages]
-        [(4, 32, 992, 0), (8, 32, 3008, 1504), (16, 20, 6000, 3000)]
+        [(4, 16, 992, 0), (8, 16, 3008, 1504), (16, 20, 6000, 3000)]
     """
     if preset not in get_args(GrowthPreset):
         raise unknown("growth preset", preset, get_args(GrowthPreset))
@@ -161,7 +161,7 @@ def _shares(preset: GrowthPreset, batch_of: Mapping[int, int]) -> dict[int, floa
         return dict(batch_of)
     if preset == "karras":
         return {side: 1 if side == 4 else 2 for side in batch_of}
-    return {side: side for side in batch_of}
+    return {side: 1 if side == 4 else 3 if side == max(batch_of) else 2 for side in batch_of}
 
 
 def _in_whole_batches(kimg_of: Mapping[int, float], batch_of: Mapping[int, int]) -> GrowthSchedule:

@@ -54,7 +54,9 @@ def test_rosinality_r1_and_its_weight_gradients(rosinality):
 
 def test_rosinality_path_lengths(rosinality):
     g, _, inputs, noise, out = rosinality
-    close(path_lengths(g, inputs["wplus"], noise, inputs["path_noise"]), out["path_lengths"])
+    ws = inputs["wplus"].requires_grad_()
+    one_code = torch.ones(len(ws), dtype=torch.int64)
+    close(path_lengths(g(ws, noise), ws, inputs["path_noise"], one_code), out["path_lengths"])
 
 
 @pytest.mark.parametrize("tier", ["ref", "native"])

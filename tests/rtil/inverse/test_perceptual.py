@@ -78,6 +78,19 @@ def test_flat_pictures_have_finite_gradients(name) -> None:
         assert gradient.isfinite().all()
 
 
+def test_features_of_a_reference_are_kept_until_it_changes(monkeypatch) -> None:
+    perceptual, x, reference = Perceptual("vgg"), pictures(0), pictures(1)
+    run, runs = perceptual._features, []
+    monkeypatch.setattr(perceptual, "_features", lambda p: runs.append(0) or run(p))
+    first = perceptual.distance(x, reference)
+    assert torch.equal(perceptual.distance(x, reference), first)
+    assert len(runs) == 3
+    reference.copy_(pictures(2))
+    changed = perceptual.distance(x, reference)
+    assert torch.equal(changed, perceptual.distance(x, pictures(2)))
+    assert not torch.equal(changed, first)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_luma_is_compared_as_a_grey_picture(name) -> None:
     perceptual, x, reference = Perceptual(name), pictures(0)[:, :1], pictures(1)[:, :1]

@@ -84,7 +84,9 @@ def test_path_length_weight_gradients_in_bfloat16(side):
     y = torch.randn(4, 3, side, side, generator=rng) / side
 
     def gradients(dtype):
-        lengths = path_lengths(g, g.mapping(z.to(dtype)), [n.to(dtype) for n in noise], y.to(dtype))
+        ws = g.mapping(z.to(dtype))
+        images = g(ws, [n.to(dtype) for n in noise])
+        lengths = path_lengths(images, ws, y.to(dtype), torch.ones(4, dtype=torch.int64))
         return weight_gradients(g, (lengths - 0.5).square().mean())
 
     with g.computing_in(torch.bfloat16):

@@ -62,11 +62,11 @@ def test_karras_preset_is_version_2_of_their_code():
     assert [stage.images for stage in half.stages] == pytest.approx([s.images / 2 for s in schedule.stages], abs=128)
 
 
-def test_default_preset_doubles_the_images():
-    schedule = growth_schedule("default", 128, 63 * 0.96)
-    assert [stage.images for stage in schedule.stages] == [960, 1920, 3840, 7680, 15360, 30720]
-    assert [stage.fade_images for stage in schedule.stages] == [0, 960, 1920, 3840, 7680, 15360]
-    assert [stage.batch for stage in schedule.stages] == [32, 32, 32, 32, 8, 6]
+def test_default_preset():
+    schedule = growth_schedule("default", 64, 100 * 0.48)
+    assert [stage.images for stage in schedule.stages] == [4800, 9600, 9600, 9600, 14400]
+    assert [stage.fade_images for stage in schedule.stages] == [0, 4800, 4800, 4800, 7200]
+    assert [stage.batch for stage in schedule.stages] == [16, 16, 16, 16, 8]
 
 
 @pytest.mark.parametrize("preset", ["default", "rtil"])
@@ -151,10 +151,10 @@ def test_bound_method_travels_to_workers():
 
 
 def test_description_has_every_stage():
-    lines = growth_schedule("default", 64, 31).describe().splitlines()
+    lines = growth_schedule("default", 64, 10).describe().splitlines()
     assert [int(line.split(" px")[0]) for line in lines] == [4, 8, 16, 32, 64]
-    assert lines[0] == "   4 px: kimg 0 to 0.992, batch 32"
-    assert lines[1] == "   8 px: kimg 0.992 to 3.008, batch 32, fades in until 2"
+    assert lines[0] == "   4 px: kimg 0 to 0.992, batch 16"
+    assert lines[1] == "   8 px: kimg 0.992 to 3.008, batch 16, fades in until 2"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""What a multi-code inversion costs: ``python -m benchmarks.multicode``.
+
+mGANprior on PGGAN with random weights (time and memory do not depend on them), compressed sensing at 10 %: all images
+in one batch, the same with heads in chunks that are computed again, and one image at a time. Each way runs in a
+process of its own, for its peak memory.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from argparse import ArgumentParser
+
+import torch
+
+from mganprior import MGANPrior
+from rtil import seeds
+from rtil.generators import PGGANGenerator
+from rtil.inverse.operators import make_operator
+from rtil.training.config import DEFAULT_CHANNELS
+
+RESOLUTION = 32
+WAYS = ("batch", "chunks", "one at a time")
+
+
+def measure(way: str, images: int, codes: int, side: int, steps: int) -> dict[str, float]:
+    """Invert random pictures; return seconds and peak memory in MB."""
+    generator = PGGANGenerator(RESOLUTION, {s: c for s, c in DEFAULT_CHANNELS.items() if s <= RESOLUTION})
+    operator = make_operator("cs", (3, RESOLUTION, RESOLUTION), rate=0.1)
+    x = torch.rand(images, 3, RESOLUTION, RESOLUTION, generator=seeds.generator(0, "benchmark/pictures"))
+    size = 1 if way == "one at a time" else images
+    chunk = codes if way == "chunks" else images * codes
+    solver = MGANPrior(generator, steps, codes=codes, compose_side=side, batch_size=size, chunk=chunk)
+    found = solver.invert(operator(x), operator)
+    return {"seconds": found.seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+
+
+def main() -> None:
+    """Run all ways and print a table."""
+    parser = ArgumentParser(description=__doc__, prog="python -m benchmarks.multicode")
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--codes", type=int, default=20)
+    parser.add_argument("--sides", type=int, nargs="+", default=[4, 8, 16], help="sides at which codes are composed")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--way", choices=WAYS, help="run one way, here, and print JSON")
+    options = parser.parse_args()
+    shape = (options.images, options.codes, options.sides[0], options.steps)
+    if options.way:
+        print(json.dumps(measure(options.way, *shape)))
+        return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, PGGAN {RESOLUTION} px")
+    print(f"K = {options.codes}, {options.steps} steps")
+    print(f"side | way | {options.images} images, s | time, batch = 1 | peak MB")
+    for side in options.sides:
+        found = {}
+        for way in WAYS:
+            command = [sys.executable, "-m", "benchmarks.multicode", "--way", way, "--sides", str(side)]
+            command += ["--images", str(options.images), "--codes", str(options.codes), "--steps", str(options.steps)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+            found[way] = json.loads(done.stdout.splitlines()[-1])
+        for way, result in found.items():
+            ratio = result["seconds"] / found["batch"]["seconds"]
+            print(f"{side} | {way} | {result['seconds']:.1f} | {ratio:.2f} | {result['peak_mb']:.0f}")
+
+
+if __name__ == "__main__":
+    main()
