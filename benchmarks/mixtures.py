@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rtil.branches import MixtureBranches
+from rtil.devices import compute_dtype
 from rtil.generators.base import LayeredGenerator, State
 from rtil.training.config import PGGANConfig
 from rtil.training.pggan import PGGANTraining
@@ -58,12 +59,9 @@ def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
     if way == "loop":
         MixtureBranches.generate = loop_over_codes  # type: ignore[method-assign]
     config = PGGANConfig(mixture_side=side, batches=dict.fromkeys((4, 8, 16, 32), batch), **WAYS[way])
-    module = PGGANTraining(config)
-    from rtil.devices import compute_dtype  # as the trainer's set-up does
-
+    module = WithoutTrainer(config)
     module.dtype_main = compute_dtype(config.precision, torch.device("cpu"))
     opt_g, opt_d = (Standalone(opt) for opt in module.configure_optimizers())
-    module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign, assignment]
     last = module.schedule.stages[-1]
     reals = torch.rand(batch, 3, 32, 32) * 2 - 1
     seconds = []
@@ -74,6 +72,14 @@ def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
         seconds.append(time.perf_counter() - started)
     mean = statistics.mean(seconds[2:])
     return {"images_per_s": batch / mean, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+
+
+class WithoutTrainer(PGGANTraining):
+    """The training step without Lightning's loop."""
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Run the backward pass."""
+        loss.backward()
 
 
 class Standalone:

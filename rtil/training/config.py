@@ -197,7 +197,7 @@ class PGGANConfig(TrainingConfig):
 
     arch: str = "pggan"
     branches: BranchKind = "mixture"
-    lr: float = 0.001
+    lr: float = 0.003
     growth: GrowthPreset = "default"
     stages: dict[int, float] | None = None
     batches: dict[int, int] | None = None
