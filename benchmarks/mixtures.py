@@ -5,25 +5,30 @@ over the turns counts; ratios are of medians of the same run. The reference ``lo
 published code does, with the same networks, losses and draws.
 """
 
+import itertools
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rtil.branches import MixtureBranches
+from rtil.branches import MixtureBranches, Part
+from rtil.cli.common import MALLOC
 from rtil.devices import compute_dtype
 from rtil.generators.base import LayeredGenerator, State
 from rtil.training.config import PGGANConfig
 from rtil.training.pggan import PGGANTraining
 
+ENVIRONMENT = {**MALLOC, **os.environ}
+"""As train.py starts itself."""
 WAYS: dict[str, dict[str, Any]] = {
     "vanilla": {"rtil": False},
     "sampled": {"rtil": True, "estimator": "sampled"},
@@ -65,6 +70,8 @@ def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
     last = module.schedule.stages[-1]
     reals = torch.rand(batch, 3, 32, 32) * 2 - 1
     seconds = []
+    if way == "sampled":
+        MixtureBranches.parts = branches_in_turn(module.branches.count)  # type: ignore[method-assign]
     for step in range(steps + 2):
         module.seen = last.first_image + last.fade_images + batch * step
         started = time.perf_counter()
@@ -72,6 +79,16 @@ def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
         seconds.append(time.perf_counter() - started)
     mean = statistics.mean(seconds[2:])
     return {"images_per_s": batch / mean, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+
+
+def branches_in_turn(count: int) -> Callable[..., list[Part]]:
+    """Return a draw of branches that takes them one after the other: their mean cost, whatever the seed."""
+    turn = itertools.cycle(range(count))
+
+    def parts(self: MixtureBranches, groups: Tensor, rng: torch.Generator) -> list[Part]:
+        return [Part(torch.full((len(groups),), next(turn)), 1.0)]
+
+    return parts
 
 
 class WithoutTrainer(PGGANTraining):
@@ -95,7 +112,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__, prog="python -m benchmarks.mixtures")
     parser.add_argument("--sides", type=int, nargs="+", default=[4], help="mixture sides, 32 px networks")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=18, help="steps of each turn, after two to warm up")
+    parser.add_argument("--steps", type=int, default=18, help="steps of each turn, a multiple of the branches")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--way", choices=WAYS, help="run one way once, here, and print JSON")
     options = parser.parse_args()
@@ -112,7 +129,7 @@ def main() -> None:
             for way, results in found.items():
                 command = [sys.executable, "-m", "benchmarks.mixtures", "--way", way, "--sides", str(side)]
                 command += ["--batch", str(options.batch), "--steps", str(options.steps)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+                done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)  # noqa: S603
                 results.append(json.loads(done.stdout.splitlines()[-1]))
         rate = {way: statistics.median(r["images_per_s"] for r in results) for way, results in found.items()}
         for way, results in found.items():

@@ -6,6 +6,7 @@ process of its own, for its peak memory.
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -15,11 +16,14 @@ import torch
 
 from mganprior import MGANPrior
 from rtil import seeds
+from rtil.cli.common import MALLOC
 from rtil.generators import PGGANGenerator
 from rtil.inverse.operators import make_operator
 from rtil.training.config import DEFAULT_CHANNELS
 
 RESOLUTION = 32
+ENVIRONMENT = {**MALLOC, **os.environ}
+"""As eval.py starts itself."""
 WAYS = ("batch", "chunks", "one at a time")
 
 
@@ -56,7 +60,7 @@ def main() -> None:
         for way in WAYS:
             command = [sys.executable, "-m", "benchmarks.multicode", "--way", way, "--sides", str(side)]
             command += ["--images", str(options.images), "--codes", str(options.codes), "--steps", str(options.steps)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)  # noqa: S603
             found[way] = json.loads(done.stdout.splitlines()[-1])
         for way, result in found.items():
             ratio = result["seconds"] / found["batch"]["seconds"]

@@ -29,6 +29,10 @@ BranchKind = Literal["additive", "mixture"]
 BranchWeights = list[float] | Literal["uniform", "paper"]
 
 
+MOST_CUTS = 4
+"""Additive branches reach the fourth block at most (RTIL, section 4.1)."""
+
+
 class Part(NamedTuple):
     """A batch to generate: the branch of every sample, [N], and the weight of the whole part in the loss."""
 
@@ -93,7 +97,7 @@ class Branches(ABC):
     def _check_weights(self, branches: int) -> None:
         if len(self.weights) != branches:
             raise UserError(f"got {len(self.weights)} branch weights for {branches} branches: give one for each")
-        if min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6:
+        if not (min(self.weights) >= 0 and abs(sum(self.weights) - 1) <= 1e-6):  # so that nan is refused too
             raise UserError(f"branch weights {list(self.weights)} are not valid: use numbers >= 0 that sum to 1")
 
 
@@ -136,12 +140,12 @@ class AdditiveBranches(Branches):
         """Draw z1 for every sample: {cut: [N, C, H, W]}, zero where the sample's branch does not reach the cut.
 
         Args:
-            generator: Gives the shapes and the device; cuts that it does not show (yet) are left out.
+            generator: Gives the shapes and the device. While it grows, cuts without a block behind them are left out.
             branch: [N] branch of every sample.
             rng: Source of the draw; only what is used is drawn.
         """
         z1 = {}
-        for cut in range(1, min(self.cuts, generator.num_blocks) + 1):
+        for cut in range(1, min(self.cuts, generator.num_blocks - 1) + 1):
             reached = (branch >= cut).nonzero().squeeze(1)
             if len(reached) == 0:
                 continue
@@ -196,7 +200,8 @@ class MixtureBranches(Branches):
         weights = self.draw_weights(codes, rng).to(ws)  # [N M]
         owner = torch.arange(len(codes)).repeat_interleave(codes).to(generator.device)
         cut = generator.last_cut_within(self.side)
-        state = head_of_rows(generator, ws, [maps[owner] for maps in noise], cut, self.chunk)
+        used = noise[: generator.noise_of_block(cut - 1).stop]
+        state = head_of_rows(generator, ws, [maps[owner] for maps in used], cut, self.chunk)
         tail_ws = torch.einsum("nm,mld->nld", weights, ws)
         return generator.tail(mix_rows(state, weights), tail_ws, noise, cut)
 
@@ -247,7 +252,7 @@ def additive_branches(
     estimator: Estimator = "sampled",
 ) -> AdditiveBranches:
     """Return the branches of a generator with ``num_blocks`` blocks: cuts 1..min(4, num_blocks - 1), or vanilla."""
-    cuts = min(4, num_blocks - 1) if rtil else 0
+    cuts = min(MOST_CUTS, num_blocks - 1) if rtil else 0
     return AdditiveBranches(cuts, sigma, branch_weights(cuts + 1, weights), estimator)
 
 
@@ -258,6 +263,7 @@ def mixture_branches(
     side: int | None = None,
     weights: BranchWeights = "uniform",
     estimator: Estimator = "sampled",
+    chunk: int = DEFAULT_CHUNK,
 ) -> MixtureBranches:
     """Return the branches that mix codes of a generator of a final resolution, or vanilla.
 
@@ -268,6 +274,7 @@ def mixture_branches(
         side: Where the codes mix; None is resolution / 8, at least 4: the tail keeps real blocks.
         weights: See :func:`branch_weights`.
         estimator: ``sampled`` or ``all``.
+        chunk: Rows of codes whose head keeps its activations at one time.
 
     Raises:
         UserError: If a value is out of range.
@@ -279,7 +286,9 @@ def mixture_branches(
             f"mixture_side {side} is not valid: this {resolution} px generator has features of side {sides}"
         )
     chosen = tuple(codes) if rtil else (1,)
-    return MixtureBranches(chosen, side, branch_weights(len(chosen), weights), estimator)
+    if rtil and max(chosen, default=1) < 2:
+        raise UserError(f"codes {list(chosen)} mixes nothing: add a number of 2 or more, or leave rtil away")
+    return MixtureBranches(chosen, side, branch_weights(len(chosen), weights), estimator, chunk)
 
 
 def default_mixture_side(resolution: int) -> int:

@@ -133,14 +133,17 @@ def plan(options: EvalOptions) -> Iterator[str]:
 
 
 def remarks(item: Work) -> str:
-    """Return what is particular about an item of the work list: its mark, and mGANprior's optimiser and loss."""
+    """Return what is particular about an item of the work list: its mark, steps, mGANprior's optimiser and loss."""
     mark, given = f" {MARK}" if item.mixes_differently else "", item.arguments
-    if item.series is None or item.series.method != "mganprior":
+    if item.series is None:
         return mark
+    if item.series.method != "mganprior":
+        return f"{mark} ({','.join(map(str, given['steps']))} steps)"
     term = "no perceptual term"
     if given["perceptual"] != "none":
         term = f"perceptual {given['perceptual']} x {given['perceptual_weight']:g}"
-    return f"{mark} ({given['optimizer']}, lr {given['lr']:g}, alpha {given['alpha_init']}, {term})"
+    optimizer = f"{given['steps']} steps of {given['optimizer']}, lr {given['lr']:g}"
+    return f"{mark} ({optimizer}, {given['compose_side']} px, alpha {given['alpha_init']}, {term})"
 
 
 def run(options: EvalOptions) -> None:

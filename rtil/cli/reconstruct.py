@@ -25,7 +25,7 @@ from rtil.data.images import fit, read_image
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
 from rtil.evaluation.figures import to_pillow
-from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.methods import SolverOptions, composing_as_trained
 from rtil.files import atomic_path, write_text
 from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
@@ -116,7 +116,8 @@ class ReconstructOptions(SolverOptions):
         if perceptual is not None:
             perceptual.check_size(operator.measurement_shape)
         (series,) = self.series([self.method])
-        solver = self.solver(series, snapshot, self.selection, self.seed, perceptual)
+        options = composing_as_trained(self, snapshot, [snapshot])
+        solver = options.solver(series, snapshot, self.selection, self.seed, perceptual)
         y = read_measurement(self.input_path, operator, self.fit)
         return snapshot, solver, operator.to(device), y.to(device)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rtil.branches import Branches, additive_branches, mixture_branches
-from rtil.cli.common import run_command
+from rtil.cli.common import given_names, run_command
 from rtil.devices import pick_device
 from rtil.errors import UserError
 from rtil.evaluation.figures import image_grid, to_pillow
@@ -32,7 +32,8 @@ class SampleOptions:
     Args:
         snapshot: The prior: a run folder or a snapshot.
         count: Pictures; with branches, pictures in each row.
-        truncation: Distance of styles from their mean, as a fraction: 1 is as trained, 0 the mean face.
+        truncation: Distance of styles from their mean, as a fraction: 1 is as trained, 0 the mean face. A generator
+            without a mapping network (pggan) has no styles and draws as trained.
         branches: One row for each branch of RTIL, of the same latents: the plain generator first, then noise z1 of
             the trained sigma added at one cut more in each, or more and more codes mixed.
         seed: Root seed.
@@ -62,6 +63,8 @@ class SampleOptions:
         """Return the prior, and its branches if they are wanted."""
         assert self.snapshot is not None  # noqa: S101
         snapshot = load_snapshot(self.snapshot, pick_device(self.device))
+        if snapshot.generator.latent_space == "z" and "truncation" in given_names(self):
+            raise UserError(f"{snapshot.path} has no styles to truncate: leave --truncation away")
         if not self.branches:
             return snapshot, None
         if not snapshot.info.get("rtil"):
@@ -108,6 +111,8 @@ def samples(G: LayeredGenerator, count: int, truncation: float, seed: int, branc
 
     Every branch has the same latents, noise maps and, as far as it reaches, z1; of mixtures the same first codes.
     """
+    if G.latent_space == "z":
+        truncation = 1.0
     mean = G.mapping(G.draw_z(MEAN_DRAWS, generator(0, "sample/mean"))).mean(0)
     count_of_branch = branches.codes_of(torch.arange(branches.count)).tolist() if branches else [1]
     rows: list[list[Tensor]] = [[] for _ in count_of_branch]

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -14,8 +15,6 @@ from rtil.cli.common import Terminated, given_names, run_command
 from rtil.errors import UserError, unknown
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.training.config import CONFIGS, TrainingConfig, config_of
-
-CHANGEABLE = {"kimg", "device", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg"}
 
 
 @dataclass
@@ -56,8 +55,9 @@ def asked_arch(words: Sequence[str]) -> str:
         if name == "--arch":
             arch = value
         elif name == "--config":
-            settings = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-            from_file = settings.get("arch", from_file) if isinstance(settings, dict) else from_file
+            with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):  # run_command reads it again and tells
+                settings = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+                from_file = settings.get("arch", from_file) if isinstance(settings, dict) else from_file
     return str(arch or from_file or TrainingConfig.arch)
 
 
@@ -66,15 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         options = options_of(asked_arch(words))
-    except (UserError, OSError, yaml.YAMLError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return run_command(run, options, words, "train.py", plan, bare={"resume": "latest"})
 
 
 def plan(options: Any) -> Iterator[str]:
     """Say what would be done."""
+    out = options.out or (newest_run() if options.resume else None)
     config = training_config(options)
+    if options.resume and out is not None:
+        check_resume(out, resume=True)
+        config = resumed(config, out, given_names(options))
+        yield f"go on in {out} with {description(config)} to {config.total_images / 1000:g} kimg"
+        return
     yield f"train {description(config)} for {config.total_images / 1000:g} kimg"
     yield f"into {options.out or (TRAIN_RUNS / 'NNNNN-').as_posix() + description(config)}"
 
@@ -138,15 +144,17 @@ def resumed(asked: TrainingConfig, run_folder: Path, given: Collection[str]) -> 
     """
     settings = read_settings(run_folder)
     try:
-        own = config_of(settings).to_json()
+        before = config_of(settings)
     except (UserError, TypeError) as error:
         raise UserError(f"{run_folder} is no training run of this version ({error}): give another --out") from error
+    own = before.to_json()
     for name, value in asked.to_json().items():
         if name not in given or value == own.get(name):
             continue
-        if name not in CHANGEABLE or (name == "kimg" and own["arch"] == "pggan"):  # its stages follow from kimg
+        if name not in before.changeable:
+            reason = ", from which its stages follow" if name == "kimg" else ""
             raise UserError(
-                f"--{name} {value} differs from this run's {own.get(name)}: leave it away, or start a new run"
+                f"--{name} {value} differs from this run's {own.get(name)}{reason}: leave it away, or start a new run"
             )
         own[name] = value
     return config_of(own)

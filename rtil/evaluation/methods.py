@@ -4,8 +4,8 @@ All methods of one evaluation have the same number of steps: CSGM and mGANprior 
 perceptual term belongs to mGANprior only, and to the tasks whose measurements are pictures (all but cs).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from ilo.rounds import NoiseRule
 from mganprior import MGANPrior
 from mganprior.mganprior import cut_of_side
 from mganprior.start import AlphaInit
+from rtil.branches import MOST_CUTS
 from rtil.devices import Precision, compute_dtype
 from rtil.errors import UserError, unknown
 from rtil.inverse.latents import Start
@@ -36,7 +37,10 @@ PAPER_PAIR: Mapping[bool, Mapping[str, Any]] = {
     True: {"optimizer": "adam", "mganprior_lr": 0.1, "alpha_init": "dirichlet", "perceptual_weight": 0.1},
     False: {"optimizer": "sgd", "mganprior_lr": 1.0, "alpha_init": "channels", "perceptual_weight": 0.5},
 }
-"""mGANprior as tuned in RTIL (A.4 and its code) for its own checkpoints (True) and for vanilla ones (False)."""
+"""mGANprior as tuned in RTIL (A.4 and its code) for its own checkpoints (True) and for vanilla ones (False).
+
+The numbers are theirs, the scale of the loss is this project's (pictures in [-1, 1], every task normalised): SGD with
+rate 1 takes other steps than there, and a difference between two checkpoints is also one between two optimisers."""
 
 
 class Series(NamedTuple):
@@ -74,8 +78,9 @@ class SolverOptions:
         sphere: Keep the norms of latents and noise maps during a round (ILO, CSGM).
         start: Where the latents start: normal (drawn) or mean (ILO, CSGM).
         codes: Codes of mGANprior; several numbers, as 1,10,20, are several series.
-        compose_side: Side in pixels of the feature at which mGANprior's codes become one; null is resolution / 8, at
-            least 4.
+        compose_side: Side in pixels of the feature at which mGANprior's codes become one; null is where the RTIL
+            checkpoints of the same architecture were trained to mix them, for vanilla ones too; without any, resolution
+            / 8, at least 4.
         alpha_init: Where mGANprior's weights start: uniform (1 / codes), dirichlet (one draw for all channels) or
             channels (1 / channels).
         optimizer: mGANprior's: adam, or sgd without momentum.
@@ -267,11 +272,32 @@ class SolverOptions:
                 raise UserError(f"pair 'paper' sets {name} itself: leave {name} away, or use pair common")
 
 
+def composing_as_trained(options: SolverOptions, snapshot: Snapshot, compared: Iterable[Snapshot]) -> SolverOptions:
+    """Return options whose ``compose_side`` is set for a checkpoint, where it was left open.
+
+    Args:
+        options: The options.
+        snapshot: The checkpoint.
+        compared: It and those it is compared with; the RTIL ones of its architecture say where codes mix.
+
+    Raises:
+        UserError: They say different things.
+    """
+    if options.compose_side is not None:
+        return options
+    trained = [s for s in compared if s.generator.arch == snapshot.generator.arch and s.info.get("rtil")]
+    sides = {int(s.info["mixture_side"]) for s in trained if s.info.get("branches") == "mixture"}
+    if len(sides) > 1:
+        raise UserError(f"checkpoints were trained to mix codes at sides {sorted(sides)}: give --compose_side")
+    return replace(options, compose_side=sides.pop()) if sides else options
+
+
 def mixes_differently(method: str, arguments: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
     """Return whether an RTIL checkpoint got other random input in training than the method optimises.
 
-    ILO's place is the additive branches; mGANprior's the mixture at its own ``compose_side``, however many codes;
-    CSGM moves the plain generator, which is a branch of every training. Vanilla checkpoints have none to differ from.
+    ILO's place is the additive branches, as far as its rounds go; mGANprior's the mixture at its own ``compose_side``,
+    however many codes; CSGM moves the plain generator, which is a branch of every training. Vanilla checkpoints have
+    none to differ from.
 
     Args:
         method: Name of the method.
@@ -282,5 +308,6 @@ def mixes_differently(method: str, arguments: Mapping[str, Any], info: Mapping[s
         return False
     branches = info.get("branches", "additive")
     if method == "ilo":
-        return bool(branches != "additive")
+        trained_cuts = min(MOST_CUTS, int(info["resolution"]).bit_length() - 3) if branches == "additive" else 0
+        return len(arguments["steps"]) - 1 > trained_cuts or not info.get("sigma", 1)
     return bool(branches != "mixture" or info.get("mixture_side") != arguments["compose_side"])

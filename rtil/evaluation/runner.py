@@ -57,6 +57,12 @@ Invert = Callable[[Tensor, Tensor, Sequence[str]], Results]
 """Called as invert(y, truth, image_ids); only the oracle may look at the truth."""
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what was asked of it, so that clocks see its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class Oracle:
     """Watches a solver's iterates: the best PSNR [N] against the truth, in dB, and the seconds spent on that.
 
@@ -69,8 +75,10 @@ class Oracle:
 
     def __call__(self, round_number: int, step: int, x: Tensor) -> None:
         """Look at one iterate."""
+        wait_for(x.device)
         started = time.perf_counter()
         self.best = torch.fmax(self.best, psnr(self.operator.consistent(x, self.y), self.truth))
+        wait_for(x.device)
         self.seconds += time.perf_counter() - started
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from rtil.data import ImageDataset, open_dataset, preload
 from rtil.errors import UserError, unknown
 from rtil.evaluation.linear_prior import LinearPrior
-from rtil.evaluation.methods import Series, SolverOptions, mixes_differently
+from rtil.evaluation.methods import Series, SolverOptions, composing_as_trained, mixes_differently
 from rtil.evaluation.report import level_text
 from rtil.evaluation.rows import Level, RowKey, settings_hash
 from rtil.evaluation.summary import LINEAR
@@ -294,7 +294,7 @@ class Study:
         for series in self.options.series(self.methods):
             for selection in self.selections:
                 for snapshot in self.checkpoints.values():
-                    self.options.solver(series, snapshot, selection, self.seed)
+                    self.options_for(series, snapshot).solver(series, snapshot, selection, self.seed)
         device = next(iter(self.checkpoints.values())).generator.device
         perceptual = self.options.open_perceptual(self.methods, device) if any(self._pictures) else None
         object.__setattr__(self, "perceptual", perceptual)
@@ -311,7 +311,18 @@ class Study:
         assert item.series is not None  # noqa: S101
         selection = next(s for s in self.selections if s == item.selection)
         term = self.perceptual if self._measures_pictures(item.place) else None
-        return self.options.solver(item.series, self.checkpoints[item.checkpoint], selection, self.seed, term)
+        snapshot = self.checkpoints[item.checkpoint]
+        return self.options_for(item.series, snapshot).solver(item.series, snapshot, selection, self.seed, term)
+
+    def options_for(self, series: Series, snapshot: Snapshot) -> SolverOptions:
+        """Return the settings of a method for a checkpoint; mGANprior composes where RTIL checkpoints were trained to.
+
+        Raises:
+            UserError: Checkpoints to compare were trained to mix at different sides.
+        """
+        if series.method != "mganprior":
+            return self.options
+        return composing_as_trained(self.options, snapshot, self.checkpoints.values())
 
     def work(self) -> list[Work]:
         """Return the list, place by place, the linear prior last in each."""
@@ -322,7 +333,8 @@ class Study:
             for series in self.options.series(self.methods):
                 for selection in self.selections:
                     for name, snapshot in self.checkpoints.items():
-                        own = self.options.arguments(series, snapshot, selection, pictures)
+                        options = self.options_for(series, snapshot)
+                        own = options.arguments(series, snapshot, selection, pictures)
                         found.append(self._work(place, series, selection, name, common | own))
             if self.linear:
                 trained_on = next(iter(self.checkpoints.values())).info["data"]

@@ -39,14 +39,20 @@ def head_of_rows(
     """
     if len(ws) <= chunk:
         return generator.head(ws, noise, cut)
+    dtype = generator.compute_dtype
+
+    def head(rows_ws: Tensor, rows_noise: list[Tensor]) -> State:
+        with generator.computing_in(dtype):  # the backward pass, which computes it again, may run outside the context
+            return generator.head(rows_ws, rows_noise, cut)
+
     states = []
     for first in range(0, len(ws), chunk):
         rows = slice(first, first + chunk)
         maps = [n if len(n) == 1 else n[rows] for n in noise]
         if torch.is_grad_enabled():
-            state = checkpoint(generator.head, ws[rows], maps, cut, use_reentrant=False, preserve_rng_state=False)
+            state = checkpoint(head, ws[rows], maps, use_reentrant=False, preserve_rng_state=False)
         else:
-            state = generator.head(ws[rows], maps, cut)
+            state = head(ws[rows], maps)
         states.append(state)
     rgbs = [state.rgb for state in states if state.rgb is not None]
     return State(torch.cat([state.feature for state in states]), torch.cat(rgbs) if rgbs else None)

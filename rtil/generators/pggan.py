@@ -19,7 +19,7 @@ from rtil.errors import UserError, unknown
 from rtil.generators.base import LatentSpace, LayeredGenerator, State
 from rtil.generators.layers import EqualConv2d
 from rtil.generators.stylegan2 import check_channels
-from rtil.ops import bias_act, pixel_norm
+from rtil.ops import bias_act, pixel_norm, upsample_bilinear2d
 from rtil.ops.bias_act import LRELU_SLOPE
 
 PGGAN_CHANNELS = {4: 256, 8: 256, 16: 256, 32: 256, 64: 128, 128: 64, 256: 64}
@@ -236,7 +236,7 @@ class PGGANGenerator(LayeredGenerator):
     def _upsample(self, x: Tensor) -> Tensor:
         if self.upsampling == "nearest":
             return F.interpolate(x, scale_factor=2, mode="nearest")
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return upsample_bilinear2d(x)
 
     def _block(self, index: int) -> Block:
         return cast(Block, self.blocks[index])

@@ -9,6 +9,7 @@ from rtil.ops.conv2d import conv2d, conv_transpose2d
 from rtil.ops.modulated_conv2d import demodulation, modulated_conv2d
 from rtil.ops.pixel_norm import pixel_norm
 from rtil.ops.upfirdn2d import downsample2d, fir_filter, upfirdn2d, upsample2d
+from rtil.ops.upsample_bilinear import upsample_bilinear2d
 
 __all__ = [
     "bias_act",
@@ -21,4 +22,5 @@ __all__ = [
     "pixel_norm",
     "upfirdn2d",
     "upsample2d",
+    "upsample_bilinear2d",
 ]

@@ -7,6 +7,7 @@ kept, so that a kill at any moment leaves a checkpoint to resume from.
 
 import pickle
 import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,29 @@ def resume_point(run: Path, resume: str) -> Path | None:
         before = f"; an older one is {found[-2]}: give it with --resume" if len(found) > 1 else ""
         raise UserError(f"checkpoint {found[-1]} is corrupt or not ours{before}") from error
     return found[-1]
+
+
+def read_checkpoint(path: Path, settings: Mapping[str, Any], changeable: Collection[str]) -> int:
+    """Check that a checkpoint belongs to a run of these settings; return how many images it has seen.
+
+    Args:
+        path: The checkpoint.
+        settings: Those of the run.
+        changeable: Names of settings that may differ.
+
+    Raises:
+        UserError: It is no checkpoint of a training, or one of other settings.
+    """
+    state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    try:
+        own, images_seen = state["rtil_settings"], int(state["state_dict"]["images_seen"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"checkpoint {path} is not one of a training of this version: give another") from error
+    for name in sorted(own.keys() | settings.keys()):
+        if name not in changeable and own.get(name) != settings.get(name):
+            difference = f"{name} {own.get(name)}, not {settings.get(name)}"
+            raise UserError(f"checkpoint {path} is of a run with {difference}: give one of this run")
+    return images_seen
 
 
 def drop_old(run: Path) -> None:

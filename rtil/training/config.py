@@ -15,6 +15,7 @@ from rtil.branches import (
 )
 from rtil.devices import Precision
 from rtil.errors import UserError, unknown
+from rtil.generators.mixing import DEFAULT_CHUNK
 from rtil.generators.pggan import NormOrder, Upsampling
 from rtil.generators.stylegan2 import check_channels, resolutions
 from rtil.training.growing import GrowthPreset, GrowthSchedule, growth_schedule
@@ -49,6 +50,7 @@ class TrainingConfig(ABC):
         codes: Codes of each branch, the first one 1 (branches: mixture).
         mixture_side: Side in pixels of the features at which codes mix (branches: mixture); null is resolution / 8, at
             least 4.
+        chunk: Codes whose activations are kept at one time (branches: mixture); fewer take less memory and more time.
         branch_weights: lambda of each branch: a list, ``uniform``, or ``paper`` (1/2 on the plain branch).
         estimator: ``sampled`` (one branch per sample, or per step where D compares a whole batch) or ``all`` (every
             branch, every step).
@@ -76,6 +78,7 @@ class TrainingConfig(ABC):
     sigma: float = 1.0
     codes: list[int] = field(default_factory=lambda: [1, 10, 20])
     mixture_side: int | None = None
+    chunk: int = DEFAULT_CHUNK
     branch_weights: BranchWeights = "uniform"
     estimator: Estimator = "sampled"
     log_kimg: float = 5
@@ -102,6 +105,11 @@ class TrainingConfig(ABC):
                 raise UserError(f"{name} {value} is not valid: use a number {'>= 0' if zero else 'above 0'}")
 
     @property
+    def changeable(self) -> set[str]:
+        """Names of the settings that may change when a run goes on."""
+        return {"kimg", "device", "chunk", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg"}
+
+    @property
     @abstractmethod
     def total_images(self) -> int:
         """Images until the end, a whole number of batches."""
@@ -116,7 +124,13 @@ class TrainingConfig(ABC):
             num_blocks = len(resolutions(self.resolution))
             return additive_branches(self.rtil, num_blocks, self.sigma, self.branch_weights, self.estimator)
         return mixture_branches(
-            self.rtil, self.resolution, self.codes, self.mixture_side, self.branch_weights, self.estimator
+            self.rtil,
+            self.resolution,
+            self.codes,
+            self.mixture_side,
+            self.branch_weights,
+            self.estimator,
+            self.chunk,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -176,10 +190,14 @@ class StyleGAN2Config(TrainingConfig):
 
 @dataclass
 class PGGANConfig(TrainingConfig):
-    """Settings of the progressively grown GAN (Karras et al. 2018), by default as the RTIL authors have it.
+    """Settings of the progressively grown GAN (Karras et al. 2018).
+
+    The networks are by default those of the RTIL authors. Their training differs from these defaults, which are for
+    short ones: learning rate 0.001, growth ``rtil``, estimator ``all``, an average over a fixed number of steps; see
+    configs/train/pggan_rtil_256.yaml.
 
     Args:
-        growth: Lengths and batches of the stages: ``default`` (equally many images, half of that at 4
+        growth: Lengths and batches of the stages, and nothing else: ``default`` (equally many images, half of that at 4
             px, half as many again at the end), ``rtil`` (as many steps in each) or ``karras``; they are scaled to kimg.
         stages: {side: kimg} of every stage in place of the preset's; they add up to kimg. The first half of a stage
             fades in, but for the first.
@@ -216,6 +234,11 @@ class PGGANConfig(TrainingConfig):
         self._check(["torgb_gain"])
         self._check(["gp_weight", "drift"], zero=True)
         self.schedule()
+
+    @property
+    def changeable(self) -> set[str]:
+        """Names of the settings that may change when a run goes on; not kimg, from which the stages follow."""
+        return super().changeable - {"kimg"}
 
     def schedule(self) -> GrowthSchedule:
         """Return the stages of growing."""

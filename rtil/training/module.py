@@ -25,6 +25,8 @@ from rtil.training.config import TrainingConfig
 from rtil.training.ema import ema_decay, update_ema
 
 MAX_BAD_STEPS = 20
+SETTINGS = "rtil_settings"
+"""Where a checkpoint has the settings of its run."""
 
 Config = TypeVar("Config", bound=TrainingConfig)
 Fakes = list[tuple[Tensor, float]]
@@ -138,6 +140,10 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
         """Keep the mean scores for the log."""
         self.stats["scores/real"] = real.detach().mean()
         self.stats["scores/fake"] = torch.stack([s.detach().mean() for s in fake]).mean()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say whose checkpoint it is."""
+        checkpoint[SETTINGS] = self.config.to_json()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the image count of the checkpoint."""

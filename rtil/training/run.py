@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.devices import pick_device
 from rtil.training.callbacks import Clock
-from rtil.training.checkpoint import AtomicCheckpointIO, resume_point
+from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
 from rtil.training.config import TrainingConfig
 from rtil.training.module import GANTraining
 from rtil.training.pggan import PGGANTraining
@@ -43,9 +42,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     module = MODULES[config.arch](config)
     checkpoint = resume_point(run, resume) if resume else None
     if checkpoint is not None:
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        data.images_seen = module.seen = int(state["state_dict"]["images_seen"])
-        del state
+        data.images_seen = module.seen = read_checkpoint(checkpoint, config.to_json(), config.changeable)
     if module.seen >= config.total_images:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return

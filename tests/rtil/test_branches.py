@@ -4,8 +4,9 @@ import torch
 from rtil.branches import AdditiveBranches, MixtureBranches, additive_branches, mixture_branches
 from rtil.discriminators.stylegan2 import group_of_sample
 from rtil.errors import UserError
-from rtil.generators import StyleGAN2Generator
+from rtil.generators import PGGANGenerator, StyleGAN2Generator
 from rtil.generators.base import State
+from rtil.ops import upsample_bilinear2d
 from rtil.seeds import generator as seeded
 
 
@@ -153,9 +154,46 @@ def test_presets_of_mixtures():
     assert mixture_branches(True, 32, weights="paper").weights == (0.5, 0.25, 0.25)
 
 
+def test_chunks_in_bfloat16_with_the_backward_pass_outside_the_context(g):
+    """As in training: heads are computed again in the type that they were computed in."""
+    ws = g.mapping(torch.randn(12, 8, generator=seeded(0, "z"))).detach().requires_grad_()
+    noise = g.draw_noise(4, seeded(0, "n"))
+    gradients = []
+    for chunk in (5, 1000):
+        branches = MixtureBranches((1, 3), 8, (0.5, 0.5), chunk=chunk)
+        with g.computing_in(torch.bfloat16):
+            x = branches.generate(g, ws, noise, torch.ones(4, dtype=torch.int64), seeded(1, "w"))
+        gradients.append(torch.autograd.grad(x.square().sum(), ws)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_a_growing_generator_gets_noise_only_where_a_block_is_behind_it(blocks):
+    G = PGGANGenerator(16, {4: 4, 8: 4, 16: 4}, z_dim=4)
+    G.grow(blocks)
+    z1 = additive_branches(True, 3).draw_z1(G, torch.full((2,), 2), seeded(0, "z1"))
+    assert sorted(z1) == list(range(1, blocks))
+
+
+def test_a_fading_generator_mixes_in_both_paths():
+    """At fade 0 the picture is that of the block before, of the mixture."""
+    G = PGGANGenerator(16, {4: 4, 8: 4, 16: 4}, z_dim=4)
+    branches = MixtureBranches((1, 3), 16, (0.5, 0.5))
+    ws, branch = G.mapping(torch.randn(6, 4, generator=seeded(0, "z"))), torch.ones(2, dtype=torch.int64)
+
+    def pictures(blocks, fade):
+        G.grow(blocks, fade)
+        return branches.generate(G, ws, [], branch, seeded(1, "w"))
+
+    coarse, faded = pictures(1, 1.0), pictures(2, 0.0)
+    torch.testing.assert_close(faded, upsample_bilinear2d(coarse), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
+        ({"codes": (1,)}, "mixes nothing"),
+        ({"weights": [0.5, 0.5, float("nan")]}, "sum to 1"),
         ({"codes": (2, 3)}, "the first one 1"),
         ({"codes": (1, 0)}, "codes"),
         ({"side": 64}, r"\[4, 8, 16, 32\]"),

@@ -105,9 +105,10 @@ def test_dry_run_says_what_mganprior_does(workplace: Path, capsys: pytest.Captur
     pair = ["--pair", "paper", "--perceptual", "vgg", "--task", "cs", "--dry_run"]
     assert main([*SMALL, "--method", "mganprior", *pair]) == 0
     out = capsys.readouterr().out
+    line = "# cs 10 %: mganprior-20 {} (6 steps of {}, 4 px, alpha {}, no perceptual term)\n"
     assert (
-        "# cs 10 %: mganprior-20 vanilla measurement (sgd, lr 1, alpha channels, no perceptual term)\n"
-        "# cs 10 %: mganprior-20 rtil measurement \u2020 (adam, lr 0.1, alpha dirichlet, no perceptual term)\n"
+        line.format("vanilla measurement", "sgd, lr 1", "channels")
+        + line.format("rtil measurement \u2020", "adam, lr 0.1", "dirichlet")
     ) in out
     assert "# \u2020: trained with RTIL, but" in out
 
@@ -233,7 +234,7 @@ def test_checkpoints_of_different_resolutions(
 def test_dry_run_lists_the_work_and_writes_nothing(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--dry_run"]) == 0
     out = capsys.readouterr().out
-    assert "# cs 10 %: ilo rtil measurement\n" in out
+    assert "# cs 10 %: ilo rtil measurement (2,2,2 steps)\n" in out
     assert "# into runs/eval/NNNNN-ilo-cs-synthetic-16\n" in out
     assert not (workplace / "runs/eval").exists()
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def test_a_mistake_is_one_line_and_code_2(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert all(word in err for word in words), err
+
+
+def test_mixtures_have_a_row_for_each_number_of_codes(
+    workplace: Path, make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run("codes", rtil=True, arch="pggan", branches="mixture", mixture_side=4, codes=[1, 3])
+    assert main(["--snapshot", str(run), "--count", "3", "--branches"]) == 0
+    with Image.open("samples.png") as grid:
+        assert grid.size == (3 * 64, 2 * 64)
+    assert main(["--snapshot", str(run), "--truncation", "0.5"]) == 2
+    assert "no styles to truncate" in capsys.readouterr().err
 
 
 def test_the_module_runs_as_a_program(workplace: Path) -> None:

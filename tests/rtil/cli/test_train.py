@@ -136,6 +136,22 @@ def test_dry_run_writes_nothing(here, capsys):
     assert not (here / "runs").exists()
 
 
+def test_dry_run_of_a_resume_tells_of_the_run(here, capsys):
+    assert main([*SMALL, "--data", "faces", "--kimg", "0.004", "--rtil", "--out", "mine"]) == 0
+    capsys.readouterr()
+    assert main(["--out", "mine", "--resume", "--dry_run", "--kimg", "0.008"]) == 0
+    assert "# go on in mine with stylegan2-rtil-faces-8 to 0.008 kimg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("content", "word"), [(b"\xff\xfe", "text file"), (b"a: [", "bad.yaml"), (b"- 1", "bad.yaml")])
+def test_a_bad_config_is_one_line(here, capsys, content, word):
+    (here / "bad.yaml").write_bytes(content)
+    assert main(["--config", "bad.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert word in error
+    assert error.count("\n") == 1
+
+
 def test_resume_refuses_what_cannot_change(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps(StyleGAN2Config(seed=3, kimg=10).to_json()))
     assert resumed(StyleGAN2Config(), tmp_path, []).kimg == 10

@@ -9,7 +9,7 @@ import torch
 from ilo import CSGM, ILO
 from mganprior import MGANPrior
 from rtil.errors import UserError
-from rtil.evaluation.methods import METHODS, STEPS, Series, SolverOptions, mixes_differently
+from rtil.evaluation.methods import METHODS, STEPS, Series, SolverOptions, composing_as_trained, mixes_differently
 from rtil.evaluation.rows import settings_hash
 from rtil.inverse.perceptual import Perceptual
 from rtil.inverse.schedules import Ramp
@@ -168,12 +168,27 @@ def test_equal_sides_are_equal_settings(small: Snapshot) -> None:
         ({"rtil": False, "branches": "mixture", "mixture_side": 4}, []),
         ({"rtil": True}, ["mganprior"]),
         ({"rtil": True, "branches": "additive"}, ["mganprior"]),
+        ({"rtil": True, "branches": "additive", "sigma": 0}, ["ilo", "mganprior"]),
+        ({"rtil": True, "branches": "additive", "resolution": 256}, ["mganprior"]),
+        ({"rtil": True, "branches": "additive", "resolution": 16}, ["ilo", "mganprior"]),  # cuts 1 and 2, three entered
         ({"rtil": True, "branches": "mixture", "mixture_side": 8, "codes": [1, 10, 20]}, ["ilo"]),
         ({"rtil": True, "branches": "mixture", "mixture_side": 4, "codes": [1, 10, 20]}, ["ilo", "mganprior"]),
     ],
 )
 def test_where_training_and_inversion_mix_differently(info: dict[str, Any], differing: list[str]) -> None:
-    assert [m for m in METHODS if mixes_differently(m, {"compose_side": 8}, info)] == differing
+    arguments = {"compose_side": 8, "steps": [9, 9, 9, 9]}
+    assert [m for m in METHODS if mixes_differently(m, arguments, {"resolution": 32} | info)] == differing
+
+
+def test_codes_compose_where_they_were_mixed_in_training(
+    small: Snapshot, small_rtil: Snapshot, make_run: Callable[..., Path]
+) -> None:
+    at_eight = load_snapshot(make_run("2", rtil=True, branches="mixture", mixture_side=8))
+    assert composing_as_trained(SolverOptions(), small, [small]).compose_side is None
+    assert composing_as_trained(SolverOptions(), small, [small, at_eight]).compose_side == 8
+    assert composing_as_trained(SolverOptions(compose_side=4), small, [small, at_eight]).compose_side == 4
+    with pytest.raises(UserError, match=r"\[4, 8\]: give --compose_side"):
+        composing_as_trained(SolverOptions(), small, [small_rtil, at_eight])
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_codes_are_series_and_marks_come_from_the_training(make_run: Callable[..
         make_run("0", rtil=False, arch="pggan"),
         make_run("1", rtil=True, arch="pggan", branches="mixture", mixture_side=8),
         methods=["ilo", "csgm", "mganprior"],
-        options=SolverOptions(steps=[2], codes=[1, 3]),
+        options=SolverOptions(steps=[2], codes=[1, 3], compose_side=4),
     )
     work = study.work()
     assert len({key for item in work for key in item.keys}) == 2 * (2 * 4 + 1) * 2

@@ -128,6 +128,28 @@ def test_training_moves_every_weight_and_writes_what_users_look_for(faces, tmp_p
             assert not torch.equal(value, start[name]), name
 
 
+@pytest.mark.parametrize("changes", [{"arch": "pggan"}, {"rtil": False}, {"seed": 1}], ids=str)
+def test_a_checkpoint_of_other_settings_is_refused(faces, tmp_path, changes):
+    theirs = tmp_path / "theirs"
+    train(config(faces, 0.04, **changes), theirs)
+    with pytest.raises(UserError, match=rf"is of a run with {next(iter(changes))}|is of a run with b"):
+        train(config(faces, 0.08), tmp_path / "ours", resume=str(checkpoints(theirs)[-1]))
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_adam_forgets_at_a_new_stage_if_asked_to(faces, tmp_path, reset):
+    """8 px begin at image 32: 4 steps of 8 images until the end, after 2 of 16. Stopped right at the boundary."""
+    run = tmp_path / "run"
+    settings = {"arch": "pggan", "stages": {4: 0.032, 8: 0.032, 16: 0.008}, "checkpoint_kimg": 0.008}
+    for stop in (32, 64):
+        with stopped_at(stop):
+            train(config(faces, 0.072, reset_adam=reset, **settings), run, resume="latest")
+    state = torch.load(checkpoints(run)[-1], weights_only=True)
+    assert int(state["state_dict"]["images_seen"]) == 64
+    steps = {int(values["step"]) for values in state["optimizer_states"][0]["state"].values()}
+    assert max(steps) == (4 if reset else 6)
+
+
 def test_killed_at_any_moment_leaves_a_checkpoint_to_resume(faces, tmp_path):
     run = tmp_path / "run"
     code = (
