@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks.mixtures import WAYS, loop_over_codes, measure
+from benchmarks.mixtures import WAYS, loop_over_codes, measure, measure_heads
 from rtil.branches import MixtureBranches, mixture_branches
 from rtil.generators import PGGANGenerator
 from rtil.seeds import generator as seeded
@@ -25,3 +25,7 @@ def test_every_way_is_measured(way, monkeypatch):
     found = measure(way, side=4, batch=2, steps=1)
     assert found["images_per_s"] > 0
     assert found["peak_mb"] > 100
+
+
+def test_heads_alone_are_measured():
+    assert set(measure_heads(side=4, batch=2, repeats=1)) == {"batched", "loop"}
