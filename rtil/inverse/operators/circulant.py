@@ -3,7 +3,7 @@
     y = (h * (s . x))[rows],   h ~ N(0, I / m),   s random signs,   rows m of n without replacement
 
 with * the circular convolution over the flattened picture, computed by FFT. Random signs and filter variance 1/m are
-those of the theory (ILO: Daras et al. 2021, section 4; Rauhut, Romberg and Tropp 2012), so E ||A x||^2 = ||x||^2.
+those of the theory (ILO: Daras et al. 2021, section 3.4; Rauhut, Romberg and Tropp 2012), so E ||A x||^2 = ||x||^2.
 """
 
 import math
