@@ -13,7 +13,14 @@ from rtil.cli.common import Terminated, given_names, run_command
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
 from rtil.evaluation.methods import SolverOptions
-from rtil.evaluation.report import MARK, MIXES_DIFFERENTLY, markdown_table, terminal_table, write_summary
+from rtil.evaluation.report import (
+    MARK,
+    MIXES_DIFFERENTLY,
+    markdown_table,
+    nonlinear_note,
+    terminal_table,
+    write_summary,
+)
 from rtil.evaluation.runner import Runner
 from rtil.evaluation.study import (
     HeldOut,
@@ -43,12 +50,15 @@ class EvalOptions(SolverOptions):
 
     Args:
         method: Methods: ilo, csgm, mganprior.
-        task: Tasks: cs, inpaint, box, sr, denoise, colorize, inversion.
-        rates: Observed fractions of cs, box, and inpaint.
+        task: Tasks: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase.
+        rates: Observed fractions of cs, gaussian, mri, fourier, box, and inpaint.
         factors: Factors of sr.
         sigmas: Noise of denoise, on the 0-255 scale.
         mask: Mask file of inpaint (white is observed), in place of rates.
-        noise_sigma: Measurement noise of the other tasks; pictures are in [0, 1].
+        widths: Standard deviations of blur, in pixels.
+        lengths: Lengths of motion, in pixels.
+        exposures: Numbers of coded masks of phase.
+        noise_sigma: Measurement noise of the tasks but denoise; pictures are in [0, 1].
         images: Number of held-out pictures.
         data: Held-out set: synthetic, or a folder or uncompressed zip; null is that of the checkpoints.
         split: Its part: validation or test; null is all of a set that was not trained on.
@@ -58,7 +68,7 @@ class EvalOptions(SolverOptions):
         selection: Which iterates are returned: measurement (lowest measurement error), heldout, last.
         seed: Root seed of operators, noise and solvers.
         lpips: Backbone of LPIPS: alex, vgg or none.
-        linear: Evaluate the linear prior too.
+        linear: Evaluate the linear prior too, where the task is linear (all but phase).
         batch: Pictures inverted at a time; null chooses by their size.
         device: auto, cpu, cuda or cuda:N.
         out: Run folder to create; null is the next numbered one in runs/eval.
@@ -71,6 +81,9 @@ class EvalOptions(SolverOptions):
     factors: list[int] = field(default_factory=lambda: [4])
     sigmas: list[float] = field(default_factory=lambda: [25.0])
     mask: str | None = None
+    widths: list[float] = field(default_factory=lambda: [2.0])
+    lengths: list[float] = field(default_factory=lambda: [9.0])
+    exposures: list[int] = field(default_factory=lambda: [4])
     noise_sigma: float = 0.0
     images: int = 32
     data: str | None = None
@@ -104,7 +117,8 @@ class EvalOptions(SolverOptions):
 
     def places(self) -> list[Place]:
         """Return tasks and levels."""
-        return places(self.task, self.rates, self.factors, self.sigmas, self.mask)
+        levels = self.rates, self.factors, self.sigmas, self.mask, self.widths, self.lengths, self.exposures
+        return places(self.task, *levels)
 
     def checkpoint_paths(self) -> dict[str, Path]:
         """Return the snapshots to compare, by name."""
@@ -129,6 +143,8 @@ def plan(options: EvalOptions) -> Iterator[str]:
         yield f"{item.place.label}: {item.method} {item.checkpoint} {item.selection}".rstrip(" -") + remarks(item)
     if any(item.mixes_differently for item in study.work()):
         yield MIXES_DIFFERENTLY
+    if study.linear:
+        yield from nonlinear_note([place.task for place in study.places])
     yield f"into {options.out or (EVAL_RUNS / 'NNNNN-').as_posix() + description(options, study)}"
 
 
@@ -188,7 +204,7 @@ def open_study(options: EvalOptions) -> Study:
         lpips=None if options.lpips == "none" else options.lpips,
         linear=options.linear,
     )
-    if options.linear:
+    if options.linear and any(place.linear for place in study.places):
         open_linear_prior_data(first_info(study), resolution)
     return study
 

@@ -1,8 +1,9 @@
 """``python -m rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
 
-A measurement is a picture that already is what was measured (low-resolution, noisy, with missing pixels, grey), or an
-.npy file, which compressed sensing needs. Colorization keeps the measured luma in the picture that it writes; the
-latents give the picture before that step. This is how one is made, by the operator of the same task, rate and seed:
+A measurement is a picture that already is what was measured (low-resolution, noisy, blurred, with missing pixels, or
+grey), or an .npy file, without which there is no cs, gaussian, mri, fourier and phase. Colorization keeps the measured
+luma in the picture that it writes; the latents give the picture before that step. This is how a measurement is made, by
+the operator of the same task, rate and seed:
 
     operator = make_operator("cs", (3, 32, 32), rate=0.1, seed=7)
     numpy.save("y.npy", operator(x).numpy())  # x [N, 3, 32, 32] in [0, 1]; y [N, M]
@@ -28,7 +29,7 @@ from rtil.evaluation.figures import to_pillow
 from rtil.evaluation.methods import SolverOptions, composing_as_trained
 from rtil.files import atomic_path, write_text
 from rtil.inverse.losses import measurement_error
-from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
+from rtil.inverse.operators import OPERATORS, Operator, make_operator
 from rtil.inverse.perceptual import is_picture
 from rtil.inverse.result import Inversion
 from rtil.inverse.solver import Selection, Solver
@@ -48,13 +49,16 @@ class ReconstructOptions(SolverOptions):
     Args:
         input: A picture that is the measurement itself (sr: of side R / factor, else of side R; colorize: its luma
             counts), or an .npy file with one or N measurements, pictures in [0, 1].
-        task: cs, inpaint, box, sr, denoise, colorize or inversion.
+        task: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier or phase.
         snapshot: The prior: a run folder or a snapshot.
-        rate: Observed fraction (cs, box, and inpaint without a mask).
+        rate: Observed fraction (cs, gaussian, mri, fourier, box, and inpaint without a mask).
         factor: Factor of sr.
         sigma: Noise of denoise, on the 0-255 scale.
         mask: Mask file of inpaint: white is observed.
-        operator_seed: Seed of the operator that measured (cs; inpaint by rate).
+        width: Standard deviation of blur, in pixels.
+        length: Length of motion, in pixels.
+        exposures: Number of coded masks of phase.
+        operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, motion, phase; inpaint by rate).
         fit: Crop an input picture to its central square and resize it to the side that the task expects.
         method: ilo, csgm or mganprior.
         selection: Which iterate is returned.
@@ -70,6 +74,9 @@ class ReconstructOptions(SolverOptions):
     factor: int | None = None
     sigma: float | None = None
     mask: str | None = None
+    width: float | None = None
+    length: float | None = None
+    exposures: int | None = None
     operator_seed: int = 0
     fit: bool = False
     method: str = "ilo"
@@ -95,7 +102,7 @@ class ReconstructOptions(SolverOptions):
         assert self.input is not None  # noqa: S101
         return self.input
 
-    def open(self) -> tuple[Snapshot, Solver, LinearOperator, Tensor]:
+    def open(self) -> tuple[Snapshot, Solver, Operator, Tensor]:
         """Return prior, inverter, operator, and measurements [N, ...]."""
         assert self.snapshot is not None  # noqa: S101
         device = pick_device(self.device)
@@ -108,6 +115,9 @@ class ReconstructOptions(SolverOptions):
             factor=self.factor,
             sigma=self.sigma,
             mask=self.mask,
+            width=self.width,
+            length=self.length,
+            exposures=self.exposures,
             seed=self.operator_seed,
         )
         perceptual = None
@@ -148,7 +158,7 @@ def run(options: ReconstructOptions) -> None:
         print(f"{picture}: {status}, measurement error {error:.3g}")
 
 
-def read_measurement(path: Path, operator: LinearOperator, fitted: bool = False) -> Tensor:
+def read_measurement(path: Path, operator: Operator, fitted: bool = False) -> Tensor:
     """Return measurements [N, *measurement_shape], float32.
 
     Args:
@@ -163,15 +173,14 @@ def read_measurement(path: Path, operator: LinearOperator, fitted: bool = False)
     if path.suffix.lower() == ".npy":
         y = _read_array(path)
         y = y[None] if tuple(y.shape) == shape else y
-    elif len(shape) != 3:
-        raise UserError(
-            f"{path} is a picture, but a measurement of {operator.label} is {shape[0]} numbers: give an .npy"
-        )
+    elif not is_picture(shape):
+        size = " x ".join(map(str, shape))
+        raise UserError(f"{path} is a picture, but a measurement of {operator.label} is {size} numbers: give an .npy")
     else:
         picture = _read_picture(path, shape[1], fitted)
         y = operator.A(picture) if shape[0] == 1 else picture
     operator.check_measurement(y)
-    if len(shape) == 3 and y.abs().max() > MOST_PICTURE_VALUE:
+    if is_picture(shape) and y.abs().max() > MOST_PICTURE_VALUE:
         raise UserError(f"{path} holds values up to {y.abs().max():g}: pictures are in [0, 1]; divide bytes by 255")
     return torch.where(operator.observed, y.float(), 0)
 

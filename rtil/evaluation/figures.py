@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rtil.errors import UserError
 from rtil.files import atomic_path
-from rtil.inverse.operators.base import LinearOperator
+from rtil.inverse.operators import LinearOperator, Operator
+from rtil.inverse.perceptual import is_picture
 from rtil.ranges import to_uint8
 
 READABLE_PIXELS = 96
@@ -68,11 +69,12 @@ def image_grid(images: Tensor, nrow: int) -> Tensor:
     return full.view(rows, nrow, C, H, W).permute(2, 0, 3, 1, 4).reshape(C, rows * H, nrow * W)
 
 
-def show_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
+def show_measurement(y: Tensor, operator: Operator) -> Tensor:
     """Return what a measurement looks like, [N, C, H, W] in [0, 1].
 
-    Pictures with missing pixels show grey there; small pictures are enlarged pixel by pixel; luma is shown in grey; a
-    measurement that is no picture (compressed sensing) is shown by its adjoint, each stretched to [0, 1].
+    Pictures with missing pixels show grey there; small pictures are enlarged pixel by pixel; luma is shown in grey. A
+    measurement that is no picture is stretched to [0, 1]: of a linear operator its adjoint (for Fourier measurements
+    the zero-filled reconstruction), of phase retrieval the log(1 + amplitude) of the first exposure.
 
     Args:
         y: Measurements [N, *measurement_shape].
@@ -82,10 +84,10 @@ def show_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
     C, H, W = operator.img_size
     if y.shape[1:] == (C, H, W):
         return torch.where(operator.observed, y, GREY).clamp(0, 1)
-    if y.ndim == 4 and H % y.shape[2] == 0 and W % y.shape[3] == 0:
+    if is_picture(y.shape[1:]) and H % y.shape[2] == 0 and W % y.shape[3] == 0:
         enlarged = y.repeat_interleave(H // y.shape[2], 2).repeat_interleave(W // y.shape[3], 3)
         return enlarged.expand(-1, C, -1, -1).clamp(0, 1)
-    x = operator.A_adjoint(y)
+    x = operator.A_adjoint(y) if isinstance(operator, LinearOperator) else y[:, 0].clamp(min=0).log1p()
     low, high = (extreme((1, 2, 3), keepdim=True) for extreme in (x.amin, x.amax))
     return (x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.inverse.operators.base import LinearOperator
+from rtil.inverse.operators.base import LinearOperator, Operator
+from rtil.inverse.operators.nonlinear import NonlinearOperator
 from rtil.seeds import generator
 
 FULL_UNKNOWNS = 3072
@@ -108,12 +109,14 @@ class LinearPrior:
         """
         return self.condition(operator, noise_sigma)(y)
 
-    def condition(self, operator: LinearOperator, noise_sigma: float | None = None) -> PosteriorMean:
+    def condition(self, operator: Operator, noise_sigma: float | None = None) -> PosteriorMean:
         """Do all the work that does not depend on y, for batches measured with the same operator.
 
         Raises:
-            UserError: The operator's pictures have another size than the prior's.
+            UserError: The operator is nonlinear, or its pictures have another size than the prior's.
         """
+        if isinstance(operator, NonlinearOperator):
+            raise UserError(f"'{operator.label}' is nonlinear: the linear prior is for linear operators only")
         if tuple(operator.img_size) != self.img_size:
             raise UserError(
                 f"the linear prior knows pictures of size {self.img_size} but the operator measures {operator.img_size}"
@@ -154,7 +157,7 @@ class LinearPrior:
 class _Measured:
     """The observed rows of an operator, on the CPU in float64."""
 
-    def __init__(self, operator: LinearOperator) -> None:
+    def __init__(self, operator: Operator) -> None:
         self.operator = copy.deepcopy(operator).cpu().double()
         self.observed = self.operator.observed.flatten()
 

@@ -11,6 +11,7 @@ from rtil.evaluation.rows import Level, Row
 from rtil.evaluation.statistics import Difference, Interval
 from rtil.evaluation.summary import LINEAR, Cell, summarise
 from rtil.files import atomic_path
+from rtil.inverse.operators import OPERATORS
 
 TERMINAL_COLUMNS = 120
 MARK = "\u2020"
@@ -179,7 +180,20 @@ def level_text(task: str, level: Level) -> str:
     if level is None or isinstance(level, str):
         return level or ""
     forms: dict[str, Callable[[float], str]] = {"sr": "x{:g}".format, "denoise": "sigma {:g}".format}
+    forms |= {"blur": "{:g} px".format, "motion": "{:g} px".format, "phase": _masks}
     return forms[task](level) if task in forms else f"{100 * level:g} %"
+
+
+def nonlinear_note(tasks: Sequence[str]) -> list[str]:
+    """Return the line that says which of the tasks have no linear prior, or no line."""
+    found = [task for task in dict.fromkeys(tasks) if task in OPERATORS and not OPERATORS[task].linear]
+    if not found:
+        return []
+    return [f"{', '.join(found)}: nonlinear, so without the linear prior, which is for linear operators only."]
+
+
+def _masks(number: float) -> str:
+    return f"{number:g} mask{'s' * (number != 1)}"
 
 
 def _legend(cells: Sequence[Cell]) -> list[str]:
@@ -201,6 +215,7 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
         )
     notes = [*(NOTES if any(cell.method == LINEAR for cell in cells) else NOTES[:-1])]
     notes += [MIXES_DIFFERENTLY] if any(cell.mixes_differently for cell in cells) else []
+    notes += nonlinear_note([cell.task for cell in cells])
     notes += CONSISTENT if any(cell.task == "colorize" for cell in cells) else []
     return [line for part in (text, *lengths, *references) for line in textwrap.wrap(part, TERMINAL_COLUMNS)] + notes
 

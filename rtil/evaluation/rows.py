@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rtil.errors import UserError
+from rtil.inverse.operators import OPERATORS
 
 Level = float | str | None
 
@@ -44,8 +45,8 @@ class Row:
     Attributes:
         image: Stable id of the picture.
         method: "ilo", "csgm", "mganprior-20" (with its number of codes), "linear", ...
-        task: "cs", "inpaint", "sr", "denoise", "colorize", "inversion", ...
-        level: Rate (cs, inpaint), factor (sr) or sigma (denoise); the mask's name with a mask file; None without.
+        task: A name of :data:`rtil.inverse.operators.OPERATORS`.
+        level: Value of the task's parameter (the rate of cs, ...); the mask's name with a mask file; None without.
         checkpoint: Name given to the checkpoint; "-" for methods without one.
         seed: Root seed of operator and solver.
         settings: :func:`settings_hash` of everything else that decides the result.
@@ -172,10 +173,10 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 
 
 def row_to_json(row: Row) -> dict[str, Any]:
-    """Return the row as JSON-like values; also names the level as users do: rate, factor or sigma."""
+    """Return the row as JSON-like values; also names the level as users do: rate, factor, sigma, ..."""
     values: dict[str, Any] = {name: _plain(value) for name, value in vars(row).items()}
-    named = {"cs": "rate", "inpaint": "rate", "box": "rate", "sr": "factor", "denoise": "sigma"}.get(row.task)
-    return values | ({named: values["level"]} if named else {})
+    parameters = OPERATORS[row.task].parameters if row.task in OPERATORS else ()
+    return values | dict.fromkeys(parameters[:1], values["level"])
 
 
 def row_from_json(values: Mapping[str, Any]) -> Row:

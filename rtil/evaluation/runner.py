@@ -26,7 +26,7 @@ from rtil.evaluation.summary import LINEAR
 from rtil.files import atomic_path
 from rtil.inverse.latents import latent_space_of
 from rtil.inverse.losses import measurement_error
-from rtil.inverse.operators import LinearOperator
+from rtil.inverse.operators import Operator
 
 SHOWN = 8
 """Pictures of a grid."""
@@ -69,7 +69,7 @@ class Oracle:
     Each iterate is taken as it would be returned, after the operator's ``consistent`` step.
     """
 
-    def __init__(self, truth: Tensor, operator: LinearOperator, y: Tensor) -> None:
+    def __init__(self, truth: Tensor, operator: Operator, y: Tensor) -> None:
         self.truth, self.operator, self.y, self.seconds = truth, operator, y, 0.0
         self.best = torch.full((len(truth),), -torch.inf, device=truth.device)
 
@@ -138,7 +138,7 @@ class Runner:
                 written.append(path)
         return written
 
-    def _run(self, item: Work, operator: LinearOperator, progress: "Progress") -> None:
+    def _run(self, item: Work, operator: Operator, progress: "Progress") -> None:
         missing = [i for i, key in enumerate(item.keys) if key not in self.file.finished_keys()]
         if not missing:
             return
@@ -174,7 +174,7 @@ class Runner:
             self.file.extend(rows)
             progress.advance(item, rows)
 
-    def _solver(self, item: Work, operator: LinearOperator) -> Invert:
+    def _solver(self, item: Work, operator: Operator) -> Invert:
         solver = self.study.solver(item)
         latent_space_of(solver.generator)  # its Gaussian fit is kept from here on, and is no part of any picture's time
 
@@ -189,7 +189,7 @@ class Runner:
 
         return invert
 
-    def _linear(self, operator: LinearOperator) -> Invert:
+    def _linear(self, operator: Operator) -> Invert:
         if self.prior is None:
             self.prior = self.linear_prior()
         posterior_mean = self.prior.condition(operator)

@@ -22,7 +22,7 @@ from rtil.evaluation.methods import Series, SolverOptions, composing_as_trained,
 from rtil.evaluation.report import level_text
 from rtil.evaluation.rows import Level, RowKey, settings_hash
 from rtil.evaluation.summary import LINEAR
-from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
+from rtil.inverse.operators import OPERATORS, Operator, make_operator
 from rtil.inverse.perceptual import Perceptual, is_picture
 from rtil.inverse.solver import Selection, Solver
 from rtil.seeds import derive_seed, generator
@@ -40,7 +40,7 @@ class Place:
 
     Attributes:
         task: Name of the task.
-        level: Rate, factor, sigma, the mask's name, or None.
+        level: Value of the task's parameter, the mask's name, or None.
         parameters: What :func:`rtil.inverse.operators.make_operator` takes.
     """
 
@@ -59,7 +59,12 @@ class Place:
         level = f"{self.level:g}" if isinstance(self.level, float | int) else self.level
         return re.sub(r"[^A-Za-z0-9._-]+", "_", self.task if level is None else f"{self.task}-{level}")
 
-    def operator(self, resolution: int, seed: int, noise_sigma: float = 0.0) -> LinearOperator:
+    @property
+    def linear(self) -> bool:
+        """Whether its operator is linear; the linear prior is evaluated only where it is."""
+        return OPERATORS[self.task].linear
+
+    def operator(self, resolution: int, seed: int, noise_sigma: float = 0.0) -> Operator:
         """Return the operator that every picture of this place is measured with.
 
         Args:
@@ -91,15 +96,21 @@ def places(
     factors: Sequence[int],
     sigmas: Sequence[float],
     mask: str | None = None,
+    widths: Sequence[float] = (),
+    lengths: Sequence[float] = (),
+    exposures: Sequence[int] = (),
 ) -> list[Place]:
     """Return each task at each of its levels.
 
     Args:
         tasks: Names of tasks.
-        rates: Levels of cs, box, and inpaint without a mask.
+        rates: Levels of cs, gaussian, mri, fourier, box, and inpaint without a mask.
         factors: Levels of sr.
         sigmas: Levels of denoise.
         mask: Mask file of inpaint, in place of rates.
+        widths: Levels of blur.
+        lengths: Levels of motion.
+        exposures: Levels of phase.
 
     Raises:
         UserError: An unknown task, one named twice, no level for one, or a mask that no task uses.
@@ -109,6 +120,7 @@ def places(
         ['cs 5 %', 'cs 10 %', 'inversion']
     """
     levels: dict[str, Sequence[float]] = {"rate": rates, "factor": factors, "sigma": sigmas}
+    levels |= {"width": widths, "length": lengths, "exposures": exposures}
     found = []
     for task in tasks:
         if task not in OPERATORS:
@@ -121,7 +133,7 @@ def places(
         else:
             name = parameters[0]
             if not levels[name]:
-                raise UserError(f"task '{task}' has no level: give --{name}s")
+                raise UserError(f"task '{task}' has no level: give --{name.removesuffix('s')}s")
             found += [Place(task, value, {name: value}) for value in levels[name]]
     if mask is not None and not any("mask" in place.parameters for place in found):
         raise UserError(f"mask '{mask}' is not used by task {', '.join(tasks)}: add inpaint, or leave it away")
@@ -261,7 +273,7 @@ class Study:
         seed: Root seed of operators, noise and solvers.
         noise_sigma: Measurement noise.
         lpips: Backbone of LPIPS; None for no LPIPS.
-        linear: Whether the linear prior is evaluated too.
+        linear: Whether the linear prior is evaluated too, at the places whose operator is linear.
         resolution: Side of the pictures.
         perceptual: mGANprior's perceptual term; None without.
 
@@ -302,7 +314,7 @@ class Study:
             if perceptual is not None:
                 perceptual.check_size(shape)
 
-    def operator(self, place: Place) -> LinearOperator:
+    def operator(self, place: Place) -> Operator:
         """Return the operator that every picture of a place is measured with, on the CPU."""
         return place.operator(self.resolution, self.seed, self.noise_sigma)
 
@@ -336,7 +348,7 @@ class Study:
                         options = self.options_for(series, snapshot)
                         own = options.arguments(series, snapshot, selection, pictures)
                         found.append(self._work(place, series, selection, name, common | own))
-            if self.linear:
+            if self.linear and place.linear:
                 trained_on = next(iter(self.checkpoints.values())).info["data"]
                 found.append(self._work(place, None, "-", NO_CHECKPOINT, common | {"data": trained_on}))
         return found

@@ -1,8 +1,9 @@
-"""Linear forward operators y = A x + noise on pictures in [0, 1].
+"""Forward operators y = A(x) + noise on pictures in [0, 1], and what follows when A is linear.
 
 The names (A, A_adjoint, A_dagger, A_vjp, prox_l2, noise_model, img_size) and their meaning are those of deepinv 0.5
-(https://deepinv.github.io), so either library's operators run in the other's solvers. A subclass says how it measures
-and what the transpose of that is; everything else follows from these two.
+(https://deepinv.github.io), so either library's operators run in the other's solvers. A linear subclass says how it
+measures and what the transpose of that is; everything else follows from these two. Operators that are not linear are
+in :mod:`rtil.inverse.operators.nonlinear`.
 """
 
 import math
@@ -18,8 +19,8 @@ from rtil.inverse.operators.noise import GaussianNoise
 from rtil.seeds import generator
 
 
-class LinearOperator(nn.Module, ABC):
-    """A linear map of pictures to measurements, with its noise.
+class Operator(nn.Module, ABC):
+    """A map of pictures to measurements, with its noise; linear or not.
 
     Drawn tensors are buffers, so ``state_dict`` reproduces the operator. float32 and float64 are computed as they
     come; half precision is computed, and returned, in float32.
@@ -28,7 +29,7 @@ class LinearOperator(nn.Module, ABC):
         img_size: (C, H, W) of one picture.
         measurement_shape: Shape of one picture's measurement.
         name: What is measured, for reports: ``"cs 10 %"``.
-        noise_model: What :meth:`forward` adds to A x; none by default.
+        noise_model: What :meth:`forward` adds to A(x); none by default.
 
     Attributes:
         img_size: (C, H, W).
@@ -56,10 +57,6 @@ class LinearOperator(nn.Module, ABC):
     def measure(self, x: Tensor) -> Tensor:
         """Map checked pictures [N, C, H, W], float32 or float64, to measurements of the same type."""
 
-    @abstractmethod
-    def transpose(self, y: Tensor) -> Tensor:
-        """Map checked measurements to pictures by the transpose of :meth:`measure`."""
-
     @property
     def label(self) -> str:
         """A short text for reports, which tells operators of different settings apart."""
@@ -73,7 +70,7 @@ class LinearOperator(nn.Module, ABC):
 
     @property
     def error_normaliser(self) -> float:
-        """Number c such that ||A x - A x'||^2 / c is, in expectation, the mean squared error of the picture.
+        """Number c such that ||A(x) - A(x')||^2 / c is, in expectation, the mean squared error of the picture.
 
         The number of observed entries, unless a subclass scales its measurements in another way.
         """
@@ -85,7 +82,62 @@ class LinearOperator(nn.Module, ABC):
         Raises:
             UserError: x has another shape than the operator's pictures, or is not floating point.
         """
-        return self.measure(_checked("pictures", x, self.img_size))
+        return self.measure(checked("pictures", x, self.img_size))
+
+    @abstractmethod
+    def A_vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        """Return v's product with the Jacobian of A at x: pictures from pictures and measurements.
+
+        Raises:
+            UserError: x is no picture of the operator's, or v no measurement.
+        """
+
+    def forward(self, x: Tensor, image_ids: Sequence[str] | None = None) -> Tensor:
+        """Measure pictures with noise; entries that are not observed stay 0.
+
+        Args:
+            x: Pictures [N, C, H, W] in [0, 1].
+            image_ids: One name per image, by which its noise is drawn; by default its place in the batch.
+        """
+        return torch.where(self.observed, self.noise_model(self.A(x), image_ids), 0)
+
+    def consistent(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return what is reported where a solver found x, given that y was observed: here x itself.
+
+        Solvers end with this step. An operator takes part when its users expect the observed part of a picture to be
+        kept as it is; :class:`~rtil.inverse.operators.colorize.Colorization` does.
+
+        Args:
+            x: Pictures [N, C, H, W] in [0, 1].
+            y: Their measurements [N, *measurement_shape].
+        """
+        return x
+
+    def check_measurement(self, y: Tensor) -> None:
+        """Tell the user, before any work, when y cannot be a measurement of this operator.
+
+        Raises:
+            UserError: y has the wrong shape, type or device, or holds NaN or infinities.
+        """
+        y = checked("measurements", y, self.measurement_shape)
+        device = self.all_observed.device
+        if y.device != device:
+            raise UserError(f"measurements are on {y.device} but the operator is on {device}: move one of them")
+        broken = (~y.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        if broken:
+            raise UserError(f"measurements hold NaN or infinity in images {broken}: every entry must be finite")
+
+    def extra_repr(self) -> str:
+        """Label and size, for print."""
+        return f"{self.label}, img_size={self.img_size}"
+
+
+class LinearOperator(Operator):
+    """A linear map of pictures to measurements; arguments and attributes are :class:`Operator`'s."""
+
+    @abstractmethod
+    def transpose(self, y: Tensor) -> Tensor:
+        """Map checked measurements to pictures by the transpose of :meth:`measure`."""
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """Apply the transpose of A to measurements [N, *measurement_shape]; returns [N, C, H, W].
@@ -93,7 +145,7 @@ class LinearOperator(nn.Module, ABC):
         Raises:
             UserError: y has another shape than the operator's measurements, or is not floating point.
         """
-        return self.transpose(_checked("measurements", y, self.measurement_shape))
+        return self.transpose(checked("measurements", y, self.measurement_shape))
 
     def A_vjp(self, x: Tensor, v: Tensor) -> Tensor:
         """Return v's product with the Jacobian of A at x, which for a linear A is ``A_adjoint(v)``."""
@@ -125,44 +177,9 @@ class LinearOperator(nn.Module, ABC):
         self.check_measurement(y)
         if not torch.as_tensor(gamma >= 0).all():
             raise UserError("prox_l2's gamma is negative or NaN: valid is gamma >= 0")
-        z = _checked("pictures", z, self.img_size)
+        z = checked("pictures", z, self.img_size)
         target = z + gamma * self.A_adjoint(y)
         return conjugate_gradient(lambda x: x + gamma * self.A_adjoint(self.A(x)), target, tolerance, max_steps)
-
-    def forward(self, x: Tensor, image_ids: Sequence[str] | None = None) -> Tensor:
-        """Measure pictures with noise; entries that are not observed stay 0.
-
-        Args:
-            x: Pictures [N, C, H, W] in [0, 1].
-            image_ids: One name per image, by which its noise is drawn; by default its place in the batch.
-        """
-        return torch.where(self.observed, self.noise_model(self.A(x), image_ids), 0)
-
-    def consistent(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return what is reported where a solver found x, given that y was observed: here x itself.
-
-        Solvers end with this step. An operator takes part when its users expect the observed part of a picture to be
-        kept as it is; :class:`~rtil.inverse.operators.colorize.Colorization` does.
-
-        Args:
-            x: Pictures [N, C, H, W] in [0, 1].
-            y: Their measurements [N, *measurement_shape].
-        """
-        return x
-
-    def check_measurement(self, y: Tensor) -> None:
-        """Tell the user, before any work, when y cannot be a measurement of this operator.
-
-        Raises:
-            UserError: y has the wrong shape, type or device, or holds NaN or infinities.
-        """
-        y = _checked("measurements", y, self.measurement_shape)
-        device = self.all_observed.device
-        if y.device != device:
-            raise UserError(f"measurements are on {y.device} but the operator is on {device}: move one of them")
-        broken = (~y.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-        if broken:
-            raise UserError(f"measurements hold NaN or infinity in images {broken}: every entry must be finite")
 
     def adjointness_test(self, seed: int = 0) -> float:
         """Return |<A x, y> - <x, A^T y>| / (||A x|| ||y||) for one random pair in float64; about 1e-16 when right."""
@@ -172,10 +189,6 @@ class LinearOperator(nn.Module, ABC):
         y = torch.randn(1, *self.measurement_shape, dtype=torch.float64, generator=rng).to(device)
         Ax = self.A(x)
         return float(((Ax * y).sum() - (x * self.A_adjoint(y)).sum()).abs() / (Ax.norm() * y.norm()))
-
-    def extra_repr(self) -> str:
-        """Label and size, for print."""
-        return f"{self.label}, img_size={self.img_size}"
 
 
 def check_img_size(img_size: Sequence[int]) -> tuple[int, int, int]:
@@ -193,7 +206,7 @@ def check_rate(rate: float) -> float:
     return float(rate)
 
 
-def _checked(what: str, t: Tensor, shape: tuple[int, ...]) -> Tensor:
+def checked(what: str, t: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return t in at least float32 after a check of its shape [N, *shape] and type."""
     if t.ndim != 1 + len(shape) or tuple(t.shape[1:]) != shape:
         expected = ", ".join(map(str, shape))

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from rtil.errors import UserError, unknown
-from rtil.inverse.operators.base import LinearOperator
+from rtil.inverse.operators.base import LinearOperator, Operator
+from rtil.inverse.operators.blur import gaussian_blur, motion_blur
 from rtil.inverse.operators.circulant import PartialCirculant
 from rtil.inverse.operators.colorize import Colorization
+from rtil.inverse.operators.dense import DenseGaussian
+from rtil.inverse.operators.fourier import mri, random_fourier
 from rtil.inverse.operators.masks import box_inpainting, file_inpainting, random_inpainting
 from rtil.inverse.operators.noise import GaussianNoise
+from rtil.inverse.operators.phase import PhaseRetrieval
 from rtil.inverse.operators.resample import Downsampling
 from rtil.inverse.operators.simple import Denoising, Identity
 
@@ -19,6 +23,9 @@ PARAMETERS: Mapping[str, str] = {
     "factor": "whole number >= 2 that divides height and width",
     "sigma": "standard deviation of the noise on the 0-255 scale, >= 0",
     "mask": "picture file of the images' size; white pixels are observed",
+    "width": "standard deviation of the blur in pixels, 0 < width <= the shorter side",
+    "length": "length of the motion in pixels, 0 < length <= the shorter side",
+    "exposures": "number of coded masks, whole number >= 1",
 }
 """Every parameter a task may take, with its meaning and valid values."""
 
@@ -32,12 +39,14 @@ class OperatorTask:
         parameters: Names of :data:`PARAMETERS` of which exactly one must be given; empty when the task takes none.
         takes_noise: Whether ``noise_sigma`` applies.
         build: Called as ``build(img_size, seed, noise_model, **{parameter: value})``.
+        linear: Whether A is linear. If not there is no adjoint, and with it no linear prior.
     """
 
     meaning: str
     parameters: tuple[str, ...]
     takes_noise: bool
-    build: Callable[..., LinearOperator]
+    build: Callable[..., Operator]
+    linear: bool = True
 
 
 def _cs(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
@@ -73,6 +82,30 @@ def _colorize(img_size: Sequence[int], seed: int, noise: GaussianNoise) -> Linea
     return Colorization(img_size, noise)
 
 
+def _gaussian(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
+    return DenseGaussian(img_size, rate, seed, noise)
+
+
+def _blur(img_size: Sequence[int], seed: int, noise: GaussianNoise, width: float) -> LinearOperator:
+    return gaussian_blur(img_size, width, noise)
+
+
+def _motion(img_size: Sequence[int], seed: int, noise: GaussianNoise, length: float) -> LinearOperator:
+    return motion_blur(img_size, length, seed, noise)
+
+
+def _mri(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
+    return mri(img_size, rate, seed, noise)
+
+
+def _fourier(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
+    return random_fourier(img_size, rate, seed, noise)
+
+
+def _phase(img_size: Sequence[int], seed: int, noise: GaussianNoise, exposures: int) -> Operator:
+    return PhaseRetrieval(img_size, exposures, seed, noise)
+
+
 OPERATORS: Mapping[str, OperatorTask] = {
     "cs": OperatorTask("compressed sensing with a partial circulant matrix", ("rate",), True, _cs),
     "inpaint": OperatorTask("fill in pixels missing at random, or by a mask file", ("rate", "mask"), True, _inpaint),
@@ -81,6 +114,12 @@ OPERATORS: Mapping[str, OperatorTask] = {
     "denoise": OperatorTask("remove Gaussian noise from a clipped picture", ("sigma",), False, _denoise),
     "colorize": OperatorTask("find the colours of a grey picture, whose luma is kept", (), True, _colorize),
     "inversion": OperatorTask("reproduce a fully observed picture", (), True, _inversion),
+    "blur": OperatorTask("undo a Gaussian blur", ("width",), True, _blur),
+    "motion": OperatorTask("undo the blur of a straight motion", ("length",), True, _motion),
+    "gaussian": OperatorTask("compressed sensing with a dense Gaussian matrix", ("rate",), True, _gaussian),
+    "mri": OperatorTask("single-coil MRI from lines of the Fourier plane", ("rate",), True, _mri),
+    "fourier": OperatorTask("reconstruct from random frequencies", ("rate",), True, _fourier),
+    "phase": OperatorTask("phase retrieval from coded diffraction", ("exposures",), True, _phase, linear=False),
 }
 """The tasks, by the name that users type."""
 
@@ -93,18 +132,24 @@ def make_operator(
     factor: int | None = None,
     sigma: float | None = None,
     mask: str | Path | None = None,
+    width: float | None = None,
+    length: float | None = None,
+    exposures: int | None = None,
     noise_sigma: float = 0.0,
     seed: int = 0,
-) -> LinearOperator:
+) -> Operator:
     """Build the operator of a task; the same arguments give the same operator and, per image id, the same noise.
 
     Args:
         task: A name of :data:`OPERATORS`.
         img_size: (C, H, W) of one picture.
-        rate: Observed fraction, 0 < rate <= 1 (cs, inpaint, box).
+        rate: Observed fraction, 0 < rate <= 1 (cs, gaussian, mri, fourier, inpaint, box).
         factor: Downsampling factor (sr).
         sigma: Noise on the 0-255 scale (denoise).
         mask: Mask file, white = observed (inpaint, in place of rate).
+        width: Standard deviation of the blur in pixels (blur).
+        length: Length of the motion in pixels (motion).
+        exposures: Number of coded masks (phase).
         noise_sigma: Standard deviation of measurement noise in the units of y, where pictures are in [0, 1].
         seed: Root seed of everything drawn.
 
@@ -120,6 +165,7 @@ def make_operator(
         raise unknown("task", task, OPERATORS)
     chosen = OPERATORS[task]
     values: dict[str, Any] = {"rate": rate, "factor": factor, "sigma": sigma, "mask": mask}
+    values |= {"width": width, "length": length, "exposures": exposures}
     given = {name: value for name, value in values.items() if value is not None}
     foreign = [name for name in given if name not in chosen.parameters]
     if foreign:

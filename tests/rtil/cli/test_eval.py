@@ -239,6 +239,21 @@ def test_dry_run_lists_the_work_and_writes_nothing(workplace: Path, capsys: pyte
     assert not (workplace / "runs/eval").exists()
 
 
+def test_dry_run_says_where_there_is_no_linear_prior(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = ["--task", "mri,phase,blur", "--exposures", "2,4", "--widths", "1.5"]
+    argv = [*SMALL, "--linear", "true", *tasks, "--dry_run"]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.endswith(": linear") or "nonlinear" in line] == [
+        "# mri 10 %: linear",
+        "# blur 1.5 px: linear",
+        "# phase: nonlinear, so without the linear prior, which is for linear operators only.",
+    ]
+    assert "# phase 2 masks: ilo vanilla measurement" in out
+    assert main([*SMALL, "--task", "phase", "--exposures", "0"]) == 2
+    assert "exposures is 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS))
 def test_presets_are_valid_and_commented(name: str, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = REPOSITORY / "configs/eval" / f"{name}.yaml"

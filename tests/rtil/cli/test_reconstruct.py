@@ -58,6 +58,21 @@ def test_a_measurement_of_compressed_sensing(face: torch.Tensor) -> None:
     assert other["measurement_error"] != image["measurement_error"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("task", "settings"), [("gaussian", {"rate": 0.2}), ("mri", {"rate": 0.5}), ("phase", {"exposures": 2})]
+)
+def test_measurements_that_are_no_pictures(task: str, settings: dict[str, float], face: torch.Tensor) -> None:
+    operator = make_operator(task, (3, 16, 16), seed=7, **settings)  # type: ignore[arg-type]
+    np.save("y.npy", operator(face)[0].numpy())
+    ((name, value),) = settings.items()
+    argv = ["--task", task, f"--{name}", str(value), "--operator_seed", "7", "--input", "y.npy", "--out", "o"]
+    assert main([*SMALL, *argv, "--steps", "4"]) == 0
+    again = render(load_snapshot(RUN).generator, load_file("o/latents.safetensors"))
+    misfit = 4 * (operator.A(again) - operator(face)).square().sum() / operator.error_normaliser
+    (image,) = _result("o")["images"]  # type: ignore[misc]
+    assert image["measurement_error"] == pytest.approx(misfit.item(), rel=1e-2)  # type: ignore[index]
+
+
 def test_several_measurements_make_several_pictures(face: torch.Tensor) -> None:
     operator = make_operator("cs", (3, 16, 16), rate=0.1)
     np.save("y.npy", operator(face.repeat(2, 1, 1, 1)).double().numpy())
@@ -72,6 +87,8 @@ def test_several_measurements_make_several_pictures(face: torch.Tensor) -> None:
         ["--task", "sr", "--factor", "2", "--input", "small.png"],
         ["--task", "inpaint", "--mask", "mask.png", "--input", "face.png"],
         ["--task", "denoise", "--sigma", "25", "--input", "face.png", "--method", "csgm"],
+        ["--task", "blur", "--width", "1.5", "--input", "face.png"],
+        ["--task", "motion", "--length", "5", "--operator_seed", "3", "--input", "face.png"],
         ["--task", "inversion", "--input", "photo.png", "--fit"],
         ["--task", "inversion", "--input", "face.png", "--method", "mganprior", "--codes", "3"],
     ],
@@ -113,6 +130,9 @@ def test_what_the_mask_hides_plays_no_part(face: torch.Tensor) -> None:
         (["--input", "no.npy"], ["no.npy"]),
         (["--input", "photo.png"], ["30x40", "16x16", "--fit"]),
         (["--input", "face.png", "--task", "cs", "--rate", "0.1"], ["give an .npy"]),
+        (["--input", "face.png", "--task", "mri", "--rate", "0.1"], ["is 2 x 3 x 16 x 9 numbers", "give an .npy"]),
+        (["--input", "face.png", "--task", "phase", "--exposures", "1"], ["is 1 x 3 x 16 x 16 numbers"]),
+        (["--input", "face.png", "--task", "blur", "--sigma", "2"], ["does not take sigma: it takes width"]),
         (["--input", "y.npy", "--task", "cs", "--rate", "0.1"], ["[1, 768]", "[N, 77]"]),
         (["--input", "y.npy", "--task", "cs"], ["rate"]),
         (["--input", "bytes.npy"], ["floating point"]),

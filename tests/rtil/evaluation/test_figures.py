@@ -78,5 +78,18 @@ def test_measurements_can_be_looked_at():
     luma = make_operator("colorize", SIZE)
     assert torch.equal(show_measurement(luma(x), luma), luma(x).repeat(1, 3, 1, 1).clamp(0, 1))
 
+    blurred = make_operator("blur", SIZE, width=1.0)
+    assert torch.equal(show_measurement(blurred(x), blurred), blurred(x).clamp(0, 1))
+
+    scanned = make_operator("mri", SIZE, rate=0.5)
+    shown, zero_filled = show_measurement(scanned(x), scanned), scanned.A_dagger(scanned(x))
+    assert shown.amin((1, 2, 3)).tolist() == [0, 0]
+    assert np.corrcoef(shown[0].flatten(), zero_filled[0].flatten())[0, 1] == pytest.approx(1)
+
+    amplitudes = make_operator("phase", SIZE, exposures=2, noise_sigma=0.1)
+    shown, y = show_measurement(amplitudes(x), amplitudes), amplitudes(x)
+    expected = np.log1p(y[0, 0].clamp(min=0).numpy())
+    np.testing.assert_allclose(shown[0].numpy(), (expected - expected.min()) / np.ptp(expected), atol=1e-6)
+
     noisy = make_operator("denoise", SIZE, sigma=25, seed=0)
     assert torch.equal(show_measurement(noisy(x), noisy), noisy(x))

@@ -26,6 +26,7 @@ def operator_matrix(operator):
 
 
 CELLS = [("cs", {"rate": 0.1}), ("inpaint", {"rate": 0.3}), ("sr", {"factor": 4}), ("denoise", {"sigma": 25})]
+CELLS += [("blur", {"width": 0.7}), ("gaussian", {"rate": 0.2}), ("mri", {"rate": 0.4})]
 
 
 @pytest.mark.parametrize(("task", "setting"), CELLS)
@@ -108,6 +109,8 @@ def test_principal_components_agree_with_the_full_gaussian(task, setting, monkey
 
 def test_mistakes_are_named():
     prior = LinearPrior.fit(smooth_pictures(10))
+    with pytest.raises(UserError, match="'phase 2 masks' is nonlinear: the linear prior is for linear operators only"):
+        prior.condition(make_operator("phase", (3, 8, 8), exposures=2))
     with pytest.raises(UserError, match=r"\(3, 8, 8\) but the operator measures \(3, 16, 16\)"):
         prior.condition(make_operator("inversion", (3, 16, 16)))
     with pytest.raises(UserError, match=r"torch.float32 \[2, 3, 8, 8\]"):

@@ -126,6 +126,14 @@ def test_colorization_says_what_is_reported():
     assert "colorize" not in terminal_table(rows())
 
 
+def test_nonlinear_tasks_say_why_they_have_no_linear_prior():
+    some = rows() + linear() + rows(task="phase", level=4)
+    for text in (terminal_table(some), markdown_table(some), terminal_table(rows(task="phase", level=4))):
+        assert "phase: nonlinear, so without the linear prior, which is for linear operators only." in text
+        assert "phase 4 masks" in text
+    assert "nonlinear" not in terminal_table(rows() + linear())
+
+
 def test_selections_are_told_apart_and_paired_among_themselves():
     some = rows() + [Row(**{**vars(r), "selection": "last", "settings": "last"}) for r in rows()]
     cells = summarise(some)
@@ -198,3 +206,5 @@ def test_no_rows(tmp_path):
 def test_level_text():
     assert level_text("inpaint", "box-1") == "box-1"
     assert level_text("cs", 0.01) == "1 %"
+    assert level_text("blur", 1.5) == "1.5 px"
+    assert level_text("phase", 1) == "1 mask"

@@ -77,6 +77,20 @@ def test_colorization_keeps_the_luma(study: Study, tmp_path: Path) -> None:
             assert row.psnr_oracle >= max(row.psnr_round) - 1e-4
 
 
+def test_the_linear_prior_is_for_linear_tasks_only(study: Study, tmp_path: Path) -> None:
+    tasks = ["blur", "motion", "gaussian", "mri", "fourier", "phase"]
+    found = places(tasks, [0.25], [], [], None, widths=[1.0], lengths=[5.0], exposures=[2])
+    rows = Runner(replace(study, places=found, methods=["csgm"], noise_sigma=0.01), tmp_path, _prior).run()
+    for task in tasks:
+        methods = {row.method for row in rows if row.task == task}
+        assert methods == ({"csgm"} if task == "phase" else {"csgm", "linear"})
+        assert all(row.psnr == row.psnr for row in rows if row.task == task)
+    linear = {task: sum(r.psnr for r in rows if r.task == task and r.method == "linear") / 3 for task in tasks[:-1]}
+    assert min(linear.values()) > 15, "of pictures whose own variance is at about 11 dB"
+    Runner(replace(study, places=found, methods=["csgm"], noise_sigma=0.01), tmp_path, _prior).write_grids()
+    assert len(list(tmp_path.glob("grid-*.png"))) == 6
+
+
 def test_architectures_and_all_methods_in_one_evaluation(
     study: Study, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -31,6 +31,17 @@ def test_places_are_tasks_at_their_own_levels() -> None:
     assert [place.slug for place in found] == ["cs-0.05", "cs-0.1", "sr-2", "sr-4", "denoise-25", "inversion"]
 
 
+def test_every_task_has_its_option() -> None:
+    tasks = ["blur", "motion", "gaussian", "mri", "fourier", "phase"]
+    found = places(tasks, [0.1], [], [], None, widths=[1.5], lengths=[9.0], exposures=[2, 4])
+    labels = ["blur 1.5 px", "motion 9 px", "gaussian 10 %", "mri 10 %", "fourier 10 %", "phase 2 masks"]
+    assert [place.label for place in found] == [*labels, "phase 4 masks"]
+    assert [place.operator(16, 0).label for place in found] == [place.label for place in found]
+    for task, option in (("blur", "--widths"), ("motion", "--lengths"), ("phase", "--exposures")):
+        with pytest.raises(UserError, match=f"task '{task}' has no level: give {option}$"):
+            places([task], [0.1], [4], [25.0])
+
+
 def test_a_mask_takes_the_place_of_rates(tmp_path: Path) -> None:
     Image.new("1", (16, 16), 1).save(tmp_path / "half face.png")
     (place,) = places(["inpaint"], [0.1, 0.2], [], [], str(tmp_path / "half face.png"))

@@ -19,6 +19,13 @@ SIZE = (3, 16, 16)
         ("denoise", {"sigma": 25}, "denoise 25"),
         ("colorize", {}, "colorize"),
         ("inversion", {}, "inversion"),
+        ("blur", {"width": 1.5}, "blur 1.5 px"),
+        ("motion", {"length": 9}, "motion 9 px"),
+        ("gaussian", {"rate": 0.1}, "gaussian 10 %"),
+        ("mri", {"rate": 0.25, "noise_sigma": 0.01}, "mri 25 %, noise 0.01"),
+        ("fourier", {"rate": 0.05}, "fourier 5 %"),
+        ("phase", {"exposures": 1}, "phase 1 mask"),
+        ("phase", {"exposures": 4}, "phase 4 masks"),
     ],
 )
 def test_labels(task, settings, label):
@@ -46,6 +53,11 @@ def test_unknown_task_names_the_valid_ones():
         ("colorize", {"rate": 0.5}, "does not take rate: it takes no parameter"),
         ("denoise", {"sigma": 25, "noise_sigma": 0.1}, "does not take noise_sigma"),
         ("cs", {"rate": 0.1, "noise_sigma": -0.1}, "noise sigma is -0.1"),
+        ("blur", {"sigma": 2}, "does not take sigma: it takes width"),
+        ("motion", {}, r"needs length \(length of the motion in pixels"),
+        ("phase", {"rate": 0.5}, "does not take rate: it takes exposures"),
+        ("mri", {"rate": 1.5}, "rate is 1.5: valid is 0 < rate <= 1"),
+        ("fourier", {"rate": 0.0}, "rate is 0: valid is 0 < rate <= 1"),
         ("cs", {"rate": 0.1, "noise_sigma": float("nan")}, "noise sigma is nan"),
     ],
 )

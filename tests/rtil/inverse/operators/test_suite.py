@@ -1,13 +1,16 @@
-"""One suite of checks for every task of the registry, odd, even, grey and non-square sizes alike."""
+"""One suite of checks for every task of the registry, odd, even, grey and non-square sizes alike.
+
+Tests of ``operator`` are for linear tasks, those of ``any_operator`` for all.
+"""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtil.inverse.operators import OPERATORS, LinearOperator, make_operator
+from rtil.inverse.operators import OPERATORS, LinearOperator, Operator, make_operator
 
-CASES = {
+LINEAR = {
     "cs": ("cs", (3, 8, 8), {"rate": 0.25}),
     "cs-odd": ("cs", (3, 7, 5), {"rate": 0.4}),
     "cs-full-odd": ("cs", (1, 5, 5), {"rate": 1.0}),
@@ -22,21 +25,39 @@ CASES = {
     "colorize": ("colorize", (3, 7, 5), {}),
     "colorize-noise": ("colorize", (3, 8, 8), {"noise_sigma": 0.1}),
     "inversion": ("inversion", (3, 7, 5), {}),
+    "blur": ("blur", (3, 8, 8), {"width": 0.8}),
+    "blur-odd": ("blur", (1, 9, 5), {"width": 0.6, "noise_sigma": 0.1}),
+    "blur-wide": ("blur", (3, 4, 6), {"width": 4.0}),
+    "motion": ("motion", (3, 8, 8), {"length": 3.0}),
+    "motion-odd": ("motion", (1, 7, 5), {"length": 2.5, "noise_sigma": 0.1}),
+    "gaussian": ("gaussian", (3, 8, 8), {"rate": 0.25}),
+    "gaussian-odd": ("gaussian", (1, 5, 7), {"rate": 0.5, "noise_sigma": 0.1}),
+    "mri": ("mri", (3, 8, 8), {"rate": 0.5}),
+    "mri-odd": ("mri", (3, 7, 5), {"rate": 0.4, "noise_sigma": 0.1}),
+    "mri-full": ("mri", (1, 6, 8), {"rate": 1.0}),
+    "fourier": ("fourier", (3, 8, 8), {"rate": 0.25}),
+    "fourier-odd": ("fourier", (1, 9, 5), {"rate": 0.4, "noise_sigma": 0.1}),
+    "fourier-full-odd": ("fourier", (1, 5, 6), {"rate": 1.0}),
 }
-DRAWN = ["cs", "cs-odd", "inpaint", "inpaint-odd"]
+NONLINEAR = {
+    "phase": ("phase", (3, 8, 8), {"exposures": 4}),
+    "phase-odd": ("phase", (1, 7, 5), {"exposures": 1, "noise_sigma": 0.1}),
+}
+CASES = LINEAR | NONLINEAR
+DRAWN = ["cs", "cs-odd", "inpaint", "inpaint-odd", "motion", "gaussian", "gaussian-odd", "mri", "fourier", "phase"]
 
 
-def build(case: str, seed: int = 0) -> LinearOperator:
+def build(case: str, seed: int = 0) -> Operator:
     task, img_size, settings_ = CASES[case]
     return make_operator(task, img_size, seed=seed, **settings_)
 
 
-def images(operator: LinearOperator, count: int = 5, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
+def images(operator: Operator, count: int = 5, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
     rng = torch.Generator().manual_seed(seed)
     return torch.rand(count, *operator.img_size, dtype=dtype, generator=rng)
 
 
-def measurements(operator: LinearOperator, count: int = 5) -> torch.Tensor:
+def measurements(operator: Operator, count: int = 5) -> torch.Tensor:
     rng = torch.Generator().manual_seed(1)
     return torch.randn(count, *operator.measurement_shape, dtype=torch.float64, generator=rng)
 
@@ -47,8 +68,13 @@ def dense(operator: LinearOperator) -> torch.Tensor:
     return operator.A(torch.eye(n, dtype=torch.float64).unflatten(1, operator.img_size)).flatten(1).T
 
 
+@pytest.fixture(params=LINEAR)
+def operator(request) -> Operator:
+    return build(request.param)
+
+
 @pytest.fixture(params=CASES)
-def operator(request) -> LinearOperator:
+def any_operator(request) -> Operator:
     return build(request.param)
 
 
@@ -56,14 +82,19 @@ def test_the_suite_covers_every_task():
     assert {task for task, _, _ in CASES.values()} == set(OPERATORS)
 
 
-def test_shapes(operator):
-    x = images(operator)
-    y = operator.A(x)
-    assert tuple(y.shape) == (5, *operator.measurement_shape)
-    assert operator.A_adjoint(y).shape == x.shape
-    assert tuple(operator.observed.shape) == operator.measurement_shape
-    assert operator.observed.dtype == torch.bool
-    operator.check_measurement(operator(x))
+@pytest.mark.parametrize("case", CASES)
+def test_the_registry_tells_which_are_linear(case):
+    assert OPERATORS[CASES[case][0]].linear == isinstance(build(case), LinearOperator) == (case in LINEAR)
+
+
+def test_shapes(any_operator):
+    x = images(any_operator)
+    y = any_operator.A(x)
+    assert tuple(y.shape) == (5, *any_operator.measurement_shape)
+    assert any_operator.A_vjp(x, y).shape == x.shape
+    assert tuple(any_operator.observed.shape) == any_operator.measurement_shape
+    assert any_operator.observed.dtype == torch.bool
+    any_operator.check_measurement(any_operator(x))
 
 
 def test_linear(operator):
@@ -81,10 +112,10 @@ def test_adjoint(operator):
     assert operator.adjointness_test() < 1e-10
 
 
-def test_adjoint_is_the_gradient(operator):
-    x, v = images(operator).requires_grad_(), measurements(operator)
-    (gradient,) = torch.autograd.grad((operator.A(x) * v).sum(), x)
-    torch.testing.assert_close(gradient, operator.A_vjp(x, v), atol=1e-12, rtol=0)
+def test_vjp_is_the_gradient(any_operator):
+    x, v = images(any_operator).requires_grad_(), measurements(any_operator)
+    (gradient,) = torch.autograd.grad((any_operator.A(x) * v).sum(), x)
+    torch.testing.assert_close(gradient, any_operator.A_vjp(x, v), atol=1e-12, rtol=0)
 
 
 def test_gradient_of_the_adjoint_is_the_operator(operator):
@@ -119,8 +150,8 @@ def test_prox_l2_takes_one_gamma_per_image(operator):
 
 
 def test_batch_mates_do_not_matter(operator):
-    x, names = images(operator), list("abcde")
-    y = operator(x, names)
+    x = images(operator)
+    y = operator(x)
     for apply, t in (
         (operator.A, x),
         (operator.A_adjoint, y),
@@ -128,8 +159,14 @@ def test_batch_mates_do_not_matter(operator):
     ):
         alone = torch.cat([apply(t[i : i + 1]) for i in range(5)])
         torch.testing.assert_close(apply(t), alone, atol=1e-13, rtol=1e-13)
-    alone = torch.cat([operator(x[i : i + 1], names[i : i + 1]) for i in reversed(range(5))]).flip(0)
-    torch.testing.assert_close(y, alone, atol=1e-13, rtol=1e-13)
+
+
+def test_noise_belongs_to_the_image(any_operator):
+    x, names = images(any_operator), list("abcde")
+    alone = torch.cat([any_operator(x[i : i + 1], names[i : i + 1]) for i in reversed(range(5))]).flip(0)
+    torch.testing.assert_close(any_operator(x, names), alone, atol=1e-13, rtol=1e-13)
+    noise = any_operator(x, names) - any_operator.A(x)
+    assert not noise[:, ~any_operator.observed].any()
 
 
 def test_dagger_solves_each_image_on_its_own(operator):
@@ -162,37 +199,37 @@ def test_state_dict_round_trip(case):
     assert torch.equal(source.observed, target.observed)
 
 
-def test_precision_follows_the_picture(operator):
-    x = images(operator)
-    exact = operator.A(x)
+def test_precision_follows_the_picture(any_operator):
+    x = images(any_operator)
+    exact = any_operator.A(x)
     assert exact.dtype == torch.float64
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)):
-        y = operator.A(x.to(dtype))
+        y = any_operator.A(x.to(dtype))
         assert y.dtype == torch.float32
         torch.testing.assert_close(y.double(), exact, atol=tolerance * float(exact.abs().max()) * 3, rtol=0)
-        assert operator.A_adjoint(y.to(dtype)).dtype == torch.float32
+        assert any_operator.A_vjp(x.to(dtype), y.to(dtype)).dtype == torch.float32
 
 
-def test_converting_the_module_keeps_the_operator(operator):
-    x = images(operator)
-    before = operator.A(x)
-    torch.testing.assert_close(operator.to(torch.float64).A(x), before, atol=1e-12, rtol=0)
+def test_converting_the_module_keeps_the_operator(any_operator):
+    x = images(any_operator)
+    before = any_operator.A(x)
+    torch.testing.assert_close(any_operator.to(torch.float64).A(x), before, atol=1e-12, rtol=0)
 
 
-def test_views_are_accepted(operator):
-    x = images(operator)
+def test_views_are_accepted(any_operator):
+    x = images(any_operator)
     strided = x.transpose(2, 3).contiguous().transpose(2, 3)
     assert not strided.is_contiguous()
-    torch.testing.assert_close(operator.A(strided), operator.A(x), atol=1e-13, rtol=0)
+    torch.testing.assert_close(any_operator.A(strided), any_operator.A(x), atol=1e-13, rtol=0)
 
 
-def test_empty_batch(operator):
-    y = operator(images(operator, 0))
-    assert tuple(y.shape) == (0, *operator.measurement_shape)
+def test_empty_batch(any_operator):
+    y = any_operator(images(any_operator, 0))
+    assert tuple(y.shape) == (0, *any_operator.measurement_shape)
 
 
 def test_noise_free_forward_is_A():
-    for case in ("cs", "inpaint", "box", "sr", "colorize", "inversion"):
+    for case in ("cs", "inpaint", "box", "sr", "colorize", "inversion", "blur", "gaussian", "mri", "fourier", "phase"):
         x = images(build(case))
         assert torch.equal(build(case)(x), build(case).A(x))
 
@@ -204,7 +241,7 @@ def test_noise_free_forward_is_A():
     width=st.integers(1, 9),
     rate=st.floats(0, 1, exclude_min=True),
     seed=st.integers(0, 2**31),
-    task=st.sampled_from(["cs", "inpaint", "box"]),
+    task=st.sampled_from(["cs", "inpaint", "box", "gaussian", "mri", "fourier"]),
 )
 def test_any_size_and_rate(channels, height, width, rate, seed, task):
     pixels = height * width
@@ -212,8 +249,12 @@ def test_any_size_and_rate(channels, height, width, rate, seed, task):
         return  # nothing would be observed, an error of its own
     operator = make_operator(task, (channels, height, width), rate=rate, seed=seed)
     assert operator.adjointness_test(seed) < 1e-10
-    if task == "cs":
+    if task in ("cs", "gaussian"):
         assert operator.measurement_shape == (max(1, round(rate * channels * pixels)),)
         assert operator.error_normaliser == channels * pixels
     elif task == "inpaint":
         assert operator.error_normaliser == channels * max(1, round(rate * pixels))
+    elif task == "fourier":
+        assert 0 <= operator.error_normaliser / channels - max(1, round(rate * pixels)) <= 1
+    elif task == "mri":
+        assert 0 <= operator.error_normaliser / channels - height * max(1, round(rate * width)) <= height
