@@ -4,7 +4,7 @@ Round 0 optimises latents and noise maps of the whole generator. Round k >= 1 fr
 selected iterate of round k-1 leads to, and optimises a deviation z1 added to its feature, with the latents and noise
 maps that act behind the cut:
 
-    min over z1, v, noise of  error(A tail(feature_k + z1, rgb_k, ws(v), noise), y) + geodesic_weight geodesic(v) + ...
+    min over z1, v, noise of  error(A tail(feature_k + z1, rgb_k, ws(v), noise), y) + ...    see :mod:`ilo.objective`
 
 The state carries the picture accumulated so far (rgb), so that a round starts with exactly the picture at which the
 round before ended; the published code drops it. Nothing before the cut is computed during a round.
@@ -13,22 +13,26 @@ round before ended; the published code drops it. Nothing before the cut is compu
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from ilo.rounds import NoiseRule, Point, Variables, enter, render
-from rtil import seeds
+from ilo.attempt import Attempt
+from ilo.checks import Radius, check_count, check_weight, radii_per_round
+from ilo.policies import Policy, has_perceptual_term
+from ilo.rounds import NoiseRule
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.latents import Latents, Start, start_noise
-from rtil.inverse.loop import Evaluation, Optimised, Term, optimise
-from rtil.inverse.losses import Split, gaussian_penalty, geodesic, measurement_error
-from rtil.inverse.result import Inversion, Status
+from rtil.inverse.latents import Latents, Start
+from rtil.inverse.losses import Split
+from rtil.inverse.perceptual_term import PerceptualMode, PerceptualTerm, PictureDistance, check_pictures
+from rtil.inverse.plateau import Plateau
+from rtil.inverse.result import Inversion
 from rtil.inverse.schedules import Ramp
 from rtil.inverse.solver import Callback, Solver, check_choice
-from rtil.ranges import to_unit
 
 Z1Start = Literal["zero", "normal"]
+Switch = Literal["fixed", "plateau"]
+
+CONSTANT = Ramp(0, 0)
 
 
 class ILO(Solver):
@@ -44,11 +48,34 @@ class ILO(Solver):
         geodesic_weight: Weight of the geodesic term, whose value is 149 for 18 independent rows. The published 0.01
             stands beside a loss thousands of times larger in compressed sensing; on this scale it lost about 1.5 dB in
             round 0 (10 % compressed sensing, 32 px faces).
-        z1_weight: Weight of ||z1||^2 / (2 size).
-        z1_start: ``zero`` continues from the round before; ``normal`` draws N(0, 1) (RTIL, algorithm 1).
+        z1_weight: Weight of ||z1||^2 / (2 z1_sigma^2 size).
+        z1_start: ``zero`` continues from the round before; ``normal`` draws N(0, z1_sigma^2) (RTIL, algorithm 1).
+        z1_sigma: Standard deviation of z1's prior: that of training.
+        z1_sphere: Hold ||z1|| at z1_sigma sqrt(size), where that prior lies. Needs ``normal``: zero has no direction.
         sphere: Whether style rows and noise maps keep the norms that they have when a round starts.
+        radius_noise: Radius of an l1 ball around each noise map's start in a round, in place of the sphere; one number
+            or one per round. 0 holds it at its start, None sets no ball.
+        radius_latent: Likewise for the style rows that move, together.
+        radius_feature: Likewise for z1, around its start; not used in round 0.
         start: ``normal`` or ``mean``: where the latents start. At the mean no row has a norm to keep: free in round 0.
-        schedule: Course of the learning rate within a round.
+        schedule: Course of the learning rate within a round; None is ``Ramp()``, or constant with ``plateau``.
+        switch: When a round ends: after its steps (``fixed``), or when the error of all images of the batch flattened,
+            and after its steps at the latest (``plateau``, see :mod:`rtil.inverse.plateau`). An image that flattened
+            waits unmoved for its mates; "moving" in the history tells when.
+        switch_window: Steps over which the error must fall.
+        switch_threshold: By which fraction.
+        perceptual: Compares A x with y as pictures; for operators that measure pictures.
+        perceptual_weight: Its weight.
+        perceptual_mode: ``fill`` or ``mask``; see :mod:`rtil.inverse.perceptual_term`.
+        policy: For which measurements the perceptual term is left out; see :mod:`ilo.policies`.
+        measurement_weight: Weight of the measurement error beside a perceptual term; 0 leaves the latter alone. Without
+            such a term it is 1.
+        sna_sigma: Standard deviation, on the 0-255 scale, of the noise that is added to the picture anew in each step
+            before it is compared: the known noise, in denoising. None for no noise.
+        range_projection: How many times, after all rounds, the last feature is projected back to the range and the
+            rounds behind the input are run again: t in algorithm 1. Their pictures are further entries of ``rounds``,
+            and the last of them is returned. The relative squared distances are "range" in the history.
+        range_steps: Adam steps of each such projection, with the learning rate of round 0.
         options: Those of :class:`rtil.inverse.solver.Solver`: selection, seed, precision, restarts, combination,
             batch_size.
 
@@ -66,9 +93,25 @@ class ILO(Solver):
         geodesic_weight: float = 1e-4,
         z1_weight: float = 0.0,
         z1_start: Z1Start = "zero",
+        z1_sigma: float = 1.0,
+        z1_sphere: bool = False,
         sphere: bool = True,
+        radius_noise: Radius = None,
+        radius_latent: Radius = None,
+        radius_feature: Radius = None,
         start: Start = "normal",
         schedule: Ramp | None = None,
+        switch: Switch = "fixed",
+        switch_window: int = Plateau.window,
+        switch_threshold: float = Plateau.threshold,
+        perceptual: PictureDistance | None = None,
+        perceptual_weight: float = 1.0,
+        perceptual_mode: PerceptualMode = "fill",
+        policy: Policy = "always",
+        measurement_weight: float = 1.0,
+        sna_sigma: float | None = None,
+        range_projection: int = 0,
+        range_steps: int = 100,
         **options: Any,
     ) -> None:
         super().__init__(generator, **options)
@@ -83,18 +126,48 @@ class ILO(Solver):
         self.lrs = tuple(lr) if isinstance(lr, Sequence) else (lr,) * len(self.steps)
         if len(self.lrs) != len(self.steps) or any(not 0 < rate < float("inf") for rate in self.lrs):
             raise UserError(f"lr is {lr}: valid is a positive number, or one for each of {len(self.steps)} rounds")
-        if not (0 <= geodesic_weight < float("inf") and 0 <= z1_weight < float("inf")):
-            raise UserError(f"weights are {geodesic_weight} (geodesic) and {z1_weight} (z1): valid are numbers >= 0")
-        check_choice("noise rule", noise, NoiseRule)
-        check_choice("z1 start", z1_start, Z1Start)
-        check_choice("start", start, Start)
+        for kind, value, choices in (
+            ("noise rule", noise, NoiseRule),
+            ("z1 start", z1_start, Z1Start),
+            ("start", start, Start),
+            ("switch", switch, Switch),
+            ("perceptual mode", perceptual_mode, PerceptualMode),
+            ("policy", policy, Policy),
+        ):
+            check_choice(kind, value, choices)
+        check_weight("geodesic_weight", geodesic_weight)
+        check_weight("z1_weight", z1_weight)
+        check_weight("measurement_weight", measurement_weight)
+        check_weight("perceptual_weight", perceptual_weight, positive=True)
+        check_weight("z1_sigma", z1_sigma, positive=True)
+        if sna_sigma is not None:
+            check_weight("sna_sigma", sna_sigma, positive=True)
+        check_count("range_projection", range_projection, 0)
+        check_count("range_steps", range_steps, 1)
+        if z1_sphere and z1_start == "zero":
+            raise UserError("z1_sphere needs z1_start normal: a deviation of zero has no direction")
+        if z1_sphere and radius_feature is not None:
+            raise UserError("z1_sphere and radius_feature both hold z1: give one of them")
+        if range_projection and not any(self.steps[1:]):
+            raise UserError("range_projection needs a round behind the input: give steps for two rounds or more")
+        self.plateau = Plateau(switch_window, switch_threshold) if switch == "plateau" else None
+        if self.plateau is not None and schedule not in (None, CONSTANT):
+            raise UserError("switch 'plateau' has a constant learning rate: leave schedule away, or give Ramp(0, 0)")
+        self.schedule = schedule or (Ramp() if self.plateau is None else CONSTANT)
+        rounds = len(self.steps)
+        self.radius_noise = radii_per_round("radius_noise", radius_noise, rounds)
+        self.radius_latent = radii_per_round("radius_latent", radius_latent, rounds)
+        self.radius_feature = radii_per_round("radius_feature", radius_feature, rounds)
         self.noise: NoiseRule = noise
-        self.geodesic_weight = geodesic_weight
-        self.z1_weight = z1_weight
-        self.z1_start = z1_start
-        self.sphere = sphere
         self.start: Start = start
-        self.schedule = schedule or Ramp()
+        self.sphere, self.geodesic_weight = sphere, geodesic_weight
+        self.z1_start: Z1Start = z1_start
+        self.z1_weight, self.z1_sigma, self.z1_sphere = z1_weight, z1_sigma, z1_sphere
+        self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
+        self.perceptual_mode: PerceptualMode = perceptual_mode
+        self.policy: Policy = policy
+        self.measurement_weight, self.sna_sigma = measurement_weight, sna_sigma
+        self.range_projection, self.range_steps = range_projection, range_steps
 
     def attempt(
         self,
@@ -107,90 +180,15 @@ class ILO(Solver):
         callback: Callback | None,
     ) -> Inversion:
         """Run all rounds once; see :meth:`Solver.attempt`."""
-        G = self.generator
-        N = len(y)
-        point = Point(
-            latents.start(self.start, image_ids, self.seed, restart), start_noise(G, image_ids, self.seed, restart), {}
-        )
-        alive = torch.ones(N, dtype=torch.bool, device=y.device)
-        pictures: list[Tensor] = []
-        histories: list[dict[str, Tensor]] = []
-        for k, steps in enumerate(self.steps):
-            if steps:
-                with G.computing_in(None):
-                    point = enter(G, latents, point, k, self._z1(image_ids, restart, k))
-                    moving = Variables(G, latents, point, self.noise)
-                with G.computing_in(self.compute_dtype):
-                    outcome = self._round(k, moving, y, operator, split, alive, callback)
-                point, alive = moving.point_of(outcome.variables), outcome.alive
-                histories.append(outcome.history)
-            with G.computing_in(None):
-                pictures.append(to_unit(render(G, latents, point)) if steps or k == 0 else pictures[-1])
-        with torch.no_grad():
-            score = measurement_error(operator, pictures[-1], y, None if split is None else split.heldout)
-            tensors = {"v": point.v, "ws": latents.ws(point.v)}
-        tensors |= {f"noise_{i}": t for i, t in enumerate(point.noise)} | {f"z1_{k}": t for k, t in point.z1.items()}
-        rounds = torch.stack(pictures).clamp(0, 1)
-        status: list[Status] = ["ok" if ok else "diverged" for ok in alive.tolist()]
-        return Inversion(
-            x=rounds[-1],
-            rounds=rounds,
-            score=score,
-            latents={name: t[None] for name, t in tensors.items()},
-            history={name: torch.cat([h[name] for h in histories], 1) for name in histories[0]} if histories else {},
-            status=status,
-            seconds=0.0,
-        )
+        return Attempt(self, y, operator, split, latents, image_ids, restart, callback).run()
 
-    def _round(
-        self,
-        k: int,
-        moving: Variables,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        alive: Tensor,
-        callback: Callback | None,
-    ) -> Optimised:
-        def evaluate(variables: dict[str, Tensor]) -> Evaluation:
-            picture = moving.picture(variables)
-            x = to_unit(picture)
-            fit = measurement_error(operator, x, y, None if split is None else split.fit)
-            terms, score = {"measurement": Term(1.0, fit)}, fit
-            if split is not None:
-                with torch.no_grad():
-                    score = measurement_error(operator, x, y, split.heldout)
-                terms["heldout"] = Term(0.0, score)
-            zero = torch.zeros_like(fit)
-            if self.geodesic_weight:
-                value = geodesic(variables["v"]) if "v" in variables else zero
-                terms["geodesic"] = Term(self.geodesic_weight, value)
-            if self.z1_weight:
-                terms["z1"] = Term(self.z1_weight, gaussian_penalty(variables["z1"]) if k else zero)
-            return Evaluation(picture, terms, score)
-
-        def on_iterate(step: int, picture: Tensor) -> None:
-            if callback is not None:
-                callback(k, step, to_unit(picture).clamp(0, 1))
-
-        return optimise(
-            moving.start,
-            evaluate,
-            steps=self.steps[k],
-            lr=self.lrs[k],
-            schedule=self.schedule,
-            alive=alive,
-            spheres=moving.spheres if self.sphere else (),
-            keep_last=self.selection == "last",
-            on_iterate=on_iterate,
-        )
-
-    def _z1(self, image_ids: Sequence[str], restart: int, k: int) -> Tensor | None:
-        if k == 0 or self.z1_start == "zero":
+    def perceptual_term(self, operator: Any, y: Tensor, split: Split | None) -> PerceptualTerm | None:
+        """Return the perceptual term that these measurements get, or None."""
+        if self.perceptual is None or not has_perceptual_term(self.policy, operator, y, self.generator.resolution):
             return None
-        shape = self.generator.cut_shape(k)
-        draws = [
-            torch.randn(shape, generator=seeds.generator(self.seed, "inverse/z1", name, restart, k))
-            for name in image_ids
-        ]
-        return torch.stack(draws).to(self.generator.device)
+        return PerceptualTerm(self.perceptual, operator, y, split, self.perceptual_mode)
+
+    def _check(self, y: Tensor, operator: Any, ids: list[str]) -> None:
+        super()._check(y, operator, ids)
+        if self.perceptual is not None and self.policy == "always":
+            check_pictures(y)

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from ilo.rounds import NoiseRule, noise_maps
-from mganprior.perceptual_term import PerceptualTerm, PictureDistance, check_pictures
 from mganprior.start import AlphaInit, start_alpha, start_codes
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import DEFAULT_CHUNK, picture_of_codes
+from rtil.inverse.constraints import start_norms
 from rtil.inverse.latents import Latents, start_noise
 from rtil.inverse.loop import Evaluation, Optimised, OptimizerName, Term, optimise
 from rtil.inverse.losses import Split, measurement_error
+from rtil.inverse.perceptual_term import PerceptualTerm, PictureDistance, check_pictures
 from rtil.inverse.result import Inversion, Status
 from rtil.inverse.schedules import Ramp
 from rtil.inverse.solver import Callback, Solver, check_choice
@@ -141,7 +142,7 @@ class MGANPrior(Solver):
         )
 
     def _start(self, latents: Latents, image_ids: Sequence[str], restart: int) -> dict[str, Tensor]:
-        """Return v as rows [N, K L, D], on which the loop's spheres act, and alpha [N, K, C]."""
+        """Return v as rows [N, K L, D], each with a norm to keep, and alpha [N, K, C]."""
         channels, device = self.generator.cut_shape(self.cut)[0], self.generator.device
         v = start_codes(self.codes, latents.rows, latents.dim, image_ids, self.seed, restart).flatten(1, 2)
         alpha = start_alpha(self.alpha_init, self.codes, channels, image_ids, self.seed, restart)
@@ -177,7 +178,7 @@ class MGANPrior(Solver):
             if callback is not None:
                 callback(0, step, to_unit(picture).clamp(0, 1))
 
-        maps = [name for name in start if name.startswith("noise_")]
+        held = [name for name in start if name.startswith("noise_") or (name == "v" and self.sphere)]
         return optimise(
             start,
             evaluate,
@@ -186,7 +187,7 @@ class MGANPrior(Solver):
             schedule=self.schedule,
             alive=alive,
             optimizer=self.optimizer,
-            spheres=["v", *maps] if self.sphere else maps,
+            constraints={name: start_norms(start[name]) for name in held},
             keep_last=self.selection == "last",
             on_iterate=on_iterate,
         )

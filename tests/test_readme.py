@@ -22,6 +22,7 @@ SMALL = {
     "python datasets/prepare.py": "--resolution 16",
     "python -m rtil sample": "--count 2 --device cpu",
     "python -m rtil reconstruct": "--steps 2 --device cpu",
+    "python -m rtil render": "--device cpu",
 }
 """Options appended to a command that starts so, the first of them; they win over what the README says."""
 NETWORK_ONLY = "python -m rtil.weights lpips"

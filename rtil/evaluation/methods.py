@@ -1,17 +1,17 @@
 """The inverters by name, and their settings as a user gives them.
 
-All methods of one evaluation have the same number of steps: CSGM and mGANprior run the sum of ILO's rounds. A
-perceptual term belongs to mGANprior only, and to the tasks whose measurements are pictures (all but cs).
+All methods of one evaluation have the same number of steps, projections to the range aside: CSGM and mGANprior run the
+sum of ILO's rounds. Perceptual terms belong to the tasks whose measurements are pictures.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
 from ilo import CSGM, ILO
-from ilo.ilo import Z1Start
+from ilo.presets import StepsPreset, preset_steps
 from ilo.rounds import NoiseRule
 from mganprior import MGANPrior
 from mganprior.mganprior import cut_of_side
@@ -19,7 +19,7 @@ from mganprior.start import AlphaInit
 from rtil.branches import MOST_CUTS
 from rtil.devices import Precision, compute_dtype
 from rtil.errors import UserError, unknown
-from rtil.inverse.latents import Start
+from rtil.evaluation.ilo_options import ILOOptions, PerceptualChoice
 from rtil.inverse.loop import OptimizerName
 from rtil.inverse.perceptual import Perceptual, PerceptualName
 from rtil.inverse.schedules import Ramp
@@ -31,7 +31,6 @@ METHODS: Mapping[str, Callable[..., Solver]] = {"ilo": ILO, "csgm": CSGM, "mganp
 STEPS = (100, 60, 60, 100)
 """ILO's own default."""
 
-PerceptualChoice = Literal["none", "vgg", "lpips"]
 Pair = Literal["common", "paper"]
 PAPER_PAIR: Mapping[bool, Mapping[str, Any]] = {
     True: {"optimizer": "adam", "mganprior_lr": 0.1, "alpha_init": "dirichlet", "perceptual_weight": 0.1},
@@ -61,22 +60,19 @@ class Series(NamedTuple):
 
 
 @dataclass
-class SolverOptions:
+class SolverOptions(ILOOptions):
     """Settings of the inverters; the defaults are those of :class:`ilo.ILO` and :class:`mganprior.MGANPrior`.
 
     Args:
         steps: Steps of each of ILO's rounds; one number stands for every round; null is 100,60,60,100, as far as the
             generator has blocks. CSGM and mGANprior run their sum in one round.
+        steps_preset: In place of steps, those of the papers: icml-quick (4 x 50), icml-speed (4 x 300), rtil
+            (2000,1000,1000,1000,2000), exp1 to exp5 (RTIL, figure 20: 5 x 100, 300, 1000, rtil, 2000), z0 to z4 (RTIL,
+            figure 6: as deep as that cut); rounds without a cut are left out, and named.
         rounds: Run only the first rounds, this many; with one number of steps, this many rounds (null is 4, or as many
             as the generator has blocks).
-        lr: Peak learning rate of ILO, one number or one for each round; CSGM takes the first.
         noise: Noise maps that round k optimises, of those behind its cut: 5+2k (ILO's code), first5, next5, none, all.
             CSGM and mGANprior have round 0 only.
-        geodesic_weight: Weight of the geodesic term (ILO, CSGM).
-        z1_weight: Weight of the Gaussian penalty on z1 (ILO).
-        z1_start: zero continues from the round before, normal draws N(0, 1) (ILO).
-        sphere: Keep the norms of latents and noise maps during a round (ILO, CSGM).
-        start: Where the latents start: normal (drawn) or mean (ILO, CSGM).
         codes: Codes of mGANprior; several numbers, as 1,10,20, are several series.
         compose_side: Side in pixels of the feature at which mGANprior's codes become one; null is where the RTIL
             checkpoints of the same architecture were trained to mix them, for vanilla ones too; without any, resolution
@@ -85,8 +81,8 @@ class SolverOptions:
             channels (1 / channels).
         optimizer: mGANprior's: adam, or sgd without momentum.
         mganprior_lr: Peak learning rate of mGANprior.
-        perceptual: Perceptual term of mGANprior, none, vgg or lpips, in the tasks whose measurements are pictures: all
-            but cs, where it is left out.
+        perceptual: Perceptual term of mGANprior, none, vgg or lpips, in the tasks whose measurements are pictures, as
+            ilo_perceptual.
         perceptual_weight: Weight of that term.
         pair: common has one mGANprior for all checkpoints; paper has RTIL's two, which set optimizer, mganprior_lr,
             alpha_init and perceptual_weight: adam, 0.1, dirichlet, 0.1 for RTIL checkpoints, sgd, 1, channels, 0.5 for
@@ -99,14 +95,9 @@ class SolverOptions:
     """
 
     steps: list[int] | None = None
+    steps_preset: StepsPreset | None = None
     rounds: int | None = None
-    lr: list[float] = field(default_factory=lambda: [0.1])
     noise: NoiseRule = "5+2k"
-    geodesic_weight: float = 1e-4
-    z1_weight: float = 0.0
-    z1_start: Z1Start = "zero"
-    sphere: bool = True
-    start: Start = "normal"
     codes: list[int] = field(default_factory=lambda: [20])
     compose_side: int | None = None
     alpha_init: AlphaInit = "uniform"
@@ -146,7 +137,7 @@ class SolverOptions:
         """Return the steps of ILO's rounds for a generator with this many blocks.
 
         Raises:
-            UserError: More rounds are wanted than steps are given.
+            UserError: More rounds are wanted than steps are given, or steps are given twice.
 
         Example:
             >>> SolverOptions().steps_per_round(3), SolverOptions(steps=[50], rounds=2).steps_per_round(3)
@@ -154,7 +145,11 @@ class SolverOptions:
         """
         if self.rounds is not None and self.rounds < 1:
             raise UserError(f"rounds is {self.rounds}: valid is a whole number of 1 or more")
-        if self.steps is None:
+        if self.steps is not None and self.steps_preset is not None:
+            raise UserError(f"steps and steps_preset '{self.steps_preset}' say the same thing: give one of them")
+        if self.steps_preset is not None:
+            steps = preset_steps(self.steps_preset, num_blocks)
+        elif self.steps is None:
             steps = STEPS[:num_blocks]
         elif len(self.steps) == 1:
             steps = tuple(self.steps) * (self.rounds or min(len(STEPS), num_blocks))
@@ -189,20 +184,12 @@ class SolverOptions:
         }
         if series.method == "mganprior":
             return self._mganprior(series, snapshot, sum(steps), pictures) | common
-        lr = self.lr
-        if series.method == "csgm":
-            steps, lr = (sum(steps),), self.lr[:1]
-        return {
-            "steps": list(steps),
-            "lr": lr * len(steps) if len(lr) == 1 else lr,
-            "noise": self.noise,
-            "geodesic_weight": self.geodesic_weight,
-            "z1_weight": self.z1_weight,
-            "z1_start": self.z1_start,
-            "sphere": self.sphere,
-            "start": self.start,
-            **common,
-        }
+        csgm = series.method == "csgm"
+        steps = (sum(steps),) if csgm else steps
+        if self.switch == "plateau":
+            common |= {"rampup": 0.0, "rampdown": 0.0}
+        of_ilo = self.of_ilo(snapshot.generator, steps, pictures, csgm)
+        return {"steps": list(steps), "noise": self.noise, **of_ilo, **common}
 
     def solver(
         self,
@@ -226,20 +213,24 @@ class SolverOptions:
         """
         arguments = self.arguments(series, snapshot, selection, perceptual is not None)
         schedule = Ramp(arguments.pop("rampup"), arguments.pop("rampdown"))
-        if series.method == "mganprior":
-            arguments["perceptual"] = perceptual
+        if "perceptual" in arguments:
+            arguments["perceptual"] = perceptual if arguments["perceptual"] != "none" else None
         return METHODS[series.method](snapshot.generator, seed=seed, schedule=schedule, **arguments)
 
     def open_perceptual(self, methods: Sequence[str], device: torch.device) -> Perceptual | None:
         """Return the perceptual term that these methods have in tasks whose measurements are pictures.
 
         Raises:
-            UserError: Its weights are not on this machine.
+            UserError: Its weights are not on this machine, or the methods have different ones.
         """
-        if self.perceptual == "none" or "mganprior" not in methods:
-            return None
-        name: PerceptualName = self.perceptual
-        return Perceptual(name, compute_dtype(self.precision, device)).to(device)
+        chosen = {self.perceptual if method == "mganprior" else self.ilo_perceptual for method in methods}
+        names = [name for name in get_args(PerceptualName) if name in chosen]
+        if len(names) > 1:
+            raise UserError(
+                f"ilo_perceptual is {self.ilo_perceptual} but mGANprior's perceptual {self.perceptual}: an evaluation "
+                "has one of them; add the other method by --resume"
+            )
+        return Perceptual(names[0], compute_dtype(self.precision, device)).to(device) if names else None
 
     def _mganprior(self, series: Series, snapshot: Snapshot, steps: int, pictures: bool) -> dict[str, Any]:
         own: Mapping[str, Any] = vars(self) if self.pair == "common" else PAPER_PAIR[bool(snapshot.info.get("rtil"))]

@@ -1,18 +1,19 @@
 """One round of optimisation: many images side by side, none of which can touch another.
 
 Adam and SGD are elementwise and losses are summed over images, so each image runs as if alone. All bookkeeping (best
-iterate, what diverged) stays in tensors: no step waits for the device. An image whose loss or gradient becomes
-non-finite gets zero gradients from then on and keeps its best iterate.
+iterate, what diverged, what has flattened) stays in tensors: no step waits for the device. An image whose loss or
+gradient becomes non-finite gets zero gradients from then on and keeps its best iterate.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rtil.inverse.latents import on_sphere, row_norms
+from rtil.inverse.constraints import Constraint
+from rtil.inverse.plateau import Plateau, PlateauWatch
 from rtil.inverse.schedules import Ramp
 
 # Adam divides by sqrt(v) + eps. Gradients of a mean over pixels fall with the resolution, to 1e-8 for noise maps at
@@ -20,6 +21,11 @@ from rtil.inverse.schedules import Ramp
 ADAM_EPSILON = 1e-12
 
 OptimizerName = Literal["adam", "sgd"]
+
+MOVING = "moving"
+"""Name in the history, with a plateau rule: 1 for a step in which the image moved, else 0."""
+LOOK_EVERY = 10
+"""Steps between two looks at whether any image still moves, each of which waits for the device."""
 
 
 class Term(NamedTuple):
@@ -33,7 +39,7 @@ class Evaluation(NamedTuple):
     """What an objective says of the current variables.
 
     Attributes:
-        picture: [N, 3, H, W] in generator units, not clamped.
+        picture: What ``on_iterate`` sees: [N, 3, H, W] in generator units, not clamped.
         terms: By name; the losses of the images are their weighted sums.
         score: [N], by which iterates are selected.
     """
@@ -51,7 +57,7 @@ class Optimised:
         variables: The selected iterate of each image.
         score: [N], of that iterate; infinite where no iterate was finite.
         alive: [N] bool, False where the image diverged in this round or before.
-        history: {term: [N, steps]}, before each step.
+        history: {term: [N, steps]}, before each step; where the round ended early, the last values are repeated.
     """
 
     variables: dict[str, Tensor]
@@ -69,7 +75,8 @@ def optimise(
     schedule: Ramp,
     alive: Tensor,
     optimizer: OptimizerName = "adam",
-    spheres: Collection[str] = (),
+    constraints: Mapping[str, Constraint] | None = None,
+    plateau: Plateau | None = None,
     keep_last: bool = False,
     on_iterate: Callable[[int, Tensor], None] | None = None,
 ) -> Optimised:
@@ -83,12 +90,14 @@ def optimise(
         schedule: Its course.
         alive: [N] bool; the others are not moved.
         optimizer: ``adam``, or ``sgd`` without momentum.
-        spheres: Names of the variables whose rows or maps keep their norms (:func:`on_sphere`).
+        constraints: By variable, where it is held after each step; the start is taken to be allowed.
+        plateau: An image whose score flattened does not move any more; once none does, the round ends. None: all steps.
         keep_last: Select the last finite iterate instead of that of the lowest score.
-        on_iterate: Called with (step, picture) for every iterate, 0..steps, without waiting for the device.
+        on_iterate: Called with (step, picture) for every iterate, 0..steps unless the round ends early, without waiting
+            for the device.
     """
     variables = {name: t.detach().clone().requires_grad_() for name, t in start.items()}
-    norms = {name: row_norms(variables[name].detach()) for name in spheres}
+    watch = None if plateau is None else PlateauWatch(plateau, len(alive), alive.device)
     stepper = _stepper(optimizer, list(variables.values()))
     best = {name: t.detach() for name, t in start.items()}
     best_score = torch.full(alive.shape, torch.inf, device=alive.device)
@@ -108,21 +117,35 @@ def optimise(
             on_iterate(step, now.picture.detach())
         if is_last:
             break
-        for name, value in {**{name: term.value for name, term in now.terms.items()}, "loss": loss}.items():
+        moving = alive
+        logged = {**{name: term.value for name, term in now.terms.items()}, "loss": loss}
+        if watch is not None:
+            moving = alive & ~watch.update(score)
+            logged[MOVING] = moving.float()
+        for name, value in logged.items():
             history.setdefault(name, []).append(value.detach())
+        if watch is not None and step % LOOK_EVERY == 0 and not moving.any():
+            break
 
         gradients = torch.autograd.grad(loss.sum(), list(variables.values()), allow_unused=True, materialize_grads=True)
         for gradient in gradients:
             alive = alive & torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1).isfinite()
         for variable, gradient in zip(variables.values(), gradients, strict=True):
             variable.grad = gradient.masked_fill(_per_image(~alive, gradient), 0)
+        before = {} if watch is None else {name: t.detach().clone() for name, t in variables.items()}
         stepper.param_groups[0]["lr"] = lr * schedule.at(step, steps)
         stepper.step()
         with torch.no_grad():
-            for name in spheres:
-                variables[name].copy_(on_sphere(variables[name], norms[name]))
+            for name, constraint in (constraints or {}).items():
+                variables[name].copy_(constraint(variables[name]))
+            for name, t in before.items():  # Adam's momentum moves what has no gradient
+                variables[name].copy_(torch.where(_per_image(moving, t), variables[name], t))
 
-    return Optimised(best, best_score, alive, {name: torch.stack(values, 1) for name, values in history.items()})
+    return Optimised(best, best_score, alive, {name: _columns(values, steps) for name, values in history.items()})
+
+
+def _columns(values: list[Tensor], steps: int) -> Tensor:
+    return torch.stack(values + values[-1:] * (steps - len(values)), 1)
 
 
 def _stepper(name: OptimizerName, variables: list[Tensor]) -> torch.optim.Optimizer:

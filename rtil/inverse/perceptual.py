@@ -69,13 +69,13 @@ class Perceptual(nn.Module):
         self._kept: tuple[weakref.ref[Tensor], int, list[Tensor]] | None = None
 
     def distance(self, x: Tensor, reference: Tensor) -> Tensor:
-        """Return the distance of each picture from its reference, [N], differentiable in x.
+        """Return the distance of each picture from its reference, [N], differentiable.
 
         Pictures are compared at their own size; those with a side above 256 pixels are shrunk to it (antialiased).
 
         Args:
             x: [N, 3, H, W] in [0, 1], not clamped, or [N, 1, H, W].
-            reference: Of the same shape.
+            reference: Of the same shape. One that requires no gradient is run through the network once.
 
         Raises:
             UserError: The shapes differ or are no pictures', or a side is too small for the network.
@@ -86,7 +86,7 @@ class Perceptual(nn.Module):
                 f"{list(reference.shape)}"
             )
         self.check_size(x.shape[1:])
-        wanted = self._reference_features(reference)
+        wanted = self._features(reference) if reference.requires_grad else self._kept_features(reference)
         if self.name == "vgg":
             (ours,), (theirs,) = self._features(x), wanted
             return VGG_SCALE * (ours - theirs).abs().flatten(1).mean(1)
@@ -121,7 +121,7 @@ class Perceptual(nn.Module):
         return [feature.float() for feature in features]
 
     @torch.no_grad()
-    def _reference_features(self, reference: Tensor) -> list[Tensor]:
+    def _kept_features(self, reference: Tensor) -> list[Tensor]:
         if self._kept is not None and self._kept[0]() is reference and self._kept[1] == reference._version:
             return self._kept[2]
         features = self._features(reference)

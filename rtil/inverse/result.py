@@ -25,10 +25,12 @@ class Inversion:
         score: [N] error by which x was selected: the measurement error, or that of the held-out entries.
         latents: Tensors [S, N, ...] from which :func:`render` makes x as it is before that step: ``v``, ``ws``,
             ``noise_0``.., and ``z1_k`` by cut (ILO) or ``alpha`` and ``cut`` (mGANprior). S is 1, or the number of
-            restarts where x is their mean.
+            restarts where x is their mean (the step is then each restart's own).
         history: {term: [N, steps of all rounds]}: every term of the objective before each step, and their ``loss``.
         status: "ok", or "diverged" for an image that became non-finite and kept its best finite iterate.
         seconds: Wall time of the whole call.
+        spread: [N, 3, R, R], where x is the mean of S > 1 restarts: their standard deviation in each pixel and channel,
+            with divisor S - 1. It tells what the measurements leave open to this solver, not how wrong x is. Else None.
     """
 
     x: Tensor
@@ -38,9 +40,9 @@ class Inversion:
     history: dict[str, Tensor]
     status: list[Status]
     seconds: float
+    spread: Tensor | None = None
 
 
-@torch.no_grad()
 def render(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int = DEFAULT_CHUNK) -> Tensor:
     """Return the pictures [N, 3, R, R] in [0, 1], clamped, of :attr:`Inversion.latents`.
 
@@ -51,12 +53,19 @@ def render(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int =
         latents: Of one of the inverters.
         chunk: Rows of codes that run at a time, where pictures have several codes.
     """
+    return render_restarts(generator, latents, chunk).mean(0)
+
+
+@torch.no_grad()
+def render_restarts(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int = DEFAULT_CHUNK) -> Tensor:
+    """Return the pictures [S, N, 3, R, R] whose mean :func:`render` returns; its arguments."""
+    # Copies: a matrix product's last bits depend on where in memory its factors begin.
     with generator.computing_in(None):
         pictures = [
-            to_unit(_picture(generator, {name: t[s] for name, t in latents.items()}, chunk)).clamp(0, 1)
+            to_unit(_picture(generator, {name: t[s].clone() for name, t in latents.items()}, chunk)).clamp(0, 1)
             for s in range(len(latents["ws"]))
         ]
-    return torch.stack(pictures).mean(0)
+    return torch.stack(pictures)
 
 
 def _picture(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int) -> Tensor:
@@ -79,6 +88,7 @@ def join_batches(parts: Sequence[Inversion], seconds: float) -> Inversion:
         history={name: torch.cat([p.history[name] for p in parts]) for name in parts[0].history},
         status=[s for p in parts for s in p.status],
         seconds=seconds,
+        spread=None if parts[0].spread is None else torch.cat([p.spread for p in parts if p.spread is not None]),
     )
 
 
@@ -102,15 +112,17 @@ def best_of(attempts: Sequence[Inversion]) -> Inversion:
 def mean_of(attempts: Sequence[Inversion]) -> Inversion:
     """Return the mean picture of the attempts, which comes near the posterior mean; all else is averaged likewise.
 
-    An image is "diverged" if any attempt at it was.
+    An image is "diverged" if any attempt at it was. Several attempts have a spread.
     """
+    pictures = torch.stack([a.x for a in attempts])
     diverged = {i for a in attempts for i, status in enumerate(a.status) if status == "diverged"}
     return Inversion(
-        x=torch.stack([a.x for a in attempts]).mean(0),
+        x=pictures.mean(0),
         rounds=torch.stack([a.rounds for a in attempts]).mean(0),
         score=torch.stack([a.score for a in attempts]).mean(0),
         latents={n: torch.cat([a.latents[n] for a in attempts]) for n in attempts[0].latents},
         history={n: torch.stack([a.history[n] for a in attempts]).mean(0) for n in attempts[0].history},
         status=["diverged" if i in diverged else "ok" for i in range(len(attempts[0].status))],
         seconds=sum(a.seconds for a in attempts),
+        spread=pictures.std(0) if len(attempts) > 1 else None,
     )

@@ -35,7 +35,8 @@ class Solver(ABC):
         precision: Type of the layers while optimising, ``auto`` being bfloat16 where that is faster; losses, variables
             and the returned pictures are float32.
         restarts: Independent attempts.
-        combination: What becomes of them: ``best`` keeps each image's lowest error, ``mean`` averages the pictures.
+        combination: What becomes of them: ``best`` keeps each image's lowest error, ``mean`` averages the pictures and
+            gives their spread.
         batch_size: Images at a time; None for all. A callback needs all.
 
     Raises:
@@ -99,8 +100,8 @@ class Solver(ABC):
     ) -> Inversion:
         """Reconstruct pictures from measurements y = A x + noise.
 
-        At the end, the pictures go through the operator's ``consistent`` step, if it has one: colorization keeps the
-        observed luma.
+        The pictures of every attempt go through the operator's ``consistent`` step, if it has one, before they are
+        combined: colorization keeps the observed luma, and what is certain does not count as spread.
 
         Args:
             y: [N, ...], of pictures in [0, 1].
@@ -126,16 +127,15 @@ class Solver(ABC):
             for first in range(0, len(y), size):
                 batch = slice(first, first + size)
                 attempts = [
-                    self.attempt(y[batch], operator, split, latents, ids[batch], restart, callback)
+                    _consistent(
+                        self.attempt(y[batch], operator, split, latents, ids[batch], restart, callback),
+                        y[batch],
+                        operator,
+                    )
                     for restart in range(self.restarts)
                 ]
                 parts.append(best_of(attempts) if self.combination == "best" else mean_of(attempts))
-        found = join_batches(parts, time.perf_counter() - started)
-        if not hasattr(operator, "consistent"):
-            return found
-        rounds = torch.stack([operator.consistent(x, y) for x in found.rounds])
-        x = operator.consistent(found.x, y)
-        return replace(found, x=x, rounds=rounds, seconds=time.perf_counter() - started)
+        return join_batches(parts, time.perf_counter() - started)
 
     def _check(self, y: Tensor, operator: Any, ids: list[str]) -> None:
         G = self.generator
@@ -156,6 +156,13 @@ class Solver(ABC):
             raise UserError(
                 f"image_ids are {len(ids)} names, {len(set(ids))} different: give one name to each of {len(y)}"
             )
+
+
+def _consistent(found: Inversion, y: Tensor, operator: Any) -> Inversion:
+    if not hasattr(operator, "consistent"):
+        return found
+    rounds = torch.stack([operator.consistent(x, y) for x in found.rounds])
+    return replace(found, x=operator.consistent(found.x, y), rounds=rounds)
 
 
 @contextmanager

@@ -1,17 +1,13 @@
-"""The perceptual term with a stand-in distance: mean absolute difference of neighbouring pixels' sums."""
+"""mGANprior with a stand-in distance: mean absolute difference of neighbouring pixels' sums."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from mganprior import MGANPrior
-from mganprior.perceptual_term import PerceptualTerm
-from rtil import seeds
 from rtil.errors import UserError
 from rtil.inverse.losses import split_heldout
 from rtil.inverse.operators.circulant import PartialCirculant
-from rtil.inverse.operators.masks import random_inpainting
-from rtil.inverse.operators.resample import Downsampling
 
 
 class Blurred:
@@ -20,70 +16,6 @@ class Blurred:
     def distance(self, x, reference):
         assert x.shape == reference.shape
         return (F.avg_pool2d(x, 3, 1, 1) - F.avg_pool2d(reference, 3, 1, 1)).abs().flatten(1).mean(1)
-
-
-class Grey:
-    def A(self, x):
-        return x.mean(1, keepdim=True)
-
-
-def perceptual_error(perceptual, operator, x, y, split=None):
-    return PerceptualTerm(perceptual, operator, y, split)(x)
-
-
-@pytest.fixture
-def pictures():
-    rng = seeds.generator(0, "test/pictures")
-    return torch.rand(2, 3, 16, 16, generator=rng), torch.rand(2, 3, 16, 16, generator=rng)
-
-
-def test_measurements_are_compared_as_pictures(pictures):
-    x, truth = pictures
-    for operator in (Downsampling((3, 16, 16), 2), random_inpainting((3, 16, 16), 0.5)):
-        y = operator.A(truth)
-        expected = Blurred().distance(operator.A(x), y)
-        assert torch.equal(perceptual_error(Blurred(), operator, x, y), expected)
-    grey = Grey().A(truth)
-    assert torch.equal(perceptual_error(Blurred(), Grey(), x, grey), Blurred().distance(Grey().A(x), grey))
-
-
-def test_the_reference_stays_one_tensor_so_that_its_features_can_be_kept(pictures):
-    x, truth = pictures
-    operator, seen = random_inpainting((3, 16, 16), 0.5), []
-
-    class Watching(Blurred):
-        def distance(self, x, reference):
-            seen.append(reference)
-            return super().distance(x, reference)
-
-    term = PerceptualTerm(Watching(), operator, truth, None)
-    term(x)
-    term(x * 0.5)
-    assert seen[0] is seen[1]
-
-
-def test_what_is_not_observed_does_not_matter(pictures):
-    x, truth = pictures
-    operator = random_inpainting((3, 16, 16), 0.5)
-    filled = torch.where(operator.observed, truth, 7.0)
-    expected = perceptual_error(Blurred(), operator, x, operator.A(truth))
-    assert torch.equal(perceptual_error(Blurred(), operator, x, filled), expected)
-
-
-def test_what_is_kept_back_cannot_be_seen(pictures):
-    x, truth = pictures
-    operator = random_inpainting((3, 16, 16), 0.5)
-    y = operator.A(truth)
-    split = split_heldout(operator, y, 0)
-    x.requires_grad_()
-    error = perceptual_error(Blurred(), operator, x, y, split)
-    (gradient,) = torch.autograd.grad(error.sum(), x)
-    kept_back = (split.heldout > 0).expand_as(y)
-    assert (gradient[kept_back] == 0).all()
-    assert (gradient[operator.observed.expand_as(y) & ~kept_back] != 0).any()
-    other = torch.where(kept_back, 1 - y, y)
-    assert torch.equal(perceptual_error(Blurred(), operator, x, other, split), error)
-    assert not torch.equal(perceptual_error(Blurred(), operator, x, other), perceptual_error(Blurred(), operator, x, y))
 
 
 def test_the_term_enters_the_objective(planted):

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file
+from PIL import Image, ImageSequence
 
 from rtil.cli.reconstruct import main
 from rtil.data import open_dataset
 from rtil.inverse.operators import make_operator
-from rtil.inverse.result import render
+from rtil.inverse.result_file import load_result
 from rtil.snapshot import load_snapshot
 
 RUN = "runs/train/00001-stylegan2-rtil-synthetic-16"
@@ -48,7 +47,7 @@ def test_a_measurement_of_compressed_sensing(face: torch.Tensor) -> None:
     assert result["snapshot"]["weight_hash"] == snapshot.weight_hash  # type: ignore[index]
     assert "psnr" not in json.dumps(result).lower()
     shown = torch.from_numpy(np.array(Image.open("o/reconstruction.png"))).permute(2, 0, 1)[None] / 255
-    again = render(snapshot.generator, load_file("o/latents.safetensors"))
+    again = load_result("o/result.safetensors").render(snapshot)
     torch.testing.assert_close(again, shown, atol=0.6 / 255, rtol=0)
     misfit = 4 * (operator.A(again) - operator(face)).square().sum() / (3 * 16 * 16)
     assert image["measurement_error"] == pytest.approx(misfit.item(), rel=1e-3)  # type: ignore[index]
@@ -67,7 +66,7 @@ def test_measurements_that_are_no_pictures(task: str, settings: dict[str, float]
     ((name, value),) = settings.items()
     argv = ["--task", task, f"--{name}", str(value), "--operator_seed", "7", "--input", "y.npy", "--out", "o"]
     assert main([*SMALL, *argv, "--steps", "4"]) == 0
-    again = render(load_snapshot(RUN).generator, load_file("o/latents.safetensors"))
+    again = load_result("o/result.safetensors").render(load_snapshot(RUN))
     misfit = 4 * (operator.A(again) - operator(face)).square().sum() / operator.error_normaliser
     (image,) = _result("o")["images"]  # type: ignore[misc]
     assert image["measurement_error"] == pytest.approx(misfit.item(), rel=1e-2)  # type: ignore[index]
@@ -110,6 +109,51 @@ def test_colorization_keeps_the_luma_of_a_grey_or_coloured_picture(face: torch.T
         assert shown.std(1).max() > 0.02
         (image,) = _result(name)["images"]  # type: ignore[misc]
         assert image["measurement_error"] < 1e-10  # type: ignore[index]
+        again = load_result(f"{name}/result.safetensors").render(load_snapshot(RUN))
+        assert torch.equal(again.mul(255).round(), shown.mul(255).round())
+
+
+def test_the_result_says_how_it_was_made(face: torch.Tensor) -> None:
+    argv = ["--task", "inpaint", "--mask", "mask.png", "--input", "face.png", "--out", "o", "--seed", "4"]
+    assert main([*SMALL, *argv, "--method", "csgm", "--selection", "heldout"]) == 0
+    Path("mask.png").unlink()
+    result = load_result("o/result.safetensors")
+    assert (result.method, result.settings["steps"], result.settings["lr"]) == ("csgm", [6], [0.1])
+    assert (result.settings["seed"], result.settings["selection"]) == (4, "heldout")
+    assert result.weight_hash == load_snapshot(RUN).weight_hash
+    operator = result.recipe.make()
+    assert torch.equal(result.y, operator.A(face))
+    assert not operator.observed[:, 4:12, 4:12].any()
+
+
+def test_frames_end_with_the_reconstruction(face: torch.Tensor) -> None:
+    assert main([*SMALL, "--input", "face.png", "--out", "o", "--frames", "5"]) == 0
+    with Image.open("o/frames.png") as animation, Image.open("o/reconstruction.png") as picture:
+        frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(animation)]
+        assert 3 <= len(frames) <= 5
+        assert frames[0].shape == (96, 96, 3)
+        assert np.array_equal(frames[-1][3::6, 3::6], np.array(picture))
+        assert not np.array_equal(frames[0], frames[-1])
+
+
+def test_the_mean_of_restarts_comes_with_its_spread(face: torch.Tensor) -> None:
+    np.save("y.npy", face.repeat(2, 1, 1, 1).numpy())
+    argv = ["--input", "y.npy", "--out", "o", "--restarts", "3", "--frames", "4"]
+    assert main([*SMALL, *argv]) == 2
+    assert main([*SMALL, *argv[:-2], "--combination", "mean"]) == 0
+    spread = load_result("o/result.safetensors").spread
+    assert spread is not None
+    assert spread.shape == (2, 3, 16, 16)
+    means = [image["mean_spread"] for image in _result("o")["images"]]  # type: ignore[attr-defined]
+    assert means == pytest.approx(spread.flatten(1).mean(1).tolist())
+    assert min(means) > 0.001
+    with Image.open("o/spread.png") as picture:
+        shown = np.array(picture)
+    right = shown[-100:-4, -100:-4][3::6, 3::6].astype(float)
+    expected = spread[1].permute(1, 2, 0).numpy()
+    scale = np.median(right[right > 50] / expected[right > 50])
+    assert np.abs(right - scale * expected).max() < 2, "black is 0, and one scale holds for every pixel"
+    assert 0.98 < 255 / scale / spread.max().item() < 1.12, "white is the largest of both pictures, rounded up"
 
 
 def test_what_the_mask_hides_plays_no_part(face: torch.Tensor) -> None:
@@ -145,6 +189,8 @@ def test_what_the_mask_hides_plays_no_part(face: torch.Tensor) -> None:
         (["--input", "face.png", "--method", "mganprior", "--codes", "0"], ["codes is 0"]),
         (["--input", "face.png", "--method", "mganprior", "--compose_side", "5"], ["compose_side is 5", "4, 8, 16"]),
         (["--input", "face.png", "--snapshot", "no"], ["snapshot no"]),
+        (["--input", "face.png", "--frames", "1"], ["frames is 1", "2 or more"]),
+        (["--input", "face.png", "--frames", "9", "--restarts", "2"], ["frames show one attempt"]),
         (["--input", "face.png", "--out", "done"], ["already holds result.json"]),
     ],
 )

@@ -1,5 +1,6 @@
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +8,24 @@ import pytest
 import torch
 
 from ilo import CSGM, ILO
+from ilo.presets import preset_radii
 from mganprior import MGANPrior
 from rtil.errors import UserError
 from rtil.evaluation.methods import METHODS, STEPS, Series, SolverOptions, composing_as_trained, mixes_differently
 from rtil.evaluation.rows import settings_hash
 from rtil.inverse.perceptual import Perceptual
+from rtil.inverse.plateau import Plateau
 from rtil.inverse.schedules import Ramp
 from rtil.inverse.solver import Solver
 from rtil.snapshot import Snapshot, load_snapshot
 
 ILO_SERIES, CSGM_SERIES = Series("ilo"), Series("csgm")
 TWENTY = Series("mganprior", 20)
-OF_ILO = {"geodesic_weight", "z1_weight", "z1_start", "sphere", "start", "noise"}
+OF_ILO = {
+    *("geodesic_weight", "z1_weight", "z1_start", "z1_sigma", "z1_sphere", "sphere", "start", "noise"),
+    *("radius_noise", "radius_latent", "radius_feature", "switch", "switch_window", "switch_threshold"),
+    *("perceptual_mode", "policy", "measurement_weight", "sna_sigma", "range_projection", "range_steps"),
+}
 OF_MGANPRIOR = {"compose_side", "alpha_init", "optimizer", "noise"}
 OF_ALL = {"precision", "restarts", "combination"}
 
@@ -57,8 +64,11 @@ def test_the_defaults_are_the_solvers_own() -> None:
     assert options.codes == [_defaults(MGANPrior)["codes"]]
     assert (options.perceptual, _defaults(MGANPrior)["perceptual"]) == ("none", None)
     assert Ramp(options.rampup, options.rampdown) == Ramp()
-    others = {"steps", "rounds", "lr", "rampup", "rampdown", "codes", "mganprior_lr", "pair"}
-    assert set(vars(options)) == others | {"perceptual", "perceptual_weight"} | OF_ALL | OF_ILO | OF_MGANPRIOR
+    assert (options.ilo_perceptual, _defaults(ILO)["perceptual"]) == ("none", None)
+    assert options.ilo_perceptual_weight == _defaults(ILO)["perceptual_weight"]
+    others = {"steps", "steps_preset", "rounds", "lr", "rampup", "rampdown", "codes", "mganprior_lr", "pair", "radii"}
+    perceptual = {"perceptual", "perceptual_weight", "ilo_perceptual", "ilo_perceptual_weight"}
+    assert set(vars(options)) == others | perceptual | OF_ALL | OF_ILO | OF_MGANPRIOR
 
 
 def test_every_setting_reaches_ilo(small: Snapshot) -> None:
@@ -84,6 +94,81 @@ def test_every_setting_reaches_ilo(small: Snapshot) -> None:
     assert (solver.sphere, solver.start, solver.schedule) == (False, "mean", Ramp(0.2, 0.3))
     assert (solver.compute_dtype, solver.restarts, solver.combination) == (torch.bfloat16, 2, "mean")
     assert (solver.selection, solver.seed) == ("heldout", 7)
+
+
+def test_every_constraint_and_term_reaches_ilo(small: Snapshot) -> None:
+    options = SolverOptions(
+        steps=[3, 4],
+        radius_noise=[1.0, 2.0],
+        radius_latent=[3.0],
+        z1_start="normal",
+        z1_sigma=0.5,
+        z1_sphere=True,
+        switch="plateau",
+        switch_window=7,
+        switch_threshold=0.3,
+        ilo_perceptual="vgg",
+        ilo_perceptual_weight=0.4,
+        perceptual_mode="mask",
+        policy="paper",
+        measurement_weight=0.0,
+        sna_sigma=25.0,
+        range_projection=2,
+        range_steps=9,
+    )
+    term = NoPerceptual()
+    solver = options.solver(ILO_SERIES, small, "last", 0, term)
+    assert isinstance(solver, ILO)
+    assert (solver.radius_noise, solver.radius_latent, solver.radius_feature) == ((1, 2), (3, 3), None)
+    assert (solver.z1_start, solver.z1_sigma, solver.z1_sphere) == ("normal", 0.5, True)
+    assert (solver.plateau, solver.schedule) == (Plateau(7, 0.3), Ramp(0, 0))
+    assert (solver.perceptual, solver.perceptual_weight, solver.perceptual_mode) == (term, 0.4, "mask")
+    assert (solver.policy, solver.measurement_weight, solver.sna_sigma) == ("paper", 0, 25)
+    assert (solver.range_projection, solver.range_steps) == (2, 9)
+    csgm = options.solver(CSGM_SERIES, small, "last", 0, term)
+    assert isinstance(csgm, CSGM)
+    assert (csgm.steps, csgm.radius_noise, csgm.radius_latent) == ((7,), (1,), (3,))
+    assert (csgm.perceptual, csgm.sna_sigma, csgm.range_projection, csgm.z1_sphere) == (term, 25, 0, False)
+    features = replace(options, z1_sphere=False, radius_feature=[0.0, 5.0])
+    held = features.solver(ILO_SERIES, small, "last", 0)
+    assert isinstance(held, ILO)
+    assert (held.radius_feature, held.perceptual) == ((0, 5), None)
+
+
+def test_each_new_setting_changes_the_hash_and_only_where_it_acts(small: Snapshot) -> None:
+    def hashed(series: Series, pictures: bool = True, **options: Any) -> str:
+        return settings_hash(SolverOptions(**options).arguments(series, small, "measurement", pictures))
+
+    acting: dict[str, dict[str, Any]] = {
+        "radii": {"radii": "a61-1"},
+        "switch": {"switch": "plateau"},
+        "sna": {"sna_sigma": 25.0},
+        "perceptual": {"ilo_perceptual": "lpips"},
+        "range": {"range_projection": 1},
+        "sphere": {"z1_sphere": True, "z1_start": "normal"},
+        "preset": {"steps_preset": "z1"},
+    }
+    found = {name: hashed(ILO_SERIES, **options) for name, options in acting.items()}
+    assert len({hashed(ILO_SERIES), *found.values()}) == len(acting) + 1
+    assert hashed(ILO_SERIES, False, ilo_perceptual="lpips") == hashed(ILO_SERIES)
+    for options in ({"range_projection": 1}, {"z1_sigma": 0.5}, {"radius_feature": [1.0]}):
+        assert hashed(CSGM_SERIES, **options) == hashed(CSGM_SERIES)
+    for options in ({"switch_window": 5}, {"range_steps": 5}, {"policy": "paper"}, {"ilo_perceptual_weight": 2.0}):
+        assert hashed(ILO_SERIES, **options) == hashed(ILO_SERIES), "nothing to act on"
+
+
+def test_named_settings_are_their_numbers(small: Snapshot) -> None:
+    named = SolverOptions(steps_preset="z2", radii="a61-3")
+    radii = preset_radii("a61-3", small.generator, 3)
+    written = SolverOptions(
+        steps=[2000, 1000, 2000],
+        radius_noise=list(radii.noise),
+        radius_latent=list(radii.latent),
+        radius_feature=list(radii.feature),
+    )
+    assert named.arguments(ILO_SERIES, small, "last") == written.arguments(ILO_SERIES, small, "last")
+    csgm = named.arguments(CSGM_SERIES, small, "last")
+    assert (csgm["steps"], csgm["radius_noise"], "radius_feature" in csgm) == ([5000], [1500], False)
 
 
 def test_every_setting_reaches_mganprior(small: Snapshot) -> None:
@@ -135,6 +220,22 @@ def test_the_perceptual_term_belongs_to_measurements_that_are_pictures(small: Sn
     assert (solver.perceptual, solver.perceptual_weight) == (None, 0)
     assert SolverOptions(perceptual="vgg").open_perceptual(["ilo", "csgm"], torch.device("cpu")) is None
     assert SolverOptions().open_perceptual(["mganprior"], torch.device("cpu")) is None
+
+
+def test_methods_have_their_own_terms_but_not_two_distances(small: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("rtil.evaluation.methods.Perceptual", lambda name, dtype: opened.append(name) or NoPerceptual())
+    cpu, both = torch.device("cpu"), ["ilo", "mganprior"]
+    for options in (SolverOptions(ilo_perceptual="lpips"), SolverOptions(perceptual="lpips")):
+        term = options.open_perceptual(both, cpu)
+        solvers = [options.solver(series, small, "last", 0, term) for series in (ILO_SERIES, TWENTY)]
+        terms = [solver.perceptual for solver in solvers]  # type: ignore[attr-defined]
+        assert terms == ([term, None] if options.ilo_perceptual == "lpips" else [None, term])
+    assert opened == ["lpips", "lpips"]
+    different = SolverOptions(ilo_perceptual="lpips", perceptual="vgg")
+    assert different.open_perceptual(["csgm"], cpu) is not None
+    with pytest.raises(UserError, match=r"ilo_perceptual is lpips but mGANprior's perceptual vgg.*--resume"):
+        different.open_perceptual(both, cpu)
 
 
 def test_the_papers_pair(small: Snapshot, small_rtil: Snapshot) -> None:
@@ -201,6 +302,9 @@ def test_codes_compose_where_they_were_mixed_in_training(
         (SolverOptions(steps=[5]), 3, (5, 5, 5)),
         (SolverOptions(steps=[5], rounds=1), 4, (5,)),
         (SolverOptions(steps=[5, 6, 7], rounds=2), 4, (5, 6)),
+        (SolverOptions(steps_preset="icml-quick"), 4, (50, 50, 50, 50)),
+        (SolverOptions(steps_preset="exp4"), 4, (2000, 1000, 1000, 1000)),
+        (SolverOptions(steps_preset="z4", rounds=2), 7, (2000, 1000)),
     ],
 )
 def test_steps_per_round(options: SolverOptions, blocks: int, expected: tuple[int, ...]) -> None:
@@ -210,6 +314,12 @@ def test_steps_per_round(options: SolverOptions, blocks: int, expected: tuple[in
 def test_wrong_settings_are_named(small: Snapshot) -> None:
     with pytest.raises(UserError, match="rounds is 3 but steps has 2"):
         SolverOptions(steps=[1, 2], rounds=3).steps_per_round(4)
+    with pytest.raises(UserError, match="steps and steps_preset 'rtil' say the same"):
+        SolverOptions(steps=[1], steps_preset="rtil").steps_per_round(4)
+    with pytest.raises(UserError, match="radii 'a61-1' sets radius_latent itself"):
+        SolverOptions(radii="a61-1", radius_latent=[1.0]).arguments(ILO_SERIES, small, "last")
+    with pytest.raises(UserError, match="ilo_perceptual_weight is 0: valid is a number above 0"):
+        SolverOptions(ilo_perceptual="vgg", ilo_perceptual_weight=0).solver(ILO_SERIES, small, "last", 0)
     with pytest.raises(UserError, match="did you mean 'csgm'"):
         SolverOptions().series(["csgn"])
     with pytest.raises(UserError, match="4 rounds"):

@@ -1,0 +1,74 @@
+"""Projection back to the range (ILO, algorithm 1, lines 5 and 6).
+
+After the rounds the feature at the last cut k, deviations included, is in general no output of the layers before it.
+The latents and noise maps of these layers are moved until their output, without any deviation, is near it:
+
+    min over v, noise of  ||G_1(v, noise) - feature||^2 / ||feature||^2,    G_1: blocks 0..k-1.
+
+Rounds then start anew from there. What acts behind the cut stays.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ilo.rounds import NoiseRule, Point, noise_maps
+from rtil.generators.base import LayeredGenerator
+from rtil.inverse.constraints import Constraint
+from rtil.inverse.latents import Latents
+from rtil.inverse.loop import Evaluation, Optimised, Term, optimise
+from rtil.inverse.schedules import Ramp
+
+DISTANCE = "range"
+"""Name in the history: [N, steps], before each step."""
+
+
+def project_to_range(
+    generator: LayeredGenerator,
+    latents: Latents,
+    point: Point,
+    rule: NoiseRule,
+    constrained: Callable[[dict[str, Tensor]], dict[str, Constraint]],
+    *,
+    steps: int,
+    lr: float,
+    schedule: Ramp,
+    alive: Tensor,
+) -> tuple[Point, Optimised]:
+    """Return the nearest point at the input, without deviations, and how it was found; "range" is in its history.
+
+    Args:
+        generator: The prior.
+        latents: Its input space.
+        point: At a cut.
+        rule: The noise maps that it names for any round before the cut move, as far as they act before it.
+        constrained: Where the variables are held, given their start.
+        steps: Adam steps.
+        lr: Peak learning rate.
+        schedule: Its course.
+        alive: [N] bool; the others are not moved.
+    """
+    cut, row = point.cut, generator.first_row_behind(point.cut)
+    before = generator.noise_of_block(cut).start
+    maps = sorted({i for k in range(cut) for i in noise_maps(rule, generator, k) if i < before})
+    moved = point.entered
+    assert moved is not None  # noqa: S101  the point is behind a cut
+    target = moved.feature
+    size = target.square().flatten(1).sum(1)
+    behind = latents.ws(point.v[:, row:])
+    start = {"v": point.v[:, :row]} | {f"noise_{i}": point.noise[i] for i in maps}
+
+    def noise(variables: dict[str, Tensor]) -> list[Tensor]:
+        return [variables.get(f"noise_{i}", fixed) for i, fixed in enumerate(point.noise)]
+
+    def evaluate(variables: dict[str, Tensor]) -> Evaluation:
+        ws = torch.cat([latents.ws(variables["v"]), behind], dim=1)
+        feature = generator.head(ws, noise(variables), cut).feature
+        distance = (feature - target).square().flatten(1).sum(1) / size
+        return Evaluation(feature, {DISTANCE: Term(1.0, distance)}, distance)
+
+    constraints = constrained(start)
+    outcome = optimise(start, evaluate, steps=steps, lr=lr, schedule=schedule, alive=alive, constraints=constraints)
+    v = torch.cat([outcome.variables["v"], point.v[:, row:]], dim=1)
+    return Point(v, noise(outcome.variables), {}), outcome

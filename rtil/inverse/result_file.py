@@ -1,0 +1,229 @@
+"""One inversion as one file, from which its pictures are made again. What users keep and share.
+
+A safetensors file: nothing in it can run code. Its tensors are the latents (with the noise maps and deviations), y, the
+scores, the spread of restarts and a mask file's content; its metadata holds ``format``, ``about`` (everything else as
+JSON) and ``sha256`` over both, by which damage is found. The weights are not inside: the file names them by their hash
+and is refused by any other snapshot.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rtil import __version__
+from rtil.errors import UserError
+from rtil.files import atomic_path
+from rtil.inverse.recipe import OperatorRecipe
+from rtil.inverse.result import Inversion, Status, render_restarts
+from rtil.snapshot import Snapshot
+
+FORMAT = "rtil-result-"
+FORMAT_NUMBER = 1
+SHOWN_DIGITS = 12
+LATENTS = "latents."
+TOLD_OF_SNAPSHOT = ("arch", "rtil", "data", "resolution", "kimg", "seed")
+
+
+@dataclass(frozen=True, eq=False)
+class ResultFile:
+    """What the file of an inversion of N measurements holds, on the CPU.
+
+    Attributes:
+        latents: :attr:`rtil.inverse.result.Inversion.latents`, [S, N, ...] each. ``v``, ``noise_i`` and, of ILO,
+            ``z1_k`` of one s are all that its solver ever moves: where an inversion of a similar picture could start.
+        y: Measurements [N, ...], float32.
+        score: [N], as in the inversion.
+        spread: [N, 3, R, R], or None.
+        status: N times "ok" or "diverged".
+        seconds: Wall time of the inversion.
+        method: ``ilo``, ``csgm``, ``mganprior``, ...
+        settings: Everything of the solver that decides its result besides weights and y: its arguments and its seed.
+        recipe: How the operator is made.
+        weight_hash: Of the snapshot.
+        info: What that snapshot says of its training.
+        tool: Program and version that wrote the file.
+    """
+
+    latents: dict[str, Tensor]
+    y: Tensor
+    score: Tensor
+    spread: Tensor | None
+    status: list[Status]
+    seconds: float
+    method: str
+    settings: dict[str, Any]
+    recipe: OperatorRecipe
+    weight_hash: str
+    info: dict[str, Any]
+    tool: str = f"rtil {__version__}"
+
+    @classmethod
+    def of(
+        cls,
+        found: Inversion,
+        y: Tensor,
+        recipe: OperatorRecipe,
+        snapshot: Snapshot,
+        method: str,
+        settings: Mapping[str, Any],
+    ) -> "ResultFile":
+        """Gather what belongs to an inversion.
+
+        Args:
+            found: What the solver returned.
+            y: What it was given.
+            recipe: Of the operator that it was given.
+            snapshot: Whose generator it inverted.
+            method: Name of the solver.
+            settings: Its arguments and seed, as JSON values.
+        """
+        return cls(
+            latents={name: _kept(t) for name, t in found.latents.items()},
+            y=_kept(y.float()),
+            score=_kept(found.score),
+            spread=None if found.spread is None else _kept(found.spread),
+            status=list(found.status),
+            seconds=found.seconds,
+            method=method,
+            settings=dict(settings),
+            recipe=recipe,
+            weight_hash=snapshot.weight_hash,
+            info=snapshot.info,
+        )
+
+    def render(self, snapshot: Snapshot) -> Tensor:
+        """Return the pictures [N, 3, R, R] in [0, 1] of the inversion, on the snapshot's device.
+
+        They are the same bit for bit on the machine where they were found, if that was in one batch; elsewhere sums are
+        rounded in another way.
+
+        Args:
+            snapshot: The one that was inverted.
+
+        Raises:
+            UserError: It is another one.
+        """
+        self.check_snapshot(snapshot)
+        G = snapshot.generator
+        pictures = render_restarts(G, {name: t.to(G.device) for name, t in self.latents.items()})
+        operator, y = self.recipe.make().to(G.device), self.y.to(G.device)
+        return torch.stack([operator.consistent(x, y) for x in pictures]).mean(0)
+
+    def check_snapshot(self, snapshot: Snapshot) -> None:
+        """Raise UserError unless the snapshot is the one that was inverted."""
+        if snapshot.weight_hash != self.weight_hash:
+            told = ", ".join(f"{name} {self.info[name]}" for name in TOLD_OF_SNAPSHOT if name in self.info)
+            raise UserError(
+                f"the result was made with weights {self.weight_hash[:SHOWN_DIGITS]} ({told}) but {snapshot.path} has "
+                f"weights {snapshot.weight_hash[:SHOWN_DIGITS]}: give the snapshot that it was made with"
+            )
+
+
+def save_result(path: Path, result: ResultFile) -> None:
+    """Write a result atomically.
+
+    Args:
+        path: The .safetensors file.
+        result: From :meth:`ResultFile.of`.
+    """
+    recipe = result.recipe
+    about = json.dumps(
+        {
+            "tool": result.tool,
+            "pictures": len(result.y),
+            "status": result.status,
+            "seconds": result.seconds,
+            "method": result.method,
+            "settings": result.settings,
+            "operator": {
+                "task": recipe.task,
+                "img_size": recipe.img_size,
+                "parameters": recipe.parameters,
+                "seed": recipe.seed,
+                "noise_sigma": recipe.noise_sigma,
+            },
+            "snapshot": {"weight_hash": result.weight_hash, "info": result.info},
+        }
+    )
+    tensors = {LATENTS + name: t for name, t in result.latents.items()} | {"y": result.y, "score": result.score}
+    for name, optional in (("spread", result.spread), ("mask", recipe.mask)):
+        if optional is not None:
+            tensors[name] = _kept(optional)
+    metadata = {"format": f"{FORMAT}{FORMAT_NUMBER}", "about": about, "sha256": _digest(about, tensors)}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def load_result(path: Path | str) -> ResultFile:
+    """Open a result file.
+
+    Raises:
+        UserError: There is none, it is damaged, or no result that this version can read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"result {path} {what}: give the result.safetensors of a reconstruction")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _check_format(path, metadata.get("format", ""))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged, or no result ({error}): get another copy of it") from error
+    try:
+        if metadata["sha256"] != _digest(metadata["about"], tensors):
+            raise UserError(f"{path} is damaged (its content does not fit its checksum): get another copy of it")
+        return _parse(json.loads(metadata["about"]), tensors)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is incomplete (no {error}): get a file that this tool wrote") from error
+
+
+def _parse(about: dict[str, Any], tensors: dict[str, Tensor]) -> ResultFile:
+    of = about["operator"]
+    C, H, W = of["img_size"]
+    recipe = OperatorRecipe(of["task"], (C, H, W), of["parameters"], of["seed"], of["noise_sigma"], tensors.get("mask"))
+    return ResultFile(
+        latents={name.removeprefix(LATENTS): t for name, t in tensors.items() if name.startswith(LATENTS)},
+        y=tensors["y"],
+        score=tensors["score"],
+        spread=tensors.get("spread"),
+        status=about["status"],
+        seconds=about["seconds"],
+        method=about["method"],
+        settings=about["settings"],
+        recipe=recipe,
+        weight_hash=about["snapshot"]["weight_hash"],
+        info=about["snapshot"]["info"],
+        tool=about["tool"],
+    )
+
+
+def _check_format(path: Path, found: str) -> None:
+    number = found.removeprefix(FORMAT)
+    if not found.startswith(FORMAT) or not number.isdecimal():
+        raise UserError(f"{path} is no result (format '{found}'): give the result.safetensors of a reconstruction")
+    if int(number) != FORMAT_NUMBER:
+        raise UserError(
+            f"{path} has format '{found}' but rtil {__version__} reads '{FORMAT}{FORMAT_NUMBER}': update rtil"
+        )
+
+
+def _kept(t: Tensor) -> Tensor:
+    return t.detach().cpu().contiguous()
+
+
+def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

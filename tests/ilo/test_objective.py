@@ -1,0 +1,171 @@
+"""The terms of ILO's objective: the perceptual one with a stand-in, and stochastic noise."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ilo import CSGM, ILO
+from ilo.objective import Objective, StochasticNoise, Weights
+from ilo.policies import has_perceptual_term
+from rtil import seeds
+from rtil.errors import UserError
+from rtil.inverse.operators import make_operator
+from rtil.ranges import to_signed
+
+SIZE = (3, 16, 16)
+IDS = ["a", "b", "c", "d"]
+
+
+class Blurred:
+    """Stands for a network: sees neighbours together, and more than differences."""
+
+    def distance(self, x, reference):
+        ours, theirs = (F.avg_pool2d(picture, 3, 1, 1).square() for picture in (x, reference))
+        return (ours - theirs).square().flatten(1).mean(1)
+
+
+def test_the_perceptual_term_is_weighed_logged_and_acts(planted):
+    G, _, x = planted
+    operator = make_operator("inpaint", SIZE, rate=0.6)
+    y = operator(x)
+    options = {"steps": (20, 10), "seed": 3, "geodesic_weight": 0.01}
+    plain = ILO(G, **options).invert(y, operator)
+    for mode in ("fill", "mask"):
+        term = {"perceptual": Blurred(), "perceptual_weight": 5.0, "perceptual_mode": mode}
+        found = ILO(G, **options, **term).invert(y, operator)
+        history = found.history
+        total = history["measurement"] + 0.01 * history["geodesic"] + 5 * history["perceptual"]
+        assert torch.allclose(history["loss"], total)
+        assert torch.equal(history["measurement"][:, 0], plain.history["measurement"][:, 0])
+        assert not torch.allclose(found.x, plain.x, atol=1e-3)
+        assert (history["perceptual"][:, -1] < history["perceptual"][:, 0]).all()
+        seen = torch.cat([history["measurement"][:, 20:], found.score[:, None]], 1)
+        assert torch.allclose(found.score, seen.min(1).values, rtol=1e-4), "selection goes by the measurement error"
+    start = ILO(G, steps=(0,), seed=3).invert(y, operator).x
+    filled = torch.where(operator.observed, y, start)
+    first = ILO(G, steps=(1,), seed=3, perceptual=Blurred()).invert(y, operator).history["perceptual"][:, 0]
+    assert torch.allclose(first, Blurred().distance(filled, start), atol=0.02)
+
+
+def test_the_perceptual_term_alone(planted):
+    G, operator, x = planted
+    options = {"steps": 15, "seed": 3, "geodesic_weight": 0.0}
+    alone = CSGM(G, **options, perceptual=Blurred(), measurement_weight=0.0).invert(x, operator)
+    assert torch.equal(alone.history["loss"], alone.history["perceptual"])
+    assert alone.history["measurement"].shape == (4, 15)
+    without = CSGM(G, **options, measurement_weight=0.0).invert(x, operator)
+    assert torch.equal(without.x, CSGM(G, **options)(x, operator)), "the error alone always counts"
+
+
+@pytest.mark.parametrize(
+    ("task", "level", "resolution", "expected"),
+    [
+        ("cs", {"rate": 0.9}, 16, False),
+        ("inpaint", {"rate": 0.5}, 16, True),
+        ("inpaint", {"rate": 0.49}, 16, False),
+        ("inpaint", {"rate": 0.01}, 16, False),
+        ("box", {"rate": 0.75}, 16, True),
+        ("sr", {"factor": 8}, 32, True),
+        ("sr", {"factor": 16}, 32, False),
+        ("sr", {"factor": 32}, 32, False),
+        ("denoise", {"sigma": 25.0}, 16, True),
+        ("colorize", {}, 16, True),
+        ("inversion", {}, 16, True),
+    ],
+)
+def test_the_papers_policy(task, level, resolution, expected):
+    operator = make_operator(task, (3, resolution, resolution), **level)
+    y = torch.zeros(2, *operator.measurement_shape)
+    assert has_perceptual_term("paper", operator, y, resolution) is expected
+    assert has_perceptual_term("always", operator, y, resolution)
+
+
+def test_the_policy_leaves_the_term_out(planted):
+    G, _, x = planted
+    for task, level in (("cs", {"rate": 0.3}), ("inpaint", {"rate": 0.3})):
+        operator = make_operator(task, SIZE, **level)
+        y = operator(x)
+        by_policy = ILO(G, steps=(3, 2), seed=3, perceptual=Blurred(), policy="paper").invert(y, operator)
+        assert torch.equal(by_policy.x, ILO(G, steps=(3, 2), seed=3)(y, operator))
+        assert "perceptual" not in by_policy.history
+    cs = make_operator("cs", SIZE, rate=0.3)
+    with pytest.raises(UserError, match="compares pictures"):
+        ILO(G, steps=(3, 2), perceptual=Blurred()).invert(cs(x), cs)
+
+
+def test_noise_is_that_of_its_place():
+    like = torch.zeros(2, *SIZE)
+    first = StochasticNoise(51.0, ["a", "b"], seed=0, restart=0)
+    base = first.draw(like, 0, 0)
+    assert base.std().item() == pytest.approx(0.2, rel=0.05)
+    assert torch.equal(base, first.draw(like, 0, 0))
+    assert torch.equal(StochasticNoise(51.0, ["b", "a"], 0, 0).draw(like, 0, 0), base.flip(0))
+    others = [
+        first.draw(like, 0, 1),
+        first.draw(like, 1, 0),
+        StochasticNoise(51.0, ["a", "b"], 1, 0).draw(like, 0, 0),
+        StochasticNoise(51.0, ["a", "b"], 0, 1).draw(like, 0, 0),
+        base.flip(0),
+    ]
+    assert not any(torch.equal(base, other) for other in others)
+
+
+def test_noise_leaves_the_expected_gradient_of_the_squared_error(planted):
+    _, operator, x = planted
+    objective = Objective(operator, x, None, Weights())
+    picture = (to_signed(x) * 0.5).requires_grad_()
+
+    def gradient(noise):
+        loss = objective(picture, {}, noise).terms["measurement"].value
+        return torch.autograd.grad(loss.sum(), picture)[0]
+
+    noise = StochasticNoise(25.0, IDS, 0, 0)
+    mean = torch.stack([gradient(noise.draw(picture, 0, step)) for step in range(400)]).mean(0)
+    assert (mean - gradient(None)).std() < 0.1 * gradient(noise.draw(picture, 0, 0)).sub(gradient(None)).std()
+
+
+def test_stochastic_noise_in_a_run(planted):
+    G, _, x = planted
+    operator = make_operator("denoise", SIZE, sigma=25.0)
+    y = operator(x)
+    seen: dict[int, list[torch.Tensor]] = {}
+    options = {"steps": (15, 8), "seed": 3, "geodesic_weight": 0.0, "sphere": False}
+    result = ILO(G, **options, sna_sigma=25.0, lr=0.5).invert(
+        y, operator, IDS, callback=lambda k, step, picture: seen.setdefault(k, []).append(picture)
+    )
+    history = result.history
+    added = 4 * (25 / 255) ** 2
+    excess = (history["measurement"] - history["noise_free"]).mean()
+    assert excess.item() == pytest.approx(added, rel=0.05), "each step compares with fresh noise"
+    assert torch.equal(history["loss"], history["measurement"])
+    # the last round's iterates are 8 logged ones and the last: the selected one has the lowest noise-free error
+    clean = torch.cat([history["noise_free"][:, 15:], result.score[:, None]], 1)
+    assert torch.allclose(result.score, clean.min(1).values, rtol=1e-4)
+    picked_by_noise = history["measurement"][:, 15:].argmin(1)
+    assert (picked_by_noise != history["noise_free"][:, 15:].argmin(1)).any(), "the test needs them to differ"
+
+
+def test_stochastic_noise_is_drawn_for_each_image_alone(planted):
+    G, operator, x = planted
+    options = {"steps": (6, 4), "seed": 3, "sna_sigma": 25.0}
+    together = ILO(G, **options).invert(x, operator, IDS)
+    singles = ILO(G, **options, batch_size=1).invert(x, operator, IDS)
+    assert torch.allclose(singles.x, together.x, atol=1e-3)
+    assert torch.allclose(singles.history["measurement"], together.history["measurement"], atol=1e-3)
+    assert torch.equal(ILO(G, **options).invert(x, operator, IDS).x, together.x)
+    assert not torch.equal(ILO(G, steps=(6, 4), seed=3)(x, operator), together.x)
+
+
+def test_held_out_entries_judge_without_noise(planted):
+    G, operator, x = planted
+    result = ILO(G, steps=(6,), seed=3, sna_sigma=60.0, selection="heldout").invert(x, operator, IDS)
+    lowest = torch.cat([result.history["heldout"], result.score[:, None]], 1).min(1).values
+    assert torch.allclose(result.score, lowest, rtol=1e-4)
+
+
+def test_a_z1_prior_of_another_width(planted):
+    _, operator, x = planted
+    z1 = torch.randn(4, 5, 2, 2, generator=seeds.generator(0, "test/z1"))
+    terms = Objective(operator, x, None, Weights(z1=1.0), z1_sigma=0.5)(to_signed(x), {"z1": z1}).terms
+    expected = z1.square().flatten(1).sum(1) / (2 * 0.25 * 20)
+    assert torch.allclose(terms["z1"].value, expected)
