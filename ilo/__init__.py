@@ -1,9 +1,11 @@
-"""Intermediate Layer Optimization and its one-round relative.
+"""Intermediate Layer Optimization and its relatives: CSGM, PULSE, sparse deviations behind the generator.
 
 Example: ``ILO(load_snapshot("run").generator).invert(y, operator).x``
 """
 
 from ilo.csgm import CSGM
 from ilo.ilo import ILO
+from ilo.pulse import PULSE, converged
+from ilo.sparse import SparseDeviation
 
-__all__ = ["CSGM", "ILO"]
+__all__ = ["CSGM", "ILO", "PULSE", "SparseDeviation", "converged"]

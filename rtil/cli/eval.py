@@ -49,7 +49,7 @@ class EvalOptions(SolverOptions):
     """Reconstruct held-out pictures from measurements and compare checkpoints on them.
 
     Args:
-        method: Methods: ilo, csgm, mganprior.
+        method: Methods: ilo, csgm, pulse, mganprior.
         task: Tasks: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase.
         rates: Observed fractions of cs, gaussian, mri, fourier, box, and inpaint.
         factors: Factors of sr.
@@ -154,7 +154,8 @@ def remarks(item: Work) -> str:
     if item.series is None:
         return mark
     if item.series.method != "mganprior":
-        return f"{mark} ({','.join(map(str, given['steps']))} steps)"
+        steps = given["steps"] if isinstance(given["steps"], list) else [given["steps"]]
+        return f"{mark} ({','.join(map(str, steps))} steps)"
     term = "no perceptual term"
     if given["perceptual"] != "none":
         term = f"perceptual {given['perceptual']} x {given['perceptual_weight']:g}"

@@ -91,7 +91,7 @@ class ReconstructOptions(SolverOptions):
         exposures: Number of coded masks of phase.
         operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, motion, phase; inpaint by rate).
         fit: Crop an input picture to its central square and resize it to the side that the task expects.
-        method: ilo, csgm or mganprior.
+        method: ilo, csgm, pulse or mganprior.
         selection: Which iterate is returned.
         seed: Root seed of the solver.
         frames: Write frames.png, an animated PNG of the optimisation, for each picture: at most this many frames,

@@ -1,7 +1,7 @@
 """The inverters by name, and their settings as a user gives them.
 
-All methods of one evaluation have the same number of steps, projections to the range aside: CSGM and mGANprior run the
-sum of ILO's rounds. Perceptual terms belong to the tasks whose measurements are pictures.
+All methods of one evaluation have the same number of steps, projections to the range aside: CSGM, PULSE and
+mGANprior run the sum of ILO's rounds. Perceptual terms belong to the tasks whose measurements are pictures.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
-from ilo import CSGM, ILO
+from ilo import CSGM, ILO, PULSE
 from ilo.presets import StepsPreset, preset_steps
 from ilo.rounds import NoiseRule
 from mganprior import MGANPrior
@@ -26,7 +26,7 @@ from rtil.inverse.schedules import Ramp
 from rtil.inverse.solver import Combination, Selection, Solver
 from rtil.snapshot import Snapshot
 
-METHODS: Mapping[str, Callable[..., Solver]] = {"ilo": ILO, "csgm": CSGM, "mganprior": MGANPrior}
+METHODS: Mapping[str, Callable[..., Solver]] = {"ilo": ILO, "csgm": CSGM, "pulse": PULSE, "mganprior": MGANPrior}
 """The methods, by the name that users type."""
 STEPS = (100, 60, 60, 100)
 """ILO's own default."""
@@ -65,7 +65,7 @@ class SolverOptions(ILOOptions):
 
     Args:
         steps: Steps of each of ILO's rounds; one number stands for every round; null is 100,60,60,100, as far as the
-            generator has blocks. CSGM and mGANprior run their sum in one round.
+            generator has blocks. The others run their sum in one round.
         steps_preset: In place of steps, those of the papers: icml-quick (4 x 50), icml-speed (4 x 300), rtil
             (2000,1000,1000,1000,2000), exp1 to exp5 (RTIL, figure 20: 5 x 100, 300, 1000, rtil, 2000), z0 to z4 (RTIL,
             figure 6: as deep as that cut); rounds without a cut are left out, and named.
@@ -184,6 +184,8 @@ class SolverOptions(ILOOptions):
         }
         if series.method == "mganprior":
             return self._mganprior(series, snapshot, sum(steps), pictures) | common
+        if series.method == "pulse":  # with its own schedule, rate and geodesic
+            return {"steps": sum(steps)} | {name: common[name] for name in common if not name.startswith("ramp")}
         csgm = series.method == "csgm"
         steps = (sum(steps),) if csgm else steps
         if self.switch == "plateau":
@@ -212,10 +214,11 @@ class SolverOptions(ILOOptions):
             UserError: A setting is not valid for this generator.
         """
         arguments = self.arguments(series, snapshot, selection, perceptual is not None)
-        schedule = Ramp(arguments.pop("rampup"), arguments.pop("rampdown"))
+        if "rampup" in arguments:
+            arguments["schedule"] = Ramp(arguments.pop("rampup"), arguments.pop("rampdown"))
         if "perceptual" in arguments:
             arguments["perceptual"] = perceptual if arguments["perceptual"] != "none" else None
-        return METHODS[series.method](snapshot.generator, seed=seed, schedule=schedule, **arguments)
+        return METHODS[series.method](snapshot.generator, seed=seed, **arguments)
 
     def open_perceptual(self, methods: Sequence[str], device: torch.device) -> Perceptual | None:
         """Return the perceptual term that these methods have in tasks whose measurements are pictures.
@@ -287,15 +290,15 @@ def mixes_differently(method: str, arguments: Mapping[str, Any], info: Mapping[s
     """Return whether an RTIL checkpoint got other random input in training than the method optimises.
 
     ILO's place is the additive branches, as far as its rounds go; mGANprior's the mixture at its own ``compose_side``,
-    however many codes; CSGM moves the plain generator, which is a branch of every training. Vanilla checkpoints have
-    none to differ from.
+    however many codes; CSGM and PULSE move the plain generator, which is a branch of every training. Vanilla
+    checkpoints have none to differ from.
 
     Args:
         method: Name of the method.
         arguments: Its :meth:`SolverOptions.arguments`.
         info: What the snapshot says of its training; one without ``branches`` is older than mixtures, and additive.
     """
-    if method == "csgm" or not info.get("rtil"):
+    if method in ("csgm", "pulse") or not info.get("rtil"):
         return False
     branches = info.get("branches", "additive")
     if method == "ilo":

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rtil.inverse.constraints import Constraint
 from rtil.inverse.plateau import Plateau, PlateauWatch
-from rtil.inverse.schedules import Ramp
+from rtil.inverse.schedules import Schedule
 
 # Adam divides by sqrt(v) + eps. Gradients of a mean over pixels fall with the resolution, to 1e-8 for noise maps at
 # 256 px, where the usual eps would slow the steps down.
@@ -72,7 +72,7 @@ def optimise(
     *,
     steps: int,
     lr: float,
-    schedule: Ramp,
+    schedule: Schedule,
     alive: Tensor,
     optimizer: OptimizerName = "adam",
     constraints: Mapping[str, Constraint] | None = None,

@@ -24,8 +24,8 @@ class Inversion:
         rounds: [rounds, N, 3, R, R] in [0, 1]: the selected picture at the end of each round; the last one is x.
         score: [N] error by which x was selected: the measurement error, or that of the held-out entries.
         latents: Tensors [S, N, ...] from which :func:`render` makes x as it is before that step: ``v``, ``ws``,
-            ``noise_0``.., and ``z1_k`` by cut (ILO) or ``alpha`` and ``cut`` (mGANprior). S is 1, or the number of
-            restarts where x is their mean (the step is then each restart's own).
+            ``noise_0``.., and ``z1_k`` by cut (ILO), ``alpha`` and ``cut`` (mGANprior) or ``nu`` (sparse deviations).
+            S is 1, or the number of restarts where x is their mean (the step is then each restart's own).
         history: {term: [N, steps of all rounds]}: every term of the objective before each step, and their ``loss``.
         status: "ok", or "diverged" for an image that became non-finite and kept its best finite iterate.
         seconds: Wall time of the whole call.
@@ -75,7 +75,7 @@ def _picture(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int
         return picture_of_codes(generator, latents["ws"], latents["alpha"], noise, cut, chunk)
     z1 = {int(name.removeprefix("z1_")): t for name, t in latents.items() if name.startswith("z1_")}
     picture: Tensor = generator(latents["ws"], noise, z1)
-    return picture
+    return picture + latents["nu"] if "nu" in latents else picture
 
 
 def join_batches(parts: Sequence[Inversion], seconds: float) -> Inversion:

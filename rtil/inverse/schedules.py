@@ -2,8 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from rtil.errors import UserError
+
+
+class Schedule(Protocol):
+    """A course of the learning rate."""
+
+    def at(self, step: int, steps: int) -> float:
+        """Return the factor of a step, 0 <= step < steps."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from ilo import CSGM, ILO
+from ilo import CSGM, ILO, PULSE
 from ilo.presets import preset_radii
 from mganprior import MGANPrior
 from rtil.errors import UserError
 from rtil.evaluation.methods import METHODS, STEPS, Series, SolverOptions, composing_as_trained, mixes_differently
 from rtil.evaluation.rows import settings_hash
+from rtil.inverse.one_cycle import Linear1CycleDrop
 from rtil.inverse.perceptual import Perceptual
 from rtil.inverse.plateau import Plateau
 from rtil.inverse.schedules import Ramp
@@ -236,6 +237,18 @@ def test_methods_have_their_own_terms_but_not_two_distances(small: Snapshot, mon
     assert different.open_perceptual(["csgm"], cpu) is not None
     with pytest.raises(UserError, match=r"ilo_perceptual is lpips but mGANprior's perceptual vgg.*--resume"):
         different.open_perceptual(both, cpu)
+
+
+def test_pulse_has_its_own_schedule_and_the_sum_of_the_steps(small: Snapshot) -> None:
+    options = SolverOptions(steps=[5, 6], restarts=2, rampup=0.5)
+    pulse = options.solver(Series("pulse"), small, "last", 3)
+    assert isinstance(pulse, PULSE)
+    assert (pulse.steps, pulse.restarts, pulse.seed, pulse.selection) == (11, 2, 3, "last")
+    assert isinstance(pulse.schedule, Linear1CycleDrop)
+    same = options.arguments(Series("pulse"), small, "last") == SolverOptions(
+        steps=[11], rounds=1, restarts=2
+    ).arguments(Series("pulse"), small, "last")
+    assert same
 
 
 def test_the_papers_pair(small: Snapshot, small_rtil: Snapshot) -> None:
