@@ -177,7 +177,7 @@ def test_other_weights_under_the_same_name_are_not_mixed(
     ("argv", "words"),
     [
         (["--method", "iloo"], ["unknown method 'iloo'", "'ilo'"]),
-        (["--method", "mganpriro"], ["unknown method 'mganpriro'", "ilo, csgm, mganprior", "'mganprior'"]),
+        (["--method", "mganpriro"], ["unknown method 'mganpriro'", "ilo, csgm, pulse, mganprior", "'mganprior'"]),
         (["--method", "mganprior", "--codes", "0"], ["codes is 0", "1 or more"]),
         (["--method", "mganprior", "--codes", "20,20"], ["codes is 20,20", "each once"]),
         (["--method", "mganprior", "--compose_side", "32"], ["compose_side is 32", "4, 8, 16"]),
