@@ -60,5 +60,5 @@ class NonlinearOperator(Operator):
     def _refuse(self, what: str) -> NoReturn:
         raise UserError(
             f"'{self.label}' is nonlinear and has no {what}: it has A and A_vjp; "
-            "use a solver that needs only these (ilo, csgm, mganprior)"
+            "use a solver that needs only these (ilo, csgm, pulse, mganprior)"
         )
