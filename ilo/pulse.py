@@ -23,7 +23,7 @@ from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.constraints import start_norms
 from rtil.inverse.latents import Latents, start_noise
-from rtil.inverse.loop import Evaluation, Optimised, Term, optimise
+from rtil.inverse.loop import Evaluation, Optimised, Term, measurement_terms, optimise
 from rtil.inverse.losses import Split, geodesic, measurement_error
 from rtil.inverse.one_cycle import Linear1CycleDrop
 from rtil.inverse.result import Inversion, Status
@@ -155,14 +155,10 @@ class PULSE(Solver):
         def evaluate(variables: dict[str, Tensor]) -> Evaluation:
             picture = self._picture(variables, noise, latents)
             x = to_unit(picture)
-            fit = measurement_error(operator, x, y, None if split is None else split.fit)
-            terms, score = {"measurement": Term(0.0 if self.clamp else 1.0, fit)}, fit
+            terms, score = measurement_terms(operator, x, y, split)
             if self.clamp:
-                terms["clamped"] = Term(1.0, fit.clamp(min=self.largest_error))
-            if split is not None:
-                with torch.no_grad():
-                    score = measurement_error(operator, x, y, split.heldout)
-                terms["heldout"] = Term(0.0, score)
+                fit = terms["measurement"].value
+                terms |= {"measurement": Term(0.0, fit), "clamped": Term(1.0, fit.clamp(min=self.largest_error))}
             if self.geodesic_weight:
                 rows = variables["v"] if self.geodesic_of == "v" else latents.ws(variables["v"])
                 terms["geodesic"] = Term(self.geodesic_weight, geodesic(rows))

@@ -25,7 +25,7 @@ from rtil.generators.base import LayeredGenerator
 from rtil.inverse.constraints import start_norms
 from rtil.inverse.l1_ball import project_l1
 from rtil.inverse.latents import Latents
-from rtil.inverse.loop import Evaluation, Optimised, Term, optimise
+from rtil.inverse.loop import Evaluation, Optimised, measurement_terms, optimise
 from rtil.inverse.losses import Split, measurement_error
 from rtil.inverse.result import Inversion
 from rtil.inverse.schedules import Ramp
@@ -174,12 +174,7 @@ class SparseDeviation(Solver):
         def evaluate(variables: dict[str, Tensor]) -> Evaluation:
             picture = moving.picture(variables) + nu
             x = to_unit(picture)
-            fit = measurement_error(operator, x, y, None if split is None else split.fit)
-            terms, score = {"measurement": Term(1.0, fit)}, fit
-            if split is not None:
-                with torch.no_grad():
-                    score = measurement_error(operator, x, y, split.heldout)
-                terms["heldout"] = Term(0.0, score)
+            terms, score = measurement_terms(operator, x, y, split)
             return Evaluation(picture, terms, score)
 
         def on_iterate(step: int, picture: Tensor) -> None:

@@ -21,7 +21,7 @@ from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import DEFAULT_CHUNK, picture_of_codes
 from rtil.inverse.constraints import start_norms
 from rtil.inverse.latents import Latents, start_noise
-from rtil.inverse.loop import Evaluation, Optimised, OptimizerName, Term, optimise
+from rtil.inverse.loop import Evaluation, Optimised, OptimizerName, Term, measurement_terms, optimise
 from rtil.inverse.losses import Split, measurement_error
 from rtil.inverse.perceptual_term import PerceptualTerm, PictureDistance, check_pictures
 from rtil.inverse.result import Inversion, Status
@@ -164,12 +164,7 @@ class MGANPrior(Solver):
         def evaluate(variables: dict[str, Tensor]) -> Evaluation:
             picture = self._picture(variables, noise, latents)
             x = to_unit(picture)
-            fit = measurement_error(operator, x, y, None if split is None else split.fit)
-            terms, score = {"measurement": Term(1.0, fit)}, fit
-            if split is not None:
-                with torch.no_grad():
-                    score = measurement_error(operator, x, y, split.heldout)
-                terms["heldout"] = Term(0.0, score)
+            terms, score = measurement_terms(operator, x, y, split)
             if perceptual is not None:
                 terms["perceptual"] = Term(self.perceptual_weight, perceptual(x))
             return Evaluation(picture, terms, score)

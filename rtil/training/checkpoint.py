@@ -18,6 +18,8 @@ from rtil.errors import UserError
 from rtil.files import atomic_path
 
 PATTERN = "checkpoint-*.ckpt"
+SETTINGS = "rtil_settings"
+"""Where a checkpoint has the settings of its run."""
 KEPT = 2
 
 
@@ -85,7 +87,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any], changeable: Collect
     """
     state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
     try:
-        own, images_seen = state["rtil_settings"], int(state["state_dict"]["images_seen"])
+        own, images_seen = state[SETTINGS], int(state["state_dict"]["images_seen"])
     except (KeyError, TypeError) as error:
         raise UserError(f"checkpoint {path} is not one of a training of this version: give another") from error
     for name in sorted(own.keys() | settings.keys()):

@@ -21,12 +21,11 @@ from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.ranges import uint8_to_signed
 from rtil.seeds import generator as seeded
+from rtil.training.checkpoint import SETTINGS
 from rtil.training.config import TrainingConfig
 from rtil.training.ema import ema_decay, update_ema
 
 MAX_BAD_STEPS = 20
-SETTINGS = "rtil_settings"
-"""Where a checkpoint has the settings of its run."""
 
 Config = TypeVar("Config", bound=TrainingConfig)
 Fakes = list[tuple[Tensor, float]]

@@ -130,7 +130,7 @@ def by_hand(planted, make_optimiser, steps, K, schedule, lr):
             variable.grad = gradient
         optimiser.step()
         with torch.no_grad():
-            for n, norm in zip(noise[:5], norms, strict=False):
+            for n, norm in zip(noise[:5], norms[:5], strict=True):
                 n.copy_(on_sphere(n, norm))
     return v.detach(), alpha.detach()
 
