@@ -1,4 +1,4 @@
-"""What RTIL's mixtures cost in PGGAN's training: ``python -m benchmarks.mixtures``.
+"""What RTIL's mixtures cost in PGGAN's training: ``python -m benchmarks mixtures``.
 
 Each way of training runs in a process of its own, for its peak memory, one after the other in turns, and the median
 over the turns counts; ratios are of medians of the same run. The reference ``loop`` runs the codes one by one, as the
@@ -12,15 +12,17 @@ import statistics
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from benchmarks import PROG
+from benchmarks.frame import Recorded, run_benchmark
+from benchmarks.record import Spread
 from rtil.branches import MixtureBranches, Part
-from rtil.cli.common import launch
 from rtil.devices import compute_dtype
 from rtil.generators.base import LayeredGenerator, State
 from rtil.training.config import PGGANConfig
@@ -128,27 +130,41 @@ class Standalone:
         self.step, self.zero_grad = optimizer.step, optimizer.zero_grad
 
 
-def main() -> None:
-    """Run all ways in turns and print a table."""
-    parser = ArgumentParser(description=__doc__, prog="python -m benchmarks.mixtures")
-    parser.add_argument("--sides", type=int, nargs="+", default=[4], help="mixture sides, 32 px networks")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=18, help="steps of each turn, a multiple of the branches")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--way", choices=WAYS, help="run one way once, here, and print JSON")
-    options = parser.parse_args()
+@dataclass
+class MixtureOptions(Recorded):
+    """Time PGGAN's training with each way to run RTIL's mixtures, 32 px networks.
+
+    Args:
+        sides: Sides at which codes mix; each is measured.
+        batch: Images of a step.
+        steps: Steps of each turn, a multiple of the branches.
+        turns: How often each way is measured.
+        way: Run one way once, here, at the first side, and print JSON.
+    """
+
+    sides: list[int] = field(default_factory=lambda: [4])
+    batch: int = 32
+    steps: int = 18
+    turns: int = 3
+    way: Literal["vanilla", "sampled", "all", "loop"] | None = None
+
+
+def measure_all(options: MixtureOptions) -> dict[str, Any]:
+    """Run all ways in turns; print a table and return the figures."""
     if options.way:
-        print(json.dumps(measure(options.way, options.sides[0], options.batch, options.steps)))
-        return
+        result = measure(options.way, options.sides[0], options.batch, options.steps)
+        print(json.dumps(result))
+        return result
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, PGGAN 32 px, batch {options.batch}, K 1, 10, 20"
     )
     print("mixture side | way | images/s | cost of an image, vanilla = 1 | peak MB")
+    rows = []
     for side in options.sides:
         found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(options.turns):
             for way, results in found.items():
-                command = [sys.executable, "-m", "benchmarks.mixtures", "--way", way, "--sides", str(side)]
+                command = [sys.executable, *PROG.split()[1:], "mixtures", "--way", way, "--sides", str(side)]
                 command += ["--batch", str(options.batch), "--steps", str(options.steps)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
                 results.append(json.loads(done.stdout.splitlines()[-1]))
@@ -156,12 +172,17 @@ def main() -> None:
         for way, results in found.items():
             peak = max(r["peak_mb"] for r in results)
             print(f"{side} | {way} | {rate[way]:.1f} | {rate['vanilla'] / rate[way]:.2f} | {peak:.0f}")
+            rates = Spread.of([r["images_per_s"] for r in results]).as_json()
+            rows.append({"side": side, "way": way, "images_per_s": rates, "peak_mb": round(peak)})
         heads = measure_heads(side, options.batch, options.steps)
         ratio = heads["loop"] / heads["batched"]
         print(
             f"{side} | heads alone | {heads['batched']:.3f} s batched, {heads['loop']:.3f} s looped: {ratio:.2f} times"
         )
+        rows.append({"side": side, "way": "heads alone", **heads})
+    return {"batch": options.batch, "steps": options.steps, "turns": options.turns, "runs": rows}
 
 
-if __name__ == "__main__":
-    launch("benchmarks.mixtures")
+def main(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    return run_benchmark("mixtures", measure_all, MixtureOptions, argv)

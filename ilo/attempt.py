@@ -1,22 +1,19 @@
 """One attempt of ILO at one batch: its rounds, and what they leave behind."""
 
 import itertools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ilo.objective import Objective, StochasticNoise, Weights
+from ilo.objective import Objective, StochasticNoise, Weights, resolve_sna_sigma
 from ilo.range_projection import DISTANCE, project_to_range
-from ilo.rounds import Point, Variables, enter, render
+from ilo.rounds import Point, Variables, deviations_of, enter, render, tensors_of
 from rtil import seeds
 from rtil.inverse.constraints import Constraint, ball_around, start_norms, typical_shell
-from rtil.inverse.latents import Latents, start_noise
 from rtil.inverse.loop import Evaluation, Optimised, optimise
-from rtil.inverse.losses import Split, measurement_error
-from rtil.inverse.result import Inversion, Status
-from rtil.inverse.solver import Callback
+from rtil.inverse.problem import Problem
+from rtil.inverse.result import Inversion
 from rtil.ranges import to_unit
 
 if TYPE_CHECKING:
@@ -24,38 +21,29 @@ if TYPE_CHECKING:
 
 
 class Attempt:
-    """Arguments are those of :meth:`rtil.inverse.solver.Solver.attempt`, and the solver with its options."""
+    """Arguments are the solver with its options, and the problem."""
 
-    def __init__(
-        self,
-        solver: "ILO",
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        latents: Latents,
-        image_ids: Sequence[str],
-        restart: int,
-        callback: Callback | None,
-    ) -> None:
+    def __init__(self, solver: "ILO", problem: Problem) -> None:
         self.solver, self.generator = solver, solver.generator
-        self.y, self.operator, self.split = y, operator, split
-        self.latents, self.image_ids, self.restart, self.callback = latents, image_ids, restart, callback
+        self.problem, self.latents = problem, problem.latents
+        y, operator, split = problem.y, problem.operator, problem.split
         weights = Weights(solver.measurement_weight, solver.geodesic_weight, solver.z1_weight, solver.perceptual_weight)
         perceptual = solver.perceptual_term(operator, y, split)
         self.objective = Objective(operator, y, split, weights, solver.z1_sigma, perceptual)
         self.noise = None
-        if solver.sna_sigma is not None:
-            self.noise = StochasticNoise(solver.sna_sigma, image_ids, solver.seed, restart)
-        self.alive = torch.ones(len(y), dtype=torch.bool, device=y.device)
+        sna_sigma = resolve_sna_sigma(solver.sna_sigma, operator)
+        if sna_sigma is not None:
+            self.noise = StochasticNoise(sna_sigma, problem.image_ids, solver.seed, problem.restart)
+        self.alive = problem.all_alive()
         self.pictures: list[Tensor] = []
         self.histories: list[dict[str, Tensor]] = []
         self.distances: list[Tensor] = []
 
     def run(self) -> Inversion:
         """Run all rounds, and again behind every projection to the range."""
-        G, solver = self.generator, self.solver
-        v = self.latents.start(solver.start, self.image_ids, solver.seed, self.restart)
-        point = Point(v, start_noise(G, self.image_ids, solver.seed, self.restart), {})
+        solver, problem = self.solver, self.problem
+        noise = problem.start_noise(self.generator)
+        point = Point(problem.start_v(solver.start), noise, deviations_of(problem.given))
         for k in range(len(solver.steps)):
             point = self._round(k, point)
         for _ in range(solver.range_projection):
@@ -70,7 +58,7 @@ class Attempt:
         index, steps = len(self.pictures), solver.steps[k]
         if steps:
             with G.computing_in(None):
-                point = enter(G, self.latents, point, k, self._z1(index, k))
+                point = enter(G, self.latents, point, k, self._z1(index, k, point))
                 moving = Variables(G, self.latents, point, solver.noise)
             with G.computing_in(solver.compute_dtype):
                 outcome = self._optimise(index, k, moving)
@@ -89,10 +77,6 @@ class Attempt:
             noise = None if self.noise is None else self.noise.draw(picture, index, next(iterates))
             return self.objective(picture, variables, noise)
 
-        def on_iterate(step: int, picture: Tensor) -> None:
-            if self.callback is not None:
-                self.callback(index, step, to_unit(picture).clamp(0, 1))
-
         start = moving.start
         return optimise(
             start,
@@ -104,7 +88,7 @@ class Attempt:
             constraints=self._constraints(k, start),
             plateau=solver.plateau,
             keep_last=solver.selection == "last",
-            on_iterate=on_iterate,
+            on_iterate=self.problem.watch(index),
         )
 
     def _constraints(self, k: int, start: dict[str, Tensor]) -> dict[str, Constraint]:
@@ -121,15 +105,17 @@ class Attempt:
                 found[name] = start_norms(t)
         return found
 
-    def _z1(self, index: int, k: int) -> Tensor | None:
-        """Return where the deviation of round k starts; None for zero."""
+    def _z1(self, index: int, k: int, point: Point) -> Tensor | None:
+        """Return where the deviation of round k starts, as given, drawn or zero; None for zero."""
         solver = self.solver
+        if k in point.z1:
+            return point.z1[k]
         if k == 0 or solver.z1_start == "zero":
             return None
-        shape, place = self.generator.cut_shape(k), (self.restart, index)
+        shape, place = self.generator.cut_shape(k), (self.problem.restart, index)
         draws = [
             torch.randn(shape, generator=seeds.generator(solver.seed, "inverse/z1", name, *place))
-            for name in self.image_ids
+            for name in self.problem.image_ids
         ]
         z1 = solver.z1_sigma * torch.stack(draws).to(self.generator.device)
         return typical_shell(solver.z1_sigma)(z1) if solver.z1_sphere else z1
@@ -154,23 +140,8 @@ class Attempt:
         return nearest
 
     def _inversion(self, point: Point) -> Inversion:
-        with torch.no_grad():
-            heldout = None if self.split is None else self.split.heldout
-            score = measurement_error(self.operator, self.pictures[-1], self.y, heldout)
-            tensors = {"v": point.v, "ws": self.latents.ws(point.v)}
-        tensors |= {f"noise_{i}": t for i, t in enumerate(point.noise)} | {f"z1_{k}": t for k, t in point.z1.items()}
-        rounds = torch.stack(self.pictures).clamp(0, 1)
         first = self.histories[0] if self.histories else {}
         history = {name: torch.cat([h[name] for h in self.histories], 1) for name in first}
         if self.distances:
             history[DISTANCE] = torch.cat(self.distances, 1)
-        status: list[Status] = ["ok" if ok else "diverged" for ok in self.alive.tolist()]
-        return Inversion(
-            x=rounds[-1],
-            rounds=rounds,
-            score=score,
-            latents={name: t[None] for name, t in tensors.items()},
-            history=history,
-            status=status,
-            seconds=0.0,
-        )
+        return self.problem.inversion(self.pictures, tensors_of(self.latents, point), history, self.alive)

@@ -6,33 +6,43 @@ maps that act behind the cut:
 
     min over z1, v, noise of  error(A tail(feature_k + z1, rgb_k, ws(v), noise), y) + ...    see :mod:`ilo.objective`
 
+A solve that starts from an earlier one (``start_from``) begins with its picture: round 0 at its v and noise maps, and
+the deviations z1_k that are given act from the beginning, as they are, until round k moves them from there; those of
+skipped rounds and behind the last one stay. So steps (0, 0, 0, 100) move what acts at and behind cut 3 alone, as the
+authors' code does for the frames of a video, and spheres and balls are around where each round starts, as ever.
+
 The state carries the picture accumulated so far (rgb), so that a round starts with exactly the picture at which the
 round before ended; the published code drops it. Nothing before the cut is computed during a round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from ilo.attempt import Attempt
 from ilo.checks import Radius, check_count, check_weight, radii_per_round
+from ilo.objective import Known, SNASigma
 from ilo.policies import Policy, has_perceptual_term
 from ilo.rounds import NoiseRule
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.latents import Latents, Start
+from rtil.inverse.latents import Start
 from rtil.inverse.losses import Split
 from rtil.inverse.perceptual_term import PerceptualMode, PerceptualTerm, PictureDistance, check_pictures
 from rtil.inverse.plateau import Plateau
+from rtil.inverse.problem import Problem
 from rtil.inverse.result import Inversion
 from rtil.inverse.schedules import Ramp
-from rtil.inverse.solver import Callback, Solver, check_choice
+from rtil.inverse.solver import Solver, check_choice
+from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
 
 Z1Start = Literal["zero", "normal"]
 Switch = Literal["fixed", "plateau"]
 
 CONSTANT = Ramp(0, 0)
+SHELL_TOLERANCE = 1e-3
 
 
 class ILO(Solver):
@@ -71,7 +81,8 @@ class ILO(Solver):
         measurement_weight: Weight of the measurement error beside a perceptual term; 0 leaves the latter alone. Without
             such a term it is 1.
         sna_sigma: Standard deviation, on the 0-255 scale, of the noise that is added to the picture anew in each step
-            before it is compared: the known noise, in denoising. None for no noise.
+            before it is compared: the known noise, in denoising. ``known`` takes it from the operator, and none where
+            that is no denoising. None for no noise.
         range_projection: How many times, after all rounds, the last feature is projected back to the range and the
             rounds behind the input are run again: t in algorithm 1. Their pictures are further entries of ``rounds``,
             and the last of them is returned. The relative squared distances are "range" in the history.
@@ -109,7 +120,7 @@ class ILO(Solver):
         perceptual_mode: PerceptualMode = "fill",
         policy: Policy = "always",
         measurement_weight: float = 1.0,
-        sna_sigma: float | None = None,
+        sna_sigma: SNASigma = None,
         range_projection: int = 0,
         range_steps: int = 100,
         **options: Any,
@@ -140,7 +151,9 @@ class ILO(Solver):
         check_weight("measurement_weight", measurement_weight)
         check_weight("perceptual_weight", perceptual_weight, positive=True)
         check_weight("z1_sigma", z1_sigma, positive=True)
-        if sna_sigma is not None:
+        if isinstance(sna_sigma, str):
+            check_choice("sna_sigma", sna_sigma, Known)
+        elif sna_sigma is not None:
             check_weight("sna_sigma", sna_sigma, positive=True)
         check_count("range_projection", range_projection, 0)
         check_count("range_steps", range_steps, 1)
@@ -169,18 +182,28 @@ class ILO(Solver):
         self.measurement_weight, self.sna_sigma = measurement_weight, sna_sigma
         self.range_projection, self.range_steps = range_projection, range_steps
 
-    def attempt(
-        self,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        latents: Latents,
-        image_ids: Sequence[str],
-        restart: int,
-        callback: Callback | None,
-    ) -> Inversion:
+    def attempt(self, problem: Problem) -> Inversion:
         """Run all rounds once; see :meth:`Solver.attempt`."""
-        return Attempt(self, y, operator, split, latents, image_ids, restart, callback).run()
+        return Attempt(self, problem).run()
+
+    def start_shapes(self) -> Shapes:
+        """Return those of v, the noise maps and the deviations at cuts; see :meth:`Solver.start_shapes`."""
+        G = self.generator
+        deviations = {f"z1_{k}": G.cut_shape(k) for k in range(1, G.num_blocks)}
+        return {"v": row_shape(G), **noise_start_shapes(G), **deviations}
+
+    def check_start(self, start_from: Mapping[str, Tensor], images: int) -> None:
+        """Raise UserError unless an inversion of so many images can start there; see :meth:`Solver.check_start`."""
+        super().check_start(start_from, images)
+        for name in (f"z1_{k}" for k, steps in enumerate(self.steps) if k and steps and self.z1_sphere):
+            if name in start_from:
+                entries = start_from[name].float().flatten(2)
+                norms = torch.linalg.vector_norm(entries, dim=2) / (self.z1_sigma * entries.shape[2] ** 0.5)
+                if bool(((norms - 1).abs() > SHELL_TOLERANCE).any()):
+                    raise UserError(
+                        f"{name} in start_from has {norms.min():.3g} to {norms.max():.3g} times the norm at which "
+                        f"z1_sphere holds it: leave {name} or z1_sphere away"
+                    )
 
     def perceptual_term(self, operator: Any, y: Tensor, split: Split | None) -> PerceptualTerm | None:
         """Return the perceptual term that these measurements get, or None."""

@@ -10,7 +10,7 @@ it, and without all other terms.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,8 +18,13 @@ from torch import Tensor
 from rtil import seeds
 from rtil.inverse.loop import Evaluation, Term
 from rtil.inverse.losses import Split, gaussian_penalty, geodesic, measurement_error
+from rtil.inverse.operators.simple import Identity
 from rtil.inverse.perceptual_term import PerceptualTerm
 from rtil.ranges import to_unit
+
+Known = Literal["known"]
+SNASigma = float | Known | None
+"""Noise on the 0-255 scale, that of the operator, or none."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,20 @@ class Objective:
     def _error(self, x: Tensor, fit: bool) -> Tensor:
         weight = None if self.split is None else self.split.fit if fit else self.split.heldout
         return measurement_error(self.operator, x, self.y, weight)
+
+
+def resolve_sna_sigma(sna_sigma: SNASigma, operator: Any) -> float | None:
+    """Return the standard deviation of the noise to add, on the 0-255 scale, or None for none.
+
+    Args:
+        sna_sigma: A number, ``known`` or None.
+        operator: Whose noise ``known`` stands for where it observes every pixel with noise, which is denoising; else
+            None.
+    """
+    if not isinstance(sna_sigma, str):
+        return sna_sigma
+    sigma = 255 * operator.noise_model.sigma if isinstance(operator, Identity) else 0.0
+    return sigma or None
 
 
 class StochasticNoise:

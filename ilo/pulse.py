@@ -13,7 +13,7 @@ with other settings for every other task. A picture is always returned: whether 
 without which the authors' code writes none, is told by :func:`converged`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -21,15 +21,16 @@ from torch import Tensor
 
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.constraints import start_norms
-from rtil.inverse.latents import Latents, start_noise
-from rtil.inverse.loop import Evaluation, Optimised, Term, measurement_terms, optimise
-from rtil.inverse.losses import Split, geodesic, measurement_error
+from rtil.inverse.latents import Latents
+from rtil.inverse.loop import Term, measurement_terms
+from rtil.inverse.losses import geodesic
 from rtil.inverse.one_cycle import Linear1CycleDrop
-from rtil.inverse.result import Inversion, Status
+from rtil.inverse.one_round import Objective, OneRound, Variables
+from rtil.inverse.problem import Problem
+from rtil.inverse.result import Inversion
 from rtil.inverse.schedules import Schedule
-from rtil.inverse.solver import Callback, Solver, check_choice
-from rtil.ranges import to_unit
+from rtil.inverse.solver import check_choice
+from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
 
 PulseNoise = Literal["trainable", "fixed", "zero"]
 GeodesicOf = Literal["ws", "v"]
@@ -39,7 +40,7 @@ UNIT_TO_ERROR = 4
 """The measurement error is that of pictures in [-1, 1], eps that of pictures in [0, 1]."""
 
 
-class PULSE(Solver):
+class PULSE(OneRound):
     """Optimise latents and the first noise maps on their spheres, in one round.
 
     Args:
@@ -75,112 +76,59 @@ class PULSE(Solver):
         schedule: Schedule | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(generator, **options)
-        if not isinstance(steps, int) or steps < 0:
-            raise UserError(f"steps is {steps}: valid is a whole number of 0 or more")
-        for name, value in (("lr", lr), ("eps", eps)):
-            if not 0 < value < float("inf"):
-                raise UserError(f"{name} is {value}: valid is a positive number")
+        moving_maps = range(min(MOVING_MAPS, len(generator.noise_shapes()) - 1)) if noise == "trainable" else ()
+        super().__init__(generator, steps, lr, schedule or Linear1CycleDrop(), moving_maps, **options)
+        if not 0 < eps < float("inf"):
+            raise UserError(f"eps is {eps}: valid is a positive number")
         if not 0 <= geodesic_weight < float("inf"):
             raise UserError(f"geodesic_weight is {geodesic_weight}: valid is a number >= 0")
         check_choice("geodesic rows", geodesic_of, GeodesicOf)
         check_choice("noise", noise, PulseNoise)
-        self.steps, self.lr = steps, lr
         self.geodesic_weight = geodesic_weight
         self.geodesic_of = geodesic_of
         self.noise = noise
         self.largest_error = UNIT_TO_ERROR * eps
         self.clamp = clamp
-        self.schedule = schedule or Linear1CycleDrop()
 
-    def attempt(
-        self,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        latents: Latents,
-        image_ids: Sequence[str],
-        restart: int,
-        callback: Callback | None,
-    ) -> Inversion:
-        """Optimise once; see :meth:`Solver.attempt`. The latents have ``converged`` too, bool [1, N]."""
-        G = self.generator
-        noise = self._start_noise(image_ids, restart)
-        moving = range(min(MOVING_MAPS, len(noise) - 1)) if self.noise == "trainable" else ()
-        variables = {"v": latents.start("normal", image_ids, self.seed, restart)}
-        variables |= {f"noise_{i}": noise[i] for i in moving}
-        alive = torch.ones(len(y), dtype=torch.bool, device=y.device)
-        history: dict[str, Tensor] = {}
-        if self.steps:
-            with G.computing_in(self.compute_dtype):
-                outcome = self._optimise(variables, noise, latents, y, operator, split, alive, callback)
-            variables, alive, history = outcome.variables, outcome.alive, outcome.history
-        with torch.no_grad(), G.computing_in(None):
-            x = to_unit(self._picture(variables, noise, latents))
-            score = measurement_error(operator, x, y, None if split is None else split.heldout)
-            lowest = measurement_error(operator, x, y, None if split is None else split.fit)
-            tensors = {"v": variables["v"], "ws": latents.ws(variables["v"])}
-        if history:
-            lowest = torch.minimum(lowest, history["measurement"].nan_to_num(torch.inf).amin(1))
-        tensors |= {f"noise_{i}": variables.get(f"noise_{i}", fixed) for i, fixed in enumerate(noise)}
-        tensors["converged"] = lowest <= self.largest_error
-        status: list[Status] = ["ok" if ok else "diverged" for ok in alive.tolist()]
-        x = x.clamp(0, 1)
-        return Inversion(
-            x=x,
-            rounds=x[None],
-            score=score,
-            latents={name: t[None] for name, t in tensors.items()},
-            history=history,
-            status=status,
-            seconds=0.0,
-        )
+    def start_shapes(self) -> Shapes:
+        """Return those of v and of the noise maps; see :meth:`Solver.start_shapes`."""
+        return {"v": row_shape(self.generator), **noise_start_shapes(self.generator)}
 
-    def _start_noise(self, image_ids: Sequence[str], restart: int) -> list[Tensor]:
-        noise = start_noise(self.generator, image_ids, self.seed, restart)
+    def _start(self, problem: Problem) -> Variables:
+        return {"v": problem.start_v()}
+
+    def _start_noise(self, problem: Problem) -> list[Tensor]:
+        noise = super()._start_noise(problem)
         drawn = 0 if self.noise == "zero" else len(noise) - 1
-        return [t if i < drawn else torch.zeros_like(t) for i, t in enumerate(noise)]
+        return [t if i < drawn or f"noise_{i}" in problem.given else torch.zeros_like(t) for i, t in enumerate(noise)]
 
-    def _optimise(
-        self,
-        start: dict[str, Tensor],
-        noise: list[Tensor],
-        latents: Latents,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        alive: Tensor,
-        callback: Callback | None,
-    ) -> Optimised:
-        def evaluate(variables: dict[str, Tensor]) -> Evaluation:
-            picture = self._picture(variables, noise, latents)
-            x = to_unit(picture)
-            terms, score = measurement_terms(operator, x, y, split)
+    def _objective(self, problem: Problem) -> Objective:
+        def terms_at(x: Tensor, variables: Variables) -> tuple[dict[str, Term], Tensor]:
+            terms, score = measurement_terms(problem.operator, x, problem.y, problem.split)
             if self.clamp:
                 fit = terms["measurement"].value
                 terms |= {"measurement": Term(0.0, fit), "clamped": Term(1.0, fit.clamp(min=self.largest_error))}
             if self.geodesic_weight:
-                rows = variables["v"] if self.geodesic_of == "v" else latents.ws(variables["v"])
+                rows = variables["v"] if self.geodesic_of == "v" else problem.latents.ws(variables["v"])
                 terms["geodesic"] = Term(self.geodesic_weight, geodesic(rows))
-            return Evaluation(picture, terms, score)
+            return terms, score
 
-        def on_iterate(step: int, picture: Tensor) -> None:
-            if callback is not None:
-                callback(0, step, to_unit(picture).clamp(0, 1))
+        return terms_at
 
-        return optimise(
-            start,
-            evaluate,
-            steps=self.steps,
-            lr=self.lr,
-            schedule=self.schedule,
-            alive=alive,
-            constraints={name: start_norms(t) for name, t in start.items()},
-            keep_last=self.selection == "last",
-            on_iterate=on_iterate,
-        )
+    def _on_sphere(self, name: str) -> bool:
+        return True
 
-    def _picture(self, variables: dict[str, Tensor], noise: list[Tensor], latents: Latents) -> Tensor:
+    def _found(
+        self, problem: Problem, variables: Variables, x: Tensor, history: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return v, ws and ``converged``, bool [N]."""
+        lowest = problem.error(x)
+        if history:
+            lowest = torch.minimum(lowest, history["measurement"].nan_to_num(torch.inf).amin(1))
+        v = variables["v"]
+        return {"v": v, "ws": problem.latents.ws(v), "converged": lowest <= self.largest_error}
+
+    def _picture(self, variables: Variables, noise: list[Tensor], latents: Latents) -> Tensor:
         """Return the picture of the variables in generator units."""
         maps = [variables.get(f"noise_{i}", fixed) for i, fixed in enumerate(noise)]
         picture: Tensor = self.generator(latents.ws(variables["v"]), maps)

@@ -36,7 +36,9 @@ def project_to_range(
     schedule: Ramp,
     alive: Tensor,
 ) -> tuple[Point, Optimised]:
-    """Return the nearest point at the input, without deviations, and how it was found; "range" is in its history.
+    """Return the nearest point at the input, and how it was found; "range" is in its history.
+
+    It has no deviations up to the cut; those behind it, which were given at the start, stay.
 
     Args:
         generator: The prior.
@@ -71,4 +73,4 @@ def project_to_range(
     constraints = constrained(start)
     outcome = optimise(start, evaluate, steps=steps, lr=lr, schedule=schedule, alive=alive, constraints=constraints)
     v = torch.cat([outcome.variables["v"], point.v[:, row:]], dim=1)
-    return Point(v, noise(outcome.variables), {}), outcome
+    return Point(v, noise(outcome.variables), point.z1_behind), outcome

@@ -1,5 +1,6 @@
 """One round of ILO: what is frozen, what moves, and the picture that both make."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,7 +20,8 @@ class Point:
     Attributes:
         v: Proxies [N, L, D].
         noise: All noise maps, [N, 1, H, W] each.
-        z1: Deviations [N, C_k, H_k, W_k] by cut, as far as rounds were entered.
+        z1: Deviations [N, C_k, H_k, W_k] by cut: of rounds that were entered, and those that were given at the start,
+            which act from then on.
         cut: Where the current round enters; 0 is the input.
         base: State at that cut without its own z1; None at the input.
     """
@@ -36,6 +38,11 @@ class Point:
         if self.base is None:
             return None
         return State(self.base.feature + self.z1[self.cut], self.base.rgb)
+
+    @property
+    def z1_behind(self) -> dict[int, Tensor]:
+        """The deviations behind the cut."""
+        return {k: z1 for k, z1 in self.z1.items() if k > self.cut}
 
 
 def noise_maps(rule: NoiseRule, generator: LayeredGenerator, k: int) -> list[int]:
@@ -64,7 +71,8 @@ def enter(generator: LayeredGenerator, latents: Latents, point: Point, k: int, z
     """
     if k == 0:
         return point
-    base = generator.advance(point.entered, latents.ws(point.v), point.noise, point.cut, k)
+    before = {cut: deviation for cut, deviation in point.z1_behind.items() if cut < k}
+    base = generator.advance(point.entered, latents.ws(point.v), point.noise, point.cut, k, before)
     start = torch.zeros_like(base.feature) if z1 is None else torch.empty_like(base.feature).copy_(z1)
     return replace(point, z1={**point.z1, k: start}, cut=k, base=base)
 
@@ -72,14 +80,35 @@ def enter(generator: LayeredGenerator, latents: Latents, point: Point, k: int, z
 @torch.no_grad()
 def render(generator: LayeredGenerator, latents: Latents, point: Point) -> Tensor:
     """Return the picture of a point, [N, 3, R, R] in generator units."""
-    return picture_behind(generator, point.entered, latents.ws(point.v), point.noise, point.cut)
+    return picture_behind(generator, point, point.entered, latents.ws(point.v), point.noise)
 
 
 def picture_behind(
-    generator: LayeredGenerator, state: State | None, ws: Tensor, noise: list[Tensor], cut: int
+    generator: LayeredGenerator, point: Point, state: State | None, ws: Tensor, noise: list[Tensor]
 ) -> Tensor:
-    """Run from a cut, 0 being the input, to the picture."""
-    return generator.finish(generator.advance(state, ws, noise, cut, generator.num_blocks), ws)
+    """Run from the cut of a point, 0 being the input, to the picture, with the point's deviations behind the cut."""
+    return generator.finish(generator.advance(state, ws, noise, point.cut, generator.num_blocks, point.z1_behind), ws)
+
+
+@torch.no_grad()
+def tensors_of(latents: Latents, point: Point) -> dict[str, Tensor]:
+    """Return the tensors, [N, ...] each, from which :func:`rtil.inverse.result.render` makes a point's picture."""
+    tensors = {"v": point.v, "ws": latents.ws(point.v)} | {f"noise_{i}": t for i, t in enumerate(point.noise)}
+    return tensors | {f"z1_{k}": z1 for k, z1 in point.z1.items()}
+
+
+def point_of(generator: LayeredGenerator, latents: Latents, tensors: Mapping[str, Tensor]) -> Point:
+    """Return the point of :func:`tensors_of`, at the last cut that has a deviation."""
+    noise = [tensors[f"noise_{i}"] for i in range(len(generator.noise_shapes()))]
+    point = Point(tensors["v"], noise, deviations_of(tensors))
+    with generator.computing_in(None):
+        k = max(point.z1, default=0)
+        return enter(generator, latents, point, k, point.z1.get(k))
+
+
+def deviations_of(tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """Return the ``z1_k`` among the tensors by cut."""
+    return {int(name.removeprefix("z1_")): t for name, t in tensors.items() if name.startswith("z1_")}
 
 
 class Variables:
@@ -127,7 +156,7 @@ class Variables:
         state = self.point.base
         if state is not None:
             state = State(state.feature + variables["z1"], state.rgb)
-        return picture_behind(self.generator, state, ws, self.noise(variables), self.point.cut)
+        return picture_behind(self.generator, self.point, state, ws, self.noise(variables))
 
     def point_of(self, variables: dict[str, Tensor]) -> Point:
         """Return the point at which the variables are."""

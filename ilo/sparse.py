@@ -10,26 +10,24 @@ error is not taken. Dhar et al. penalise ||nu||_1, in place of bounding it, and 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ilo.ilo import ILO
 from ilo.pulse import PULSE
-from ilo.rounds import NoiseRule, Point, Variables, enter, render
+from ilo.rounds import NoiseRule, Point, Variables, point_of, render, tensors_of
 from rtil.errors import UserError
-from rtil.generators.base import LayeredGenerator
 from rtil.inverse.constraints import start_norms
 from rtil.inverse.l1_ball import project_l1
-from rtil.inverse.latents import Latents
 from rtil.inverse.loop import Evaluation, Optimised, measurement_terms, optimise
-from rtil.inverse.losses import Split, measurement_error
+from rtil.inverse.problem import Problem, status_of
 from rtil.inverse.result import Inversion
 from rtil.inverse.schedules import Ramp
-from rtil.inverse.solver import Callback, Solver, check_choice
+from rtil.inverse.solver import Solver, check_choice
+from rtil.inverse.starts import Shapes
 from rtil.ranges import to_unit
 
 NU = "nu"
@@ -98,41 +96,46 @@ class SparseDeviation(Solver):
         self.noise: NoiseRule = noise
         self.schedule = schedule or Ramp()
 
-    def attempt(
-        self,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        latents: Latents,
-        image_ids: Sequence[str],
-        restart: int,
-        callback: Callback | None,
-    ) -> Inversion:
-        """Run ``inner``, then the alternations; see :meth:`Solver.attempt`. The latents have ``nu`` too."""
-        G = self.generator
-        inner = self.inner.attempt(y, operator, split, latents, image_ids, restart, callback)
+    def start_shapes(self) -> Shapes:
+        """Return those of ``inner``, and of ``nu``; see :meth:`Solver.start_shapes`."""
+        side = self.generator.resolution
+        return {**self.inner.start_shapes(), NU: (3, side, side)}
+
+    def check_start(self, start_from: Mapping[str, Tensor], images: int) -> None:
+        """Raise UserError unless an inversion of so many images can start there; see :meth:`Solver.check_start`."""
+        super().check_start(start_from, images)
+        of_inner = {name: t for name, t in start_from.items() if name in self.inner.start_shapes()}
+        if of_inner:
+            self.inner.check_start(of_inner, images)
+
+    def attempt(self, problem: Problem) -> Inversion:
+        """Run ``inner``, then the alternations; see :meth:`Solver.attempt`. The latents have ``nu`` too.
+
+        A ``nu`` that is given is where the first of its steps starts, moved into the ball; ``inner`` does not see it.
+        """
+        G, latents = self.generator, problem.latents
+        inner = self.inner.attempt(problem)
         first_round = len(inner.rounds)
         point, score = point_of(G, latents, {name: t[0] for name, t in inner.latents.items()}), inner.score
-        alive = torch.tensor([s == "ok" for s in inner.status], device=y.device)
+        alive = torch.tensor([s == "ok" for s in inner.status], device=problem.y.device)
         rounds, histories = list(inner.rounds), [inner.history] if inner.history else []
         with G.computing_in(None):
             picture = render(G, latents, point)
-        nu = torch.zeros_like(picture)
+        nu = project_l1(problem.given[NU], self.radius) if NU in problem.given else torch.zeros_like(picture)
 
         for t in range(self.alternations + 1):
             trial = point
             if t:
                 moving = Variables(G, latents, point, self.noise)
                 with G.computing_in(self.compute_dtype):
-                    outcome = self._follow(moving, nu, y, operator, split, alive, callback, first_round + t - 1)
+                    outcome = self._follow(moving, nu, problem, alive, first_round + t - 1)
                 trial, alive = moving.point_of(outcome.variables), outcome.alive
                 histories.append(outcome.history)
             with G.computing_in(None):
                 trial_picture = render(G, latents, trial)
-            trial_nu = self._deviate(trial_picture, nu, y, operator, split, alive)
+            trial_nu = self._deviate(trial_picture, nu, problem, alive)
             with torch.no_grad():
-                heldout = None if split is None else split.heldout
-                trial_score = measurement_error(operator, to_unit(trial_picture + trial_nu), y, heldout)
+                trial_score = problem.error(to_unit(trial_picture + trial_nu), heldout=True)
             taken = alive & trial_score.isfinite()
             if self.selection != "last":
                 taken = taken & (trial_score < score)
@@ -141,12 +144,10 @@ class SparseDeviation(Solver):
                 _pick(taken, new, old) for new, old in ((trial_picture, picture), (trial_nu, nu), (trial_score, score))
             )
             rounds.append(to_unit(picture + nu).clamp(0, 1))
-        if callback is not None:
-            callback(first_round + self.alternations, 0, rounds[-1])
+        if problem.callback is not None:
+            problem.callback(first_round + self.alternations, 0, rounds[-1])
 
-        with torch.no_grad():
-            tensors = {"v": point.v, "ws": latents.ws(point.v), NU: nu}
-        tensors |= {f"noise_{i}": n for i, n in enumerate(point.noise)} | {f"z1_{k}": z1 for k, z1 in point.z1.items()}
+        tensors = tensors_of(latents, point) | {NU: nu}
         common = set.intersection(*(set(h) for h in histories)) if histories else set()
         return Inversion(
             x=rounds[-1],
@@ -154,32 +155,17 @@ class SparseDeviation(Solver):
             score=score,
             latents={name: tensor[None] for name, tensor in tensors.items()},
             history={name: torch.cat([h[name] for h in histories], 1) for name in sorted(common)},
-            status=["ok" if ok else "diverged" for ok in alive.tolist()],
+            status=status_of(alive),
             seconds=0.0,
         )
 
-    def _follow(
-        self,
-        moving: Variables,
-        nu: Tensor,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        alive: Tensor,
-        callback: Callback | None,
-        number: int,
-    ) -> Optimised:
+    def _follow(self, moving: Variables, nu: Tensor, problem: Problem, alive: Tensor, number: int) -> Optimised:
         """Move what the last round of ``inner`` moved, with nu fixed."""
 
         def evaluate(variables: dict[str, Tensor]) -> Evaluation:
             picture = moving.picture(variables) + nu
-            x = to_unit(picture)
-            terms, score = measurement_terms(operator, x, y, split)
+            terms, score = measurement_terms(problem.operator, to_unit(picture), problem.y, problem.split)
             return Evaluation(picture, terms, score)
-
-        def on_iterate(step: int, picture: Tensor) -> None:
-            if callback is not None:
-                callback(number, step, to_unit(picture).clamp(0, 1))
 
         start = moving.start
         return optimise(
@@ -191,14 +177,12 @@ class SparseDeviation(Solver):
             alive=alive,
             constraints={name: start_norms(start[name]) for name in moving.spheres} if self.sphere else {},
             keep_last=self.selection == "last",
-            on_iterate=on_iterate,
+            on_iterate=problem.watch(number),
         )
 
-    def _deviate(
-        self, picture: Tensor, nu: Tensor, y: Tensor, operator: Any, split: Split | None, alive: Tensor
-    ) -> Tensor:
+    def _deviate(self, picture: Tensor, nu: Tensor, problem: Problem, alive: Tensor) -> Tensor:
         def error(deviation: Tensor) -> Tensor:
-            return measurement_error(operator, to_unit(picture + deviation), y, None if split is None else split.fit)
+            return problem.error(to_unit(picture + deviation))
 
         return minimise_in_ball(error, nu, self.radius, self.sparse_steps, alive)
 
@@ -242,16 +226,6 @@ def minimise_in_ball(
             momentum = torch.where(better, faster, torch.where(bounded, 1.0, momentum))
             lowest, size = torch.where(better, value, lowest), torch.where(bounded, size, size / 2)
     return best
-
-
-def point_of(generator: LayeredGenerator, latents: Latents, tensors: dict[str, Tensor]) -> Point:
-    """Return the point at the last cut that an inversion entered, from its latents without their axis S."""
-    noise = [tensors[f"noise_{i}"] for i in range(len(generator.noise_shapes()))]
-    point = Point(tensors["v"], noise, {})
-    with generator.computing_in(None):
-        for k in sorted(int(name.removeprefix("z1_")) for name in tensors if name.startswith("z1_")):
-            point = enter(generator, latents, point, k, tensors[f"z1_{k}"])
-    return point
 
 
 def _where(flags: Tensor, new: Point, old: Point) -> Point:

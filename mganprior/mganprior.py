@@ -8,7 +8,7 @@ of the tail and the picture so far mix). alpha [K, C] is free: neither positive 
 the sum by K once more, a constant that is left out. With K = 1 and alpha = 1 the picture is CSGM's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,18 +19,17 @@ from mganprior.start import AlphaInit, start_alpha, start_codes
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import DEFAULT_CHUNK, picture_of_codes
-from rtil.inverse.constraints import start_norms
-from rtil.inverse.latents import Latents, start_noise
-from rtil.inverse.loop import Evaluation, Optimised, OptimizerName, Term, measurement_terms, optimise
-from rtil.inverse.losses import Split, measurement_error
+from rtil.inverse.latents import Latents
+from rtil.inverse.loop import OptimizerName, Term, measurement_terms
+from rtil.inverse.one_round import Objective, OneRound, Variables
 from rtil.inverse.perceptual_term import PerceptualTerm, PictureDistance, check_pictures
-from rtil.inverse.result import Inversion, Status
+from rtil.inverse.problem import Problem
 from rtil.inverse.schedules import Ramp
-from rtil.inverse.solver import Callback, Solver, check_choice
-from rtil.ranges import to_unit
+from rtil.inverse.solver import check_choice
+from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
 
 
-class MGANPrior(Solver):
+class MGANPrior(OneRound):
     """Optimise K codes, their weights per channel and the first noise maps, in one round.
 
     Args:
@@ -75,11 +74,9 @@ class MGANPrior(Solver):
         chunk: int = DEFAULT_CHUNK,
         **options: Any,
     ) -> None:
-        super().__init__(generator, **options)
-        if not isinstance(steps, int) or steps < 0:
-            raise UserError(f"steps is {steps}: valid is a whole number of 0 or more")
-        if not 0 < lr < float("inf"):
-            raise UserError(f"lr is {lr}: valid is a positive number")
+        check_choice("noise rule", noise, NoiseRule)
+        moving_maps = noise_maps(noise, generator, 0)
+        super().__init__(generator, steps, lr, schedule or Ramp(), moving_maps, optimizer, **options)
         for name, value in (("codes", codes), ("chunk", chunk)):
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"{name} is {value}: valid is a whole number of 1 or more")
@@ -90,104 +87,65 @@ class MGANPrior(Solver):
             raise UserError(f"perceptual_weight is {perceptual_weight:g} with {given}: give both, or neither")
         check_choice("alpha init", alpha_init, AlphaInit)
         check_choice("optimizer", optimizer, OptimizerName)
-        check_choice("noise rule", noise, NoiseRule)
-        self.steps, self.lr, self.codes = steps, lr, codes
+        self.codes = codes
         self.cut = cut_of_side(generator, compose_side)
         self.alpha_init: AlphaInit = alpha_init
-        self.optimizer: OptimizerName = optimizer
-        self.schedule = schedule or Ramp()
         self.sphere = sphere
-        self.moving_maps = noise_maps(noise, generator, 0)
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
         self.chunk = chunk
 
-    def attempt(
-        self,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        latents: Latents,
-        image_ids: Sequence[str],
-        restart: int,
-        callback: Callback | None,
-    ) -> Inversion:
-        """Optimise once; see :meth:`Solver.attempt`."""
+    def start_shapes(self) -> Shapes:
+        """Return those of v, alpha, the noise maps and the cut; see :meth:`Solver.start_shapes`."""
         G = self.generator
-        noise = start_noise(G, image_ids, self.seed, restart)
-        drawn = self._start(latents, image_ids, restart)
-        variables = drawn | {f"noise_{i}": noise[i] for i in self.moving_maps}
-        alive = torch.ones(len(y), dtype=torch.bool, device=y.device)
-        history: dict[str, Tensor] = {}
-        if self.steps:
-            with G.computing_in(self.compute_dtype):
-                outcome = self._optimise(variables, noise, latents, y, operator, split, alive, callback)
-            variables, alive, history = outcome.variables, outcome.alive, outcome.history
-        with torch.no_grad(), G.computing_in(None):
-            x = to_unit(self._picture(variables, noise, latents))
-            score = measurement_error(operator, x, y, None if split is None else split.heldout)
-            v = self._of_codes(variables["v"])
-            tensors = {"v": v, "ws": self._of_codes(latents.ws(variables["v"])), "alpha": variables["alpha"]}
-        tensors["cut"] = torch.full((len(y),), self.cut, device=y.device)
-        tensors |= {f"noise_{i}": variables.get(f"noise_{i}", fixed) for i, fixed in enumerate(noise)}
-        status: list[Status] = ["ok" if ok else "diverged" for ok in alive.tolist()]
-        x = x.clamp(0, 1)
-        return Inversion(
-            x=x,
-            rounds=x[None],
-            score=score,
-            latents={name: t[None] for name, t in tensors.items()},
-            history=history,
-            status=status,
-            seconds=0.0,
-        )
+        alpha = (self.codes, G.cut_shape(self.cut)[0])
+        return {"v": (self.codes, *row_shape(G)), "alpha": alpha, "cut": (), **noise_start_shapes(G)}
 
-    def _start(self, latents: Latents, image_ids: Sequence[str], restart: int) -> dict[str, Tensor]:
+    def check_start(self, start_from: Mapping[str, Tensor], images: int) -> None:
+        """Raise UserError unless an inversion of so many images can start there; see :meth:`Solver.check_start`."""
+        super().check_start(start_from, images)
+        cuts = start_from.get("cut")
+        if cuts is not None and bool((cuts != self.cut).any()):
+            other = next(cut for cut in cuts.flatten().tolist() if cut != self.cut)
+            raise UserError(
+                f"the codes in start_from become one at cut {other:g} but here at cut {self.cut}: give the same "
+                "compose_side"
+            )
+
+    def _start(self, problem: Problem) -> Variables:
         """Return v as rows [N, K L, D], each with a norm to keep, and alpha [N, K, C]."""
         channels, device = self.generator.cut_shape(self.cut)[0], self.generator.device
-        v = start_codes(self.codes, latents.rows, latents.dim, image_ids, self.seed, restart).flatten(1, 2)
-        alpha = start_alpha(self.alpha_init, self.codes, channels, image_ids, self.seed, restart)
-        return {"v": v.to(device), "alpha": alpha.to(device)}
+        latents, draw = problem.latents, (problem.image_ids, problem.seed, problem.restart)
+        v, alpha = problem.given.get("v"), problem.given.get("alpha")
+        if v is None:
+            v = start_codes(self.codes, latents.rows, latents.dim, *draw)
+        if alpha is None:
+            alpha = start_alpha(self.alpha_init, self.codes, channels, *draw)
+        return {"v": v.flatten(1, 2).to(device), "alpha": alpha.to(device)}
 
-    def _optimise(
-        self,
-        start: dict[str, Tensor],
-        noise: list[Tensor],
-        latents: Latents,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        alive: Tensor,
-        callback: Callback | None,
-    ) -> Optimised:
+    def _objective(self, problem: Problem) -> Objective:
+        operator, y, split = problem.operator, problem.y, problem.split
         perceptual = None if self.perceptual is None else PerceptualTerm(self.perceptual, operator, y, split)
 
-        def evaluate(variables: dict[str, Tensor]) -> Evaluation:
-            picture = self._picture(variables, noise, latents)
-            x = to_unit(picture)
+        def terms_at(x: Tensor, variables: Variables) -> tuple[dict[str, Term], Tensor]:
             terms, score = measurement_terms(operator, x, y, split)
             if perceptual is not None:
                 terms["perceptual"] = Term(self.perceptual_weight, perceptual(x))
-            return Evaluation(picture, terms, score)
+            return terms, score
 
-        def on_iterate(step: int, picture: Tensor) -> None:
-            if callback is not None:
-                callback(0, step, to_unit(picture).clamp(0, 1))
+        return terms_at
 
-        held = [name for name in start if name.startswith("noise_") or (name == "v" and self.sphere)]
-        return optimise(
-            start,
-            evaluate,
-            steps=self.steps,
-            lr=self.lr,
-            schedule=self.schedule,
-            alive=alive,
-            optimizer=self.optimizer,
-            constraints={name: start_norms(start[name]) for name in held},
-            keep_last=self.selection == "last",
-            on_iterate=on_iterate,
-        )
+    def _on_sphere(self, name: str) -> bool:
+        return name.startswith("noise_") or (name == "v" and self.sphere)
 
-    def _picture(self, variables: dict[str, Tensor], noise: list[Tensor], latents: Latents) -> Tensor:
+    def _found(
+        self, problem: Problem, variables: Variables, x: Tensor, history: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return v and ws [N, K, L, D], alpha and the cut, [N]."""
+        v, ws = variables["v"], problem.latents.ws(variables["v"])
+        cut = torch.full((len(v),), self.cut, device=v.device)
+        return {"v": self._of_codes(v), "ws": self._of_codes(ws), "alpha": variables["alpha"], "cut": cut}
+
+    def _picture(self, variables: Variables, noise: list[Tensor], latents: Latents) -> Tensor:
         """Return the picture of the variables in generator units."""
         maps = [variables.get(f"noise_{i}", fixed) for i, fixed in enumerate(noise)]
         ws = self._of_codes(latents.ws(variables["v"]))

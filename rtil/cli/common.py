@@ -94,6 +94,20 @@ def run_command(
     return 0
 
 
+def read_table(options: type, values: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Return some of a dataclass's options, checked and typed as those of a command.
+
+    Args:
+        options: The dataclass.
+        values: Options by name, as YAML or JSON has them.
+        where: What holds them, for messages.
+
+    Raises:
+        UserError: An unknown name, or a value of another type.
+    """
+    return _CommandLine(options, where, _flags(options)).table(values, where)
+
+
 def given_names(options: object) -> frozenset[str]:
     """Return which options were given, on the command line or in a file, even if with their default."""
     names: frozenset[str] = options.__dict__.get(GIVEN, frozenset())
@@ -102,6 +116,16 @@ def given_names(options: object) -> frozenset[str]:
 
 class Terminated(BaseException):
     """SIGTERM, raised in the main thread so that ``finally`` blocks run."""
+
+
+@contextmanager
+def kept_rows(folder: Path) -> Iterator[None]:
+    """Tell whoever stops an evaluation within the ``with`` block how to go on with it."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        print(f"finished rows are kept: go on with --out {folder} --resume", file=sys.stderr)
+        raise
 
 
 @contextmanager
@@ -218,10 +242,14 @@ class _CommandLine:
             return {}
         if not isinstance(values, dict):
             raise UserError(f"config file '{path}' holds no options: write one 'name: value' a line")
+        return self.table(values, str(path))
+
+    def table(self, values: Mapping[Any, Any], where: str) -> dict[str, Any]:
+        """Return a table of options as their types; see :func:`read_table`."""
         for name in values:
             if name not in self.types:
-                raise UserError(f"unknown key '{name}' in {path}{did_you_mean(str(name), self.types)}")
-        return {name: self._typed(name, value, f"{path}: {name}") for name, value in values.items()}
+                raise UserError(f"unknown key '{name}' in {where}{did_you_mean(str(name), self.types)}")
+        return {name: self._typed(name, value, f"{where}: {name}") for name, value in values.items()}
 
     def _typed(self, name: str, value: Any, where: str) -> Any:
         """Return a value as the option's type.
@@ -270,6 +298,8 @@ def _readings(value: Any, kind: Any) -> list[Any]:
     kinds = _alternatives(kind)
     if any(get_origin(k) is dict for k in kinds) and isinstance(value, str):
         return [re.sub(r":(?=\S)", ": ", value)]  # YAML reads {4:64} as the text "4:64"
+    if list[str] in kinds and isinstance(value, list):  # YAML reads the words of [1, tench] as a number and a text
+        return [[str(word) if isinstance(word, int | float) else word for word in value]]
     if not any(get_origin(k) is list for k in kinds) or isinstance(value, list | dict) or value is None:
         return [value]
     text = str(value)

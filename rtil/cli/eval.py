@@ -4,17 +4,28 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rtil.cli.common import Terminated, given_names, run_command
+from rtil.cli.classifier import TASK, ClassifierOptions, generate, plan_generation
+from rtil.cli.common import given_names, kept_rows, run_command
+from rtil.cli.variants import STANDARD_METHOD, read_variants
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
+from rtil.evaluation.candidates import (
+    REFERENCES,
+    Candidate,
+    candidates_of_methods,
+    candidates_of_variants,
+    check_baselines,
+    in_order,
+)
+from rtil.evaluation.curves import write_curves
 from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.overview import markdown_overview, terminal_overview
+from rtil.evaluation.remarks import remarks
 from rtil.evaluation.report import (
-    MARK,
     MIXES_DIFFERENTLY,
     markdown_table,
     nonlinear_note,
@@ -26,7 +37,6 @@ from rtil.evaluation.study import (
     HeldOut,
     Place,
     Study,
-    Work,
     fit_linear_prior,
     heldout_pictures,
     heldout_source,
@@ -45,12 +55,17 @@ NOT_RESUMED = ("out", "resume", "device", "batch")
 
 
 @dataclass
-class EvalOptions(SolverOptions):
+class EvalOptions(SolverOptions, ClassifierOptions):
     """Reconstruct held-out pictures from measurements and compare checkpoints on them.
 
     Args:
-        method: Methods: ilo, csgm, pulse, mganprior.
-        task: Tasks: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase.
+        method: Methods: ilo, csgm, pulse, sparse, mganprior; all with the same settings.
+        variants: In place of method, named settings beside each other: {name: {method: ..., and whatever differs from
+            the settings of the evaluation}}, of which selection may be one too. Without a method it is that of the
+            name, if it is one, else ilo. With --resume others are added to the same table.
+        baselines: Reconstructions without a checkpoint: adjoint, bicubic, tv, bm3d, each at the tasks that it is for.
+        task: Tasks: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase;
+            or classifier, alone: pictures of its classes, with nothing to reconstruct.
         rates: Observed fractions of cs, gaussian, mri, fourier, box, and inpaint.
         factors: Factors of sr.
         sigmas: Noise of denoise, on the 0-255 scale.
@@ -75,7 +90,9 @@ class EvalOptions(SolverOptions):
         resume: Go on with the run in out.
     """
 
-    method: list[str] = field(default_factory=lambda: ["ilo"])
+    method: list[str] = field(default_factory=lambda: [STANDARD_METHOD])
+    variants: dict[str, dict[str, Any]] | None = None
+    baselines: list[str] = field(default_factory=list)
     task: list[str] = field(default_factory=lambda: ["cs"])
     rates: list[float] = field(default_factory=lambda: [0.1])
     factors: list[int] = field(default_factory=lambda: [4])
@@ -99,26 +116,38 @@ class EvalOptions(SolverOptions):
     resume: bool = False
 
     def __post_init__(self) -> None:
-        self.series(self.method)
         for name in self.selection:
             if name not in get_args(Selection):
                 raise unknown("selection", name, get_args(Selection))
         for kind, chosen in (("method", self.method), ("selection", self.selection)):
             if not chosen or len(set(chosen)) != len(chosen):
                 raise UserError(f"{kind} is {','.join(chosen)}: name at least one, and each once")
+        if self.variants is not None and self.method != [STANDARD_METHOD]:
+            raise UserError("variants take the place of method: leave method away, and give each variant its own")
+        self.candidates()
+        check_baselines(self.baselines)
         if self.batch is not None and self.batch < 1:
             raise UserError(f"batch is {self.batch}: valid is a whole number of 1 or more")
         for name in self.checkpoints or {}:
-            if not re.fullmatch(r"[A-Za-z0-9._+][A-Za-z0-9._+-]*", name) or name == "linear":
+            if not re.fullmatch(r"[A-Za-z0-9._+][A-Za-z0-9._+-]*", name) or name in REFERENCES:
                 raise UserError(f"checkpoint name '{name}' is not valid: use letters, digits, '.', '_', '+', '-'")
         if self.resume and self.out is None:
             raise UserError("--resume needs --out: give the folder of the run to go on with")
-        self.places()
+        self.check_classifier(self.task, self.method, self.selection, self.resume)
+        if self.task != [TASK]:
+            self.places()
 
     def places(self) -> list[Place]:
         """Return tasks and levels."""
         levels = self.rates, self.factors, self.sigmas, self.mask, self.widths, self.lengths, self.exposures
         return places(self.task, *levels)
+
+    def candidates(self) -> list[Candidate]:
+        """Return methods, or variants, with their settings."""
+        selections = in_order(self.selection)
+        if self.variants is None:
+            return candidates_of_methods(self, self.method, selections)
+        return candidates_of_variants(read_variants(self.variants, self, selections))
 
     def checkpoint_paths(self) -> dict[str, Path]:
         """Return the snapshots to compare, by name."""
@@ -135,12 +164,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def plan(options: EvalOptions) -> Iterator[str]:
     """Say what would be done."""
+    if options.task == [TASK]:
+        yield from plan_generation(options)
+        return
     study = open_study(options)
     for name, snapshot in study.checkpoints.items():
         yield f"checkpoint {name}: {snapshot.path}"
     yield f"pictures: {len(study.pictures.keys)} of {study.pictures.data} ({study.pictures.split})"
     for item in study.work():
-        yield f"{item.place.label}: {item.method} {item.checkpoint} {item.selection}".rstrip(" -") + remarks(item)
+        name = f"{item.place.label}: {item.method} {item.checkpoint} {item.selection}".rstrip(" -")
+        yield name + remarks(item, study.has_perceptual_term(item))
+    for baseline in study.baselines:
+        lacking = [place.label for place in study.places if baseline not in study.baselines_at(place)]
+        if lacking:
+            yield f"{baseline}: not for {', '.join(lacking)}"
     if any(item.mixes_differently for item in study.work()):
         yield MIXES_DIFFERENTLY
     if study.linear:
@@ -148,29 +185,17 @@ def plan(options: EvalOptions) -> Iterator[str]:
     yield f"into {options.out or (EVAL_RUNS / 'NNNNN-').as_posix() + description(options, study)}"
 
 
-def remarks(item: Work) -> str:
-    """Return what is particular about an item of the work list: its mark, steps, mGANprior's optimiser and loss."""
-    mark, given = f" {MARK}" if item.mixes_differently else "", item.arguments
-    if item.series is None:
-        return mark
-    if item.series.method != "mganprior":
-        steps = given["steps"] if isinstance(given["steps"], list) else [given["steps"]]
-        return f"{mark} ({','.join(map(str, steps))} steps)"
-    term = "no perceptual term"
-    if given["perceptual"] != "none":
-        term = f"perceptual {given['perceptual']} x {given['perceptual_weight']:g}"
-    optimizer = f"{given['steps']} steps of {given['optimizer']}, lr {given['lr']:g}"
-    return f"{mark} ({optimizer}, {given['compose_side']} px, alpha {given['alpha_init']}, {term})"
-
-
 def run(options: EvalOptions) -> None:
     """Evaluate as asked for."""
     if options.out is not None:
         check_resume(options.out, options.resume)
         options = resumed(options, options.out) if options.resume else options
+    if options.task == [TASK]:
+        generate(options)
+        return
     study = open_study(options)
     folder = options.out or new_run(EVAL_RUNS, description(options, study))
-    with claim(folder, options.resume), _kept_rows(folder):
+    with claim(folder, options.resume), kept_rows(folder):
         before = check_identity(study, folder) if options.resume else {}
         write_settings(folder, settings(options, study, before))
         print(f"{len(study.pictures.keys)} pictures of {study.pictures.data} ({study.pictures.split}) into {folder}")
@@ -179,11 +204,15 @@ def run(options: EvalOptions) -> None:
         runner = Runner(study, folder, lambda: fit_linear_prior(first_info(study), study.resolution), options.batch)
         rows = runner.run()
         write_summary(rows, folder / "summary.csv")
-        write_text(folder / "summary.md", markdown_table(rows) + "\n")
+        tables = [table for table in (markdown_overview(rows), markdown_table(rows)) if table]
+        write_text(folder / "summary.md", "\n\n".join(tables) + "\n")
         grids = runner.write_grids()
-        print(f"\n{terminal_table(rows)}\n\nsummary: {folder / 'summary.csv'}")
-        for grid in grids:
-            print(f"pictures: {grid}")
+        curves = write_curves(rows, folder)
+        for table in (terminal_table(rows), terminal_overview(rows)):
+            print(f"\n{table}" if table else "")
+        print(f"summary: {folder / 'summary.csv'}")
+        for path in [*curves, *grids]:
+            print(f"pictures: {path}")
 
 
 def open_study(options: EvalOptions) -> Study:
@@ -195,15 +224,14 @@ def open_study(options: EvalOptions) -> Study:
     resolution = next(iter(checkpoints.values())).generator.resolution
     study = Study(
         places=options.places(),
-        methods=options.method,
-        selections=[s for s in get_args(Selection) if s in options.selection],
-        options=options,
+        candidates=options.candidates(),
         checkpoints=checkpoints,
         pictures=heldout_pictures(source, resolution, split, options.images),
         seed=options.seed,
         noise_sigma=options.noise_sigma,
         lpips=None if options.lpips == "none" else options.lpips,
         linear=options.linear,
+        baselines=options.baselines,
     )
     if options.linear and any(place.linear for place in study.places):
         open_linear_prior_data(first_info(study), resolution)
@@ -218,17 +246,9 @@ def first_info(study: Study) -> dict[str, Any]:
 def description(options: EvalOptions, study: Study) -> str:
     """Return the second half of a run folder's name."""
     data = "synthetic" if study.pictures.data == "synthetic" else Path(study.pictures.data).stem
-    words = ["+".join(options.method), "+".join(options.task), data, str(study.resolution)]
+    methods = dict.fromkeys(candidate.series.method for candidate in study.candidates)
+    words = ["+".join(methods), "+".join(options.task), data, str(study.resolution)]
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", "-".join(words))
-
-
-@contextmanager
-def _kept_rows(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (KeyboardInterrupt, Terminated):
-        print(f"finished rows are kept: go on with --out {folder} --resume", file=sys.stderr)
-        raise
 
 
 def settings(options: EvalOptions, study: Study, before: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +280,9 @@ def resumed(options: EvalOptions, folder: Path) -> EvalOptions:
     for name in NOT_RESUMED:
         before[name] = given[name]
     changed = {name: value for name, value in given.items() if name in given_names(options)}
-    known = {name: value for name, value in before.items() if name in standard}
+    replaced = {"variants": "method", "method": "variants"}
+    gone = [other for name, other in replaced.items() if name in changed and other not in changed]
+    known = {name: value for name, value in before.items() if name in standard and name not in gone}
     return EvalOptions(**known | changed)
 
 

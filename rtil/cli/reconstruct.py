@@ -1,4 +1,4 @@
-"""``python -m rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
+r"""``python -m rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
 
 A measurement is a picture that already is what was measured (low-resolution, noisy, blurred, with missing pixels, or
 grey), or an .npy file, without which there is no cs, gaussian, mri, fourier and phase. Colorization keeps the measured
@@ -11,22 +11,32 @@ luma. This is how a measurement is made, by the operator of the same task, rate 
 The folder gets the pictures; ``result.json``, to read; and ``result.safetensors``, the inversion itself, from which
 ``python -m rtil render`` makes the pictures again. The mean of several restarts (``--restarts 4 --combination mean``)
 comes with ``spread.png``, their standard deviation in each pixel and channel, from black (0) to white (see its label).
+
+``--start_from`` goes on where an earlier reconstruction ended: what its file holds (latents, noise maps, deviations) is
+the start, so the first picture is its picture. With ``--sequence`` the files of a folder are frames: each starts from
+the one before, and is written, with a result file of its own, as soon as it is done. The video mode of ILO's authors
+moves the last cut only, 100 steps a frame, in small l1 balls around the frame before:
+
+    $ python -m rtil reconstruct --input frames/000.png --snapshot RUN --out first
+    $ python -m rtil reconstruct --sequence --input frames --snapshot RUN --start_from first/result.safetensors \
+        --steps 0,0,0,100 --radius_feature 200 --radius_latent 200 --radius_noise 5
+
+Without ``--start_from`` the first frame starts as usual; ``--frame_steps 0,0,0,100`` are the steps of the others.
 """
 
+import hashlib
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from rtil.cli.common import run_command
-from rtil.data.images import fit, read_image
+from rtil.cli.measurements import read_measurement, read_sequence
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
 from rtil.evaluation.figures import picture_grid, to_pillow
@@ -35,10 +45,10 @@ from rtil.files import atomic_path, write_text
 from rtil.inverse.frames import FrameRecorder, write_animation
 from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import OPERATORS, Operator
-from rtil.inverse.perceptual import is_picture
+from rtil.inverse.perceptual import Perceptual
 from rtil.inverse.recipe import OperatorRecipe, make_with_recipe
 from rtil.inverse.result import Inversion
-from rtil.inverse.result_file import ResultFile, save_result
+from rtil.inverse.result_file import ResultFile, load_result, save_result
 from rtil.inverse.solver import Selection, Solver
 from rtil.runs import new_run
 from rtil.snapshot import Snapshot, load_snapshot
@@ -49,8 +59,20 @@ RESULT_FILE = "result.safetensors"
 PICTURE = "reconstruction.png"
 FRAMES = "frames.png"
 SPREAD = "spread.png"
-MOST_PICTURE_VALUE = 4.0
-"""Noise aside, pictures are in [0, 1]; far above that they are on another scale."""
+
+
+class Inverter(NamedTuple):
+    """A solver, and its arguments and seed as a result file keeps them."""
+
+    solver: Solver
+    settings: dict[str, Any]
+
+
+class Place(NamedTuple):
+    """Where to start: the latents of an earlier reconstruction, and the SHA-256 of its result file."""
+
+    latents: dict[str, Tensor]
+    sha256: str
 
 
 class Prepared(NamedTuple):
@@ -58,19 +80,23 @@ class Prepared(NamedTuple):
 
     Attributes:
         snapshot: The prior.
-        solver: The inverter.
-        settings: Its arguments and seed.
+        first: What inverts measurements that start as usual.
+        following: What inverts those that start from an earlier reconstruction.
         operator: What measured.
         recipe: How that is made.
         y: Measurements [N, ...].
+        names: Of the N inputs.
+        start: Where the (first) measurements start; None as usual.
     """
 
     snapshot: Snapshot
-    solver: Solver
-    settings: dict[str, Any]
+    first: Inverter
+    following: Inverter
     operator: Operator
     recipe: OperatorRecipe
     y: Tensor
+    names: list[str]
+    start: Place | None
 
 
 @dataclass
@@ -79,7 +105,7 @@ class ReconstructOptions(SolverOptions):
 
     Args:
         input: A picture that is the measurement itself (sr: of side R / factor, else of side R; colorize: its luma
-            counts), or an .npy file with one or N measurements, pictures in [0, 1].
+            counts), or an .npy file with one or N measurements, pictures in [0, 1]; of a sequence, a folder of them.
         task: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier or phase.
         snapshot: The prior: a run folder or a snapshot.
         rate: Observed fraction (cs, gaussian, mri, fourier, box, and inpaint without a mask).
@@ -94,6 +120,11 @@ class ReconstructOptions(SolverOptions):
         method: ilo, csgm, pulse or mganprior.
         selection: Which iterate is returned.
         seed: Root seed of the solver.
+        start_from: The result.safetensors of an earlier reconstruction of as many similar pictures, by this snapshot,
+            where to start; one attempt is made from each that it holds, in place of restarts.
+        sequence: The measurements are frames, in the order of their names (frame2 before frame10) or in the .npy file:
+            the first starts from start_from, or as usual, and each of the others from the one before.
+        frame_steps: Steps, as in steps, of frames that start from one before; null is as the first.
         frames: Write frames.png, an animated PNG of the optimisation, for each picture: at most this many frames,
             evenly spaced iterates from the start and the reconstruction at last; null is none.
         device: auto, cpu, cuda or cuda:N.
@@ -115,6 +146,9 @@ class ReconstructOptions(SolverOptions):
     method: str = "ilo"
     selection: Selection = "measurement"
     seed: int = 0
+    start_from: Path | None = None
+    sequence: bool = False
+    frame_steps: list[int] | None = None
     frames: int | None = None
     device: str = "auto"
     out: Path | None = None
@@ -131,6 +165,12 @@ class ReconstructOptions(SolverOptions):
             FrameRecorder(self.frames)
             if self.restarts > 1:
                 raise UserError(f"frames show one attempt but restarts is {self.restarts}: leave one of them away")
+        if self.start_from is not None and self.restarts > 1:
+            raise UserError(f"start_from has its own attempts but restarts is {self.restarts}: leave one of them away")
+        if self.frame_steps is not None and not self.sequence:
+            raise UserError("frame_steps are those of a sequence: add --sequence, or give steps")
+        if not self.sequence and self.input_path.is_dir():
+            raise UserError(f"{self.input} is a folder: add --sequence if its files are frames, or give one file")
         if self.out is not None and (self.out / RESULT).exists():
             raise UserError(f"{self.out} already holds {RESULT}: give another folder as --out")
 
@@ -158,17 +198,42 @@ class ReconstructOptions(SolverOptions):
             exposures=self.exposures,
             seed=self.operator_seed,
         )
-        perceptual = None
-        if is_picture(operator.measurement_shape):
-            perceptual = self.open_perceptual([self.method], device)
+        has_term = self.has_perceptual_term(self.method, operator)
+        perceptual = self.open_perceptual(self.method, device) if has_term else None
         if perceptual is not None:
             perceptual.check_size(operator.measurement_shape)
+        first = following = self._inverter(snapshot, perceptual)
+        if self.frame_steps is not None:
+            later = replace(self, steps=self.frame_steps, steps_preset=None, rounds=None)
+            following = later._inverter(snapshot, perceptual)
+        if self.sequence:
+            y, names = read_sequence(self.input_path, operator, self.fit)
+        else:
+            y = read_measurement(self.input_path, operator, self.fit)
+            names = [self.input_path.name] * len(y)
+        start = self._start(snapshot, following.solver, 1 if self.sequence else len(y))
+        return Prepared(snapshot, first, following, operator.to(device), recipe, y.to(device), names, start)
+
+    def _inverter(self, snapshot: Snapshot, perceptual: Perceptual | None) -> Inverter:
         (series,) = self.series([self.method])
         options = composing_as_trained(self, snapshot, [snapshot])
         solver = options.solver(series, snapshot, self.selection, self.seed, perceptual)
-        settings = options.arguments(series, snapshot, self.selection, perceptual is not None) | {"seed": self.seed}
-        y = read_measurement(self.input_path, operator, self.fit)
-        return Prepared(snapshot, solver, settings, operator.to(device), recipe, y.to(device))
+        settings = options.arguments(series, snapshot, self.selection, perceptual is not None)
+        return Inverter(solver, settings | {"seed": self.seed})
+
+    def _start(self, snapshot: Snapshot, solver: Solver, pictures: int) -> Place | None:
+        if self.start_from is None:
+            return None
+        earlier = load_result(self.start_from)
+        earlier.check_snapshot(snapshot)
+        if len(earlier.y) != pictures:
+            what = "a sequence starts from" if self.sequence else f"{self.input} has"
+            raise UserError(f"start_from {self.start_from} holds {len(earlier.y)} pictures but {what} {pictures}")
+        solver.check_start(earlier.latents, pictures)
+        attempts = len(earlier.latents["ws"])
+        if self.frames is not None and attempts > 1:
+            raise UserError(f"frames show one attempt but start_from holds {attempts}: leave one of them away")
+        return Place(earlier.latents, sha256_of(self.start_from))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,9 +244,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def plan(options: ReconstructOptions) -> Iterator[str]:
     """Say what would be done."""
     work = options.open()
+    start = "" if options.start_from is None else f", starting from {options.start_from}"
     yield (
         f"reconstruct {len(work.y)} x {work.operator.label} from {options.input_path} with {options.method} of "
-        f"{work.snapshot.path}"
+        f"{work.snapshot.path}{', as a sequence' if options.sequence else ''}{start}"
     )
     yield f"into {options.out or (RECONSTRUCT_RUNS / 'NNNNN-').as_posix() + description(options)}"
 
@@ -189,69 +255,42 @@ def plan(options: ReconstructOptions) -> Iterator[str]:
 def run(options: ReconstructOptions) -> None:
     """Reconstruct as asked for."""
     work = options.open()
-    recorder = None if options.frames is None else FrameRecorder(options.frames)
-    found = work.solver.invert(work.y, work.operator, callback=recorder)
-    out = options.out or new_run(RECONSTRUCT_RUNS, description(options))
-    pictures = write_pictures(found.x, out)
-    if recorder is not None:
-        for path, frames in zip(numbered(out / FRAMES, len(found.x)), recorder.frames(found.x).unbind(1), strict=True):
-            write_animation(frames, path)
-    if found.spread is not None:
-        write_spread(found.x, found.spread, out / SPREAD)
-    saved = ResultFile.of(found, work.y, work.recipe, work.snapshot, options.method, work.settings)
-    save_result(out / RESULT_FILE, saved)
-    errors = measurement_error(work.operator, found.x, work.y).tolist()
-    write_text(out / RESULT, json.dumps(result(options, work.snapshot, found, errors, pictures), indent=2) + "\n")
-    for picture, error, status in zip(pictures, errors, found.status, strict=True):
-        print(f"{picture}: {status}, measurement error {error:.3g}")
+    parts = work.y.split(1 if options.sequence else len(work.y))
+    out, start, seconds, images = options.out, work.start, 0.0, list[dict[str, Any]]()
+    for number, y in enumerate(parts):
+        recorder = None if options.frames is None else FrameRecorder(options.frames)
+        solver, settings = work.first if start is None else work.following
+        ids = [str(len(images) + i) for i in range(len(y))]
+        latents = None if start is None else start.latents
+        found = solver.invert(y, work.operator, ids, callback=recorder, start_from=latents)
+        out = out or new_run(RECONSTRUCT_RUNS, description(options))
+        here = slice(len(images), len(images) + len(y))
+        pictures = numbered(out / PICTURE, len(work.y))[here]
+        write_pictures(found.x, pictures)
+        if recorder is not None:
+            animations = numbered(out / FRAMES, len(work.y))[here]
+            for path, frames in zip(animations, recorder.frames(found.x).unbind(1), strict=True):
+                write_animation(frames, path)
+        if found.spread is not None:
+            write_spread(found.x, found.spread, numbered(out / SPREAD, len(parts))[number])
+        if start is not None:
+            settings = settings | {"start_from": start.sha256}
+        result_file = numbered(out / RESULT_FILE, len(parts))[number]
+        save_result(result_file, ResultFile.of(found, y, work.recipe, work.snapshot, options.method, settings))
+        errors = measurement_error(work.operator, found.x, y).tolist()
+        images += images_of(found, work.names[here], pictures, errors)
+        seconds += found.seconds
+        for picture, error, status in zip(pictures, errors, found.status, strict=True):
+            print(f"{picture}: {status}, measurement error {error:.3g}", flush=True)
+        start = Place(found.latents, sha256_of(result_file))
+    assert out is not None  # noqa: S101  there is at least one measurement
+    write_text(out / RESULT, json.dumps(result(options, work.snapshot, images, seconds), indent=2) + "\n")
 
 
-def read_measurement(path: Path, operator: Operator, fitted: bool = False) -> Tensor:
-    """Return measurements [N, *measurement_shape], float32.
-
-    Args:
-        path: A picture, or an .npy file with one or N measurements.
-        operator: What they were measured with.
-        fitted: Crop and resize a picture to the side that is expected.
-
-    Raises:
-        UserError: The file cannot be read, or cannot be a measurement by this operator.
-    """
-    shape = operator.measurement_shape
-    if path.suffix.lower() == ".npy":
-        y = _read_array(path)
-        y = y[None] if tuple(y.shape) == shape else y
-    elif not is_picture(shape):
-        size = " x ".join(map(str, shape))
-        raise UserError(f"{path} is a picture, but a measurement of {operator.label} is {size} numbers: give an .npy")
-    else:
-        picture = _read_picture(path, shape[1], fitted)
-        y = operator.A(picture) if shape[0] == 1 else picture
-    operator.check_measurement(y)
-    if is_picture(shape) and y.abs().max() > MOST_PICTURE_VALUE:
-        raise UserError(f"{path} holds values up to {y.abs().max():g}: pictures are in [0, 1]; divide bytes by 255")
-    return torch.where(operator.observed, y.float(), 0)
-
-
-def _read_array(path: Path) -> Tensor:
-    try:
-        array = np.load(path, allow_pickle=False)
-        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
-    except (OSError, ValueError, EOFError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as an .npy file of numbers: {error}") from error
-
-
-def _read_picture(path: Path, side: int, fitted: bool) -> Tensor:
-    try:
-        picture = read_image(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UserError(f"input {path} cannot be read ({error.strerror}): give a picture or an .npy file") from error
-    if fitted:
-        picture = fit(picture, side)
-    if picture.shape[1:] != (side, side):
-        height, width = picture.shape[1:]
-        raise UserError(f"{path} is {height}x{width} pixels, expected are {side}x{side}: prepare it so, or add --fit")
-    return picture[None].float() / 255
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def numbered(path: Path, count: int) -> list[Path]:
@@ -264,13 +303,11 @@ def numbered(path: Path, count: int) -> list[Path]:
     return [path] if count == 1 else [path.with_stem(f"{path.stem}-{n:03d}") for n in range(count)]
 
 
-def write_pictures(x: Tensor, out: Path) -> list[Path]:
-    """Write pictures [N, 3, R, R] as ``reconstruction.png``, numbered when there are several."""
-    paths = numbered(out / PICTURE, len(x))
+def write_pictures(x: Tensor, paths: Sequence[Path]) -> None:
+    """Write pictures [N, 3, R, R] as PNG files."""
     for path, picture in zip(paths, x, strict=True):
         with atomic_path(path) as temporary:
             to_pillow(picture).save(temporary, format="PNG")
-    return paths
 
 
 def write_spread(x: Tensor, spread: Tensor, path: Path) -> None:
@@ -284,24 +321,28 @@ def write_spread(x: Tensor, spread: Tensor, path: Path) -> None:
     picture_grid({"mean": x, f"std to {white:g}": spread / white}, path)
 
 
-def result(
-    options: ReconstructOptions, snapshot: Snapshot, found: Inversion, errors: list[float], pictures: list[Path]
-) -> dict[str, object]:
-    """Return what result.json holds; errors are in the units of a mean squared error of pictures in [-1, 1].
-
-    ``mean_spread`` is in those of pictures in [0, 1].
-    """
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+def images_of(
+    found: Inversion, names: list[str], pictures: Sequence[Path], errors: list[float]
+) -> list[dict[str, Any]]:
+    """Return what result.json says of each picture; errors are those of pictures in [-1, 1], mean_spread of [0, 1]."""
     images: list[dict[str, Any]] = [
-        {"picture": picture.name, "status": status, "measurement_error": error}
-        for picture, status, error in zip(pictures, found.status, errors, strict=True)
+        {"input": name, "picture": picture.name, "status": status, "measurement_error": error}
+        for name, picture, status, error in zip(names, pictures, found.status, errors, strict=True)
     ]
     if found.spread is not None:
         for image, spread in zip(images, found.spread.flatten(1).mean(1).tolist(), strict=True):
             image["mean_spread"] = spread
+    return images
+
+
+def result(
+    options: ReconstructOptions, snapshot: Snapshot, images: list[dict[str, Any]], seconds: float
+) -> dict[str, object]:
+    """Return what result.json holds."""
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     return {
         "images": images,
-        "seconds": found.seconds,
+        "seconds": seconds,
         "settings": given,
         "snapshot": {"path": str(snapshot.path), "weight_hash": snapshot.weight_hash, "info": snapshot.info},
     }

@@ -73,7 +73,8 @@ def run(options: RenderOptions) -> None:
     """Render as asked for."""
     result, snapshot = options.open()
     x = result.render(snapshot)
-    pictures = write_pictures(x, options.folder)
+    pictures = numbered(options.folder / PICTURE, len(x))
+    write_pictures(x, pictures)
     if result.spread is not None:
         write_spread(x.cpu(), result.spread, options.folder / SPREAD)
     operator = result.recipe.make().to(x.device)

@@ -1,7 +1,7 @@
 """Pictures of reconstructions, side by side, as PNG files."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ LABEL_PIXELS = 14
 GREY = 0.5
 
 
-def picture_grid(columns: Mapping[str, Tensor], path: str | Path) -> None:
+def picture_grid(columns: Mapping[str, Tensor], path: str | Path, rows: Sequence[str] | None = None) -> None:
     """Write pictures to a PNG file, one labelled column for each name and one row for each image, atomically.
 
     Small pictures are enlarged by a whole factor, pixel by pixel, to at least 96 pixels.
@@ -29,6 +29,7 @@ def picture_grid(columns: Mapping[str, Tensor], path: str | Path) -> None:
     Args:
         columns: {label: [N, 3, H, W] in [0, 1], clamped}; all of one shape, in the order they are shown.
         path: PNG file.
+        rows: N labels, written to the left; repeated ones once. None for no labels.
 
     Raises:
         UserError: There is nothing to show, or shapes differ.
@@ -41,11 +42,16 @@ def picture_grid(columns: Mapping[str, Tensor], path: str | Path) -> None:
     font = ImageFont.load_default(LABEL_PIXELS)
     labels = [_fitting(label, font, W * factor) for label in columns]
     top = LABEL_PIXELS + 2 * GAP_PIXELS
-    width = len(columns) * (W * factor + GAP_PIXELS) + GAP_PIXELS
+    margin = 0 if rows is None else math.ceil(max(map(font.getlength, rows))) + GAP_PIXELS
+    width = margin + len(columns) * (W * factor + GAP_PIXELS) + GAP_PIXELS
     canvas = Image.new("RGB", (width, top + N * (H * factor + GAP_PIXELS)), "white")
     draw = ImageDraw.Draw(canvas)
+    for r, name in enumerate(rows or []):
+        if r == 0 or rows is None or rows[r - 1] != name:
+            middle = top + r * (H * factor + GAP_PIXELS) + H * factor / 2
+            draw.text((GAP_PIXELS, middle), name, fill="black", font=font, anchor="lm")
     for c, (label, pictures) in enumerate(zip(labels, columns.values(), strict=True)):
-        left = GAP_PIXELS + c * (W * factor + GAP_PIXELS)
+        left = margin + GAP_PIXELS + c * (W * factor + GAP_PIXELS)
         draw.text((left + W * factor / 2, top / 2), label, fill="black", font=font, anchor="mm")
         enlarged = pictures.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
         for r, picture in enumerate(enlarged):

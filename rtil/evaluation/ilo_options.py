@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from ilo.checks import check_weight
 from ilo.ilo import Switch, Z1Start
+from ilo.objective import SNASigma
 from ilo.policies import Policy
 from ilo.presets import RadiiPreset, preset_radii
 from rtil.errors import UserError
@@ -52,7 +53,8 @@ class ILOOptions:
         measurement_weight: Weight of the measurement error beside that term; 0 minimises the term alone. Without the
             term the weight is 1.
         sna_sigma: Stochastic noise addition for denoise: the noise, on the 0-255 scale, that is added to the generated
-            picture anew in each step; null for none (ILO, CSGM).
+            picture anew in each step; known takes that of each denoise, and none in other tasks; null for none (ILO,
+            CSGM).
         range_projection: How many times, after the rounds, ILO goes back to the range of the layers before the last
             cut, and runs the rounds behind the input again.
         range_steps: Steps of each such projection; they come on top of steps.
@@ -78,7 +80,7 @@ class ILOOptions:
     perceptual_mode: PerceptualMode = "fill"
     policy: Policy = "always"
     measurement_weight: float = 1.0
-    sna_sigma: float | None = None
+    sna_sigma: SNASigma = None
     range_projection: int = 0
     range_steps: int = 100
 

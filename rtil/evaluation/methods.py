@@ -1,16 +1,18 @@
 """The inverters by name, and their settings as a user gives them.
 
-All methods of one evaluation have the same number of steps, projections to the range aside: CSGM, PULSE and
-mGANprior run the sum of ILO's rounds. Perceptual terms belong to the tasks whose measurements are pictures.
+With the same settings all methods have the same number of steps, projections to the range and sparse deviations aside:
+CSGM, PULSE and mGANprior run the sum of ILO's rounds. Perceptual terms belong to the tasks whose measurements are
+pictures.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 
-from ilo import CSGM, ILO, PULSE
+from ilo import CSGM, ILO, PULSE, SparseDeviation
+from ilo.policies import has_perceptual_term
 from ilo.presets import StepsPreset, preset_steps
 from ilo.rounds import NoiseRule
 from mganprior import MGANPrior
@@ -20,13 +22,40 @@ from rtil.branches import MOST_CUTS
 from rtil.devices import Precision, compute_dtype
 from rtil.errors import UserError, unknown
 from rtil.evaluation.ilo_options import ILOOptions, PerceptualChoice
+from rtil.generators.base import LayeredGenerator
 from rtil.inverse.loop import OptimizerName
-from rtil.inverse.perceptual import Perceptual, PerceptualName
+from rtil.inverse.operators import Operator
+from rtil.inverse.perceptual import Perceptual, PerceptualName, is_picture
 from rtil.inverse.schedules import Ramp
 from rtil.inverse.solver import Combination, Selection, Solver
 from rtil.snapshot import Snapshot
 
-METHODS: Mapping[str, Callable[..., Solver]] = {"ilo": ILO, "csgm": CSGM, "pulse": PULSE, "mganprior": MGANPrior}
+SparseInner = Literal["ilo", "csgm"]
+SPARSE_SHARE = 0.02
+
+
+def sparse_deviation(
+    generator: LayeredGenerator, *, inner: SparseInner, of_inner: Mapping[str, Any], seed: int, **own: Any
+) -> SparseDeviation:
+    """Return the inverter ``sparse``: a deviation of the picture behind ILO or CSGM.
+
+    Args:
+        generator: The prior.
+        inner: Which of the two.
+        of_inner: Its arguments.
+        seed: Root seed.
+        own: Arguments of :class:`ilo.SparseDeviation`.
+    """
+    return SparseDeviation({"ilo": ILO, "csgm": CSGM}[inner](generator, seed=seed, **of_inner), **own)
+
+
+METHODS: Mapping[str, Callable[..., Solver]] = {
+    "ilo": ILO,
+    "csgm": CSGM,
+    "pulse": PULSE,
+    "sparse": sparse_deviation,
+    "mganprior": MGANPrior,
+}
 """The methods, by the name that users type."""
 STEPS = (100, 60, 60, 100)
 """ILO's own default."""
@@ -48,15 +77,17 @@ class Series(NamedTuple):
     Attributes:
         method: A name of :data:`METHODS`.
         codes: K of mGANprior; None for the others.
+        name: Of the variant whose settings it has; None without variants.
     """
 
     method: str
     codes: int | None = None
+    name: str | None = None
 
     @property
     def label(self) -> str:
-        """Name in rows and tables: ``ilo``, ``mganprior-20``."""
-        return self.method if self.codes is None else f"{self.method}-{self.codes}"
+        """Name in rows and tables: ``ilo``, ``mganprior-20``, or that of the variant."""
+        return self.name or (self.method if self.codes is None else f"{self.method}-{self.codes}")
 
 
 @dataclass
@@ -87,6 +118,13 @@ class SolverOptions(ILOOptions):
         pair: common has one mGANprior for all checkpoints; paper has RTIL's two, which set optimizer, mganprior_lr,
             alpha_init and perceptual_weight: adam, 0.1, dirichlet, 0.1 for RTIL checkpoints, sgd, 1, channels, 0.5 for
             vanilla ones.
+        sparse_inner: What runs before sparse, ilo or csgm, with all settings of that method; then a sparse deviation of
+            the picture and the latents follow each other in turns.
+        sparse_radius: Largest l1 norm of that deviation, with pictures in [-1, 1]; null is 0.02 for each entry of the
+            picture.
+        sparse_alternations: Turns of the latents; they come on top of steps.
+        sparse_latent_steps: Steps of the latents in each.
+        sparse_steps: Steps of the deviation in each.
         rampup: Fraction of a round over which the learning rate rises.
         rampdown: Fraction of a round over which it falls.
         precision: Type of the layers while optimising: float32, bfloat16, or auto (bfloat16 where it is faster).
@@ -106,6 +144,11 @@ class SolverOptions(ILOOptions):
     perceptual: PerceptualChoice = "none"
     perceptual_weight: float = 0.1
     pair: Pair = "common"
+    sparse_inner: SparseInner = "ilo"
+    sparse_radius: float | None = None
+    sparse_alternations: int = 4
+    sparse_latent_steps: int = 60
+    sparse_steps: int = 100
     rampup: float = Ramp.rampup
     rampdown: float = Ramp.rampdown
     precision: Precision = "auto"
@@ -186,6 +229,8 @@ class SolverOptions(ILOOptions):
             return self._mganprior(series, snapshot, sum(steps), pictures) | common
         if series.method == "pulse":  # with its own schedule, rate and geodesic
             return {"steps": sum(steps)} | {name: common[name] for name in common if not name.startswith("ramp")}
+        if series.method == "sparse":
+            return self._sparse(snapshot, selection, pictures)
         csgm = series.method == "csgm"
         steps = (sum(steps),) if csgm else steps
         if self.switch == "plateau":
@@ -208,32 +253,58 @@ class SolverOptions(ILOOptions):
             snapshot: The checkpoint.
             selection: Which iterate is returned.
             seed: Root seed.
-            perceptual: From :meth:`open_perceptual` where the measurements are pictures, else None.
+            perceptual: The term of :meth:`perceptual_name` where the measurements are pictures, else None.
 
         Raises:
             UserError: A setting is not valid for this generator.
         """
         arguments = self.arguments(series, snapshot, selection, perceptual is not None)
-        if "rampup" in arguments:
-            arguments["schedule"] = Ramp(arguments.pop("rampup"), arguments.pop("rampdown"))
-        if "perceptual" in arguments:
-            arguments["perceptual"] = perceptual if arguments["perceptual"] != "none" else None
+        for own in (arguments, arguments.get("of_inner", {})):
+            if "rampup" in own:
+                own["schedule"] = Ramp(own.pop("rampup"), own.pop("rampdown"))
+            if "perceptual" in own:
+                own["perceptual"] = perceptual if own["perceptual"] != "none" else None
         return METHODS[series.method](snapshot.generator, seed=seed, **arguments)
 
-    def open_perceptual(self, methods: Sequence[str], device: torch.device) -> Perceptual | None:
-        """Return the perceptual term that these methods have in tasks whose measurements are pictures.
+    def perceptual_name(self, method: str) -> PerceptualName | None:
+        """Return which perceptual term a method has in tasks whose measurements are pictures."""
+        chosen = self.perceptual if method == "mganprior" else "none" if method == "pulse" else self.ilo_perceptual
+        return None if chosen == "none" else chosen
+
+    def has_perceptual_term(self, method: str, operator: Operator) -> bool:
+        """Return whether a method has its perceptual term for these measurements: pictures, and not left out."""
+        shape = operator.measurement_shape
+        if self.perceptual_name(method) is None or not is_picture(shape):
+            return False
+        return method == "mganprior" or has_perceptual_term(
+            self.policy, operator, torch.empty(1, *shape), operator.img_size[-1]
+        )
+
+    def open_perceptual(self, method: str, device: torch.device) -> Perceptual | None:
+        """Return the perceptual term of a method, or None if it has none.
 
         Raises:
-            UserError: Its weights are not on this machine, or the methods have different ones.
+            UserError: Its weights are not on this machine.
         """
-        chosen = {self.perceptual if method == "mganprior" else self.ilo_perceptual for method in methods}
-        names = [name for name in get_args(PerceptualName) if name in chosen]
-        if len(names) > 1:
-            raise UserError(
-                f"ilo_perceptual is {self.ilo_perceptual} but mGANprior's perceptual {self.perceptual}: an evaluation "
-                "has one of them; add the other method by --resume"
-            )
-        return Perceptual(names[0], compute_dtype(self.precision, device)).to(device) if names else None
+        name = self.perceptual_name(method)
+        return None if name is None else Perceptual(name, compute_dtype(self.precision, device)).to(device)
+
+    def _sparse(self, snapshot: Snapshot, selection: Selection, pictures: bool) -> dict[str, Any]:
+        of_inner = self.arguments(Series(self.sparse_inner), snapshot, selection, pictures)
+        radius = self.sparse_radius
+        return {
+            "inner": self.sparse_inner,
+            "of_inner": of_inner,
+            "radius": SPARSE_SHARE * 3 * snapshot.generator.resolution**2 if radius is None else radius,
+            "alternations": self.sparse_alternations,
+            "steps": self.sparse_latent_steps,
+            "lr": of_inner["lr"][-1],
+            "sparse_steps": self.sparse_steps,
+            "sphere": self.sphere,
+            "noise": self.noise,
+            "rampup": of_inner["rampup"],
+            "rampdown": of_inner["rampdown"],
+        }
 
     def _mganprior(self, series: Series, snapshot: Snapshot, steps: int, pictures: bool) -> dict[str, Any]:
         own: Mapping[str, Any] = vars(self) if self.pair == "common" else PAPER_PAIR[bool(snapshot.info.get("rtil"))]
@@ -290,8 +361,8 @@ def mixes_differently(method: str, arguments: Mapping[str, Any], info: Mapping[s
     """Return whether an RTIL checkpoint got other random input in training than the method optimises.
 
     ILO's place is the additive branches, as far as its rounds go; mGANprior's the mixture at its own ``compose_side``,
-    however many codes; CSGM and PULSE move the plain generator, which is a branch of every training. Vanilla
-    checkpoints have none to differ from.
+    however many codes; CSGM and PULSE move the plain generator, which is a branch of every training. Sparse deviations
+    lie behind the generator, and what runs before them decides. Vanilla checkpoints have none to differ from.
 
     Args:
         method: Name of the method.
@@ -301,6 +372,8 @@ def mixes_differently(method: str, arguments: Mapping[str, Any], info: Mapping[s
     if method in ("csgm", "pulse") or not info.get("rtil"):
         return False
     branches = info.get("branches", "additive")
+    if method == "sparse":
+        return mixes_differently(arguments["inner"], arguments["of_inner"], info)
     if method == "ilo":
         trained_cuts = min(MOST_CUTS, int(info["resolution"]).bit_length() - 3) if branches == "additive" else 0
         return len(arguments["steps"]) - 1 > trained_cuts or not info.get("sigma", 1)

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rtil.evaluation.rows import Level, Row
+from rtil.evaluation.rows import NO_CHECKPOINT, Level, Row
 from rtil.evaluation.statistics import Difference, Interval
 from rtil.evaluation.summary import LINEAR, Cell, summarise
 from rtil.files import atomic_path
@@ -24,6 +24,13 @@ NOTES = (
     "the distance to the reference stopped after its own best round; oracle: each image's best iterate.",
     "linear: Gaussian posterior mean from the training pictures' covariance; vs linear: dB above it.",
 )
+
+BASELINE_NOTES = {
+    "adjoint": "the least picture that fits",
+    "bicubic": "enlarged",
+    "tv": "total variation",
+    "bm3d": "block matching",
+}
 
 
 MIXES_DIFFERENTLY = (
@@ -58,7 +65,7 @@ def terminal_table(rows: Sequence[Row]) -> str:
     cells = summarise(rows)
     if not cells:
         return "no rows"
-    labels = _labels(cells)
+    labels = checkpoint_labels(cells)
     header = ["method", "checkpoint", "n", "PSNR dB", "SSIM", "LPIPS", f"vs {_reference(cells)[:10]} [95 %]", "win"]
     header += ["best round*", "vs*", "oracle*", "vs linear"]
     lines = [_terminal_line(cell, label) for cell, label in zip(cells, labels, strict=True)]
@@ -81,7 +88,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     cells = summarise(rows)
     if not cells:
         return "no rows"
-    labels = _labels(cells)
+    labels = checkpoint_labels(cells)
     header = [
         "task",
         "method",
@@ -99,9 +106,9 @@ def markdown_table(rows: Sequence[Row]) -> str:
         lines.append(
             [
                 _place(cell),
-                _method(cell),
+                method_label(cell),
                 label,
-                "" if cell.method == LINEAR else _number(cell.kimg, "{:g}"),
+                "" if _without_checkpoint(cell) else _number(cell.kimg, "{:g}"),
                 str(cell.n),
                 _with_interval(cell.psnr, "{:.2f}"),
                 _number(cell.ssim.mean, "{:.3f}"),
@@ -110,7 +117,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
                 _percent(cell.psnr_gain),
                 " / ".join(_number(value, "{:.2f}") for value in cell.rounds),
                 _with_interval(cell.best_round_gain, "{:+.2f}"),
-                "" if cell.method == LINEAR else _number(cell.oracle.mean, "{:.2f}"),
+                "" if _without_checkpoint(cell) else _number(cell.oracle.mean, "{:.2f}"),
                 _with_interval(cell.over_linear, "{:+.2f}"),
             ]
         )
@@ -122,7 +129,7 @@ def _terminal_line(cell: Cell, label: str) -> list[str]:
     half = (cell.psnr.high - cell.psnr.low) / 2
     best = f"{cell.rounds[cell.best_round - 1]:.2f} ({cell.best_round}/{len(cell.rounds)})" if cell.best_round else ""
     return [
-        _method(cell),
+        method_label(cell),
         label,
         str(cell.n),
         _number(cell.psnr.mean, "{:.2f}") + (f" +-{half:.2f}" if math.isfinite(half) else ""),
@@ -132,7 +139,7 @@ def _terminal_line(cell: Cell, label: str) -> list[str]:
         _percent(cell.psnr_gain),
         best,
         "" if cell.best_round_gain is None else _number(cell.best_round_gain.mean, "{:+.2f}"),
-        "" if cell.method == LINEAR else _number(cell.oracle.mean, "{:.2f}"),
+        "" if _without_checkpoint(cell) else _number(cell.oracle.mean, "{:.2f}"),
         "" if cell.over_linear is None else _number(cell.over_linear.mean, "{:+.2f}"),
     ]
 
@@ -145,12 +152,14 @@ def _aligned(line: Sequence[str], widths: Sequence[int], gap: str) -> str:
     return gap.join(parts).rstrip()
 
 
-def _labels(cells: Sequence[Cell]) -> list[str]:
-    """Name each cell's checkpoint, with selection and settings where these differ within the table."""
-    selections = len({cell.selection for cell in cells if cell.method != LINEAR}) > 1
+def checkpoint_labels(cells: Sequence[Cell]) -> list[str]:
+    """Name each cell's checkpoint, with selection and settings where a method has several within the table."""
+    selections: dict[str, set[str]] = {}
+    for cell in cells:
+        selections.setdefault(cell.method, set()).add(cell.selection)
 
     def label(cell: Cell) -> str:
-        return f"{cell.checkpoint}/{cell.selection}" if selections and cell.method != LINEAR else cell.checkpoint
+        return f"{cell.checkpoint}/{cell.selection}" if len(selections[cell.method]) > 1 else cell.checkpoint
 
     settings: dict[tuple[str, str, str], set[str]] = {}
     for cell in cells:
@@ -162,8 +171,13 @@ def _labels(cells: Sequence[Cell]) -> list[str]:
     ]
 
 
-def _method(cell: Cell) -> str:
+def method_label(cell: Cell) -> str:
+    """Name a cell's method, marked where training and method mix differently."""
     return f"{cell.method}{MARK}" if cell.mixes_differently else cell.method
+
+
+def _without_checkpoint(cell: Cell) -> bool:
+    return cell.checkpoint == NO_CHECKPOINT
 
 
 def _place(cell: Cell) -> str:
@@ -214,6 +228,8 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
             f"With other settings than its reference (see settings.json): {', '.join(dict.fromkeys(tuned))}."
         )
     notes = [*(NOTES if any(cell.method == LINEAR for cell in cells) else NOTES[:-1])]
+    met = [name for name in BASELINE_NOTES if any(_without_checkpoint(c) and c.method == name for c in cells)]
+    notes += [f"Without a network: {'; '.join(f'{name}, {BASELINE_NOTES[name]}' for name in met)}."] if met else []
     notes += [MIXES_DIFFERENTLY] if any(cell.mixes_differently for cell in cells) else []
     notes += nonlinear_note([cell.task for cell in cells])
     notes += CONSISTENT if any(cell.task == "colorize" for cell in cells) else []

@@ -22,6 +22,8 @@ from rtil.errors import UserError
 from rtil.inverse.operators import OPERATORS
 
 Level = float | str | None
+NO_CHECKPOINT = "-"
+"""In place of a checkpoint's name, in rows of methods that have none."""
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class Row:
 
     Attributes:
         image: Stable id of the picture.
-        method: "ilo", "csgm", "mganprior-20" (with its number of codes), "linear", ...
+        method: "ilo", "csgm", "mganprior-20" (with its number of codes), the name of a variant, "linear", "tv", ...
         task: A name of :data:`rtil.inverse.operators.OPERATORS`.
         level: Value of the task's parameter (the rate of cs, ...); the mask's name with a mask file; None without.
         checkpoint: Name given to the checkpoint; "-" for methods without one.

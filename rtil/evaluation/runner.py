@@ -118,7 +118,10 @@ class Runner:
         return self.file.rows()
 
     def write_grids(self) -> list[Path]:
-        """Write a grid for each place and method: truth, measurement, each checkpoint, linear prior."""
+        """Write a grid for each place and method: truth, measurement, each checkpoint, baselines, linear prior.
+
+        Variants are beside each other: a grid for each place and checkpoint.
+        """
         work = self.study.work()
         shown = min(SHOWN, len(self.truth))
         truth = self.truth[:shown]
@@ -126,15 +129,14 @@ class Runner:
         for place in self.study.places:
             operator = self.study.operator(place).to(self.device)
             y = operator(truth, self.study.pictures.keys[:shown])
+            observed = {"truth": truth.cpu(), "measurement": show_measurement(y, operator).cpu()}
             here = [item for item in work if item.place == place]
-            linear = {item.method: self._saved(item, shown) for item in here if item.method == LINEAR}
-            for method, selection in dict.fromkeys((i.method, i.selection) for i in here if i.method != LINEAR):
-                series = [i for i in here if (i.method, i.selection) == (method, selection)]
-                columns = {"truth": truth.cpu(), "measurement": show_measurement(y, operator).cpu()}
-                columns |= {item.checkpoint: self._saved(item, shown) for item in series} | linear
-                several = [selection] if len(self.study.selections) > 1 else []
-                path = self.folder / f"grid-{'-'.join([place.slug, method, *several])}.png"
-                picture_grid(columns, path)
+            last = {item.method: self._saved(item, shown) for item in here if item.candidate is None}
+            for name, series in _grids([item for item in here if item.candidate is not None]).items():
+                path = self.folder / f"grid-{place.slug}-{name}.png"
+                picture_grid(
+                    observed | {label: self._saved(item, shown) for label, item in series.items()} | last, path
+                )
                 written.append(path)
         return written
 
@@ -142,7 +144,7 @@ class Runner:
         missing = [i for i, key in enumerate(item.keys) if key not in self.file.finished_keys()]
         if not missing:
             return
-        invert = self._linear(operator) if item.method == LINEAR else self._solver(item, operator)
+        invert = self._reference(item, operator) if item.candidate is None else self._solver(item, operator)
         for first in range(0, len(missing), self.batch):
             indices = missing[first : first + self.batch]
             truth, ids = self.truth[indices], [self.study.pictures.keys[i] for i in indices]
@@ -151,7 +153,7 @@ class Runner:
             self._save(item, indices, results.x)  # before the rows, which say that all of this is done
             values = self.metrics(results.x, truth)
             error = measurement_error(operator, results.x, y).tolist()
-            trained = {} if item.series is None else self.study.checkpoints[item.checkpoint].info
+            trained = {} if item.candidate is None else self.study.checkpoints[item.checkpoint].info
             rows = [
                 Row(
                     **item.keys[index]._asdict(),
@@ -189,18 +191,26 @@ class Runner:
 
         return invert
 
-    def _linear(self, operator: Operator) -> Invert:
-        if self.prior is None:
-            self.prior = self.linear_prior()
-        posterior_mean = self.prior.condition(operator)
+    def _reference(self, item: Work, operator: Operator) -> Invert:
+        reconstruct = self._reconstruction(item, operator)
 
         def invert(y: Tensor, truth: Tensor, ids: Sequence[str]) -> Results:
             started = time.perf_counter()
-            x = operator.consistent(posterior_mean(y).clamp(0, 1), y)
+            x = operator.consistent(reconstruct(y).clamp(0, 1), y)
+            wait_for(x.device)
             seconds = time.perf_counter() - started
             return Results(x, ["ok"] * len(x), seconds, [float("nan")] * len(x), [[] for _ in x])
 
         return invert
+
+    def _reconstruction(self, item: Work, operator: Operator) -> Callable[[Tensor], Tensor]:
+        """Return what the linear prior or a baseline makes of measurements."""
+        if item.method != LINEAR:
+            baseline = self.study.reconstructions[item.method]
+            return lambda y: baseline(y, operator)
+        if self.prior is None:
+            self.prior = self.linear_prior()
+        return self.prior.condition(operator)
 
     def _saved_path(self, item: Work, index: int) -> Path:
         return self.folder / PICTURES / item.slug / f"{index:02d}.png"
@@ -230,7 +240,7 @@ class Progress:
     def advance(self, item: Work, rows: Sequence[Row]) -> None:
         """Tell of a finished batch."""
         self.done += len(rows)
-        name = item.method if item.method == LINEAR else f"{item.method} {item.checkpoint}"
+        name = item.method if item.candidate is None else f"{item.method} {item.checkpoint}"
         text = f"{item.place.label}, {name}: {_mean([row.psnr for row in rows]):.2f} dB"
         if self.bar is not None:
             self.bar.set_postfix_str(text, refresh=False)
@@ -243,6 +253,17 @@ class Progress:
         """Leave the terminal in order."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _grids(items: Sequence[Work]) -> dict[str, dict[str, Work]]:
+    """Return {end of the file's name: {label of a column: item}}."""
+    variants = any(item.candidate is not None and item.candidate.series.name for item in items)
+    found: dict[str, dict[str, Work]] = {}
+    for item in items:
+        name, label = (item.checkpoint, item.method) if variants else (item.method, item.checkpoint)
+        several = len({other.selection for other in items if other.method == item.method}) > 1
+        found.setdefault(f"{name}-{item.selection}" if several else name, {})[label] = item
+    return found
 
 
 def _mean(values: Sequence[float]) -> float:

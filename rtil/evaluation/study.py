@@ -15,22 +15,23 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from rtil.baselines import Reconstruct, baselines_of, open_baseline
 from rtil.data import ImageDataset, open_dataset, preload
 from rtil.errors import UserError, unknown
+from rtil.evaluation.candidates import Candidate, Networks, check_baselines
 from rtil.evaluation.linear_prior import LinearPrior
-from rtil.evaluation.methods import Series, SolverOptions, composing_as_trained, mixes_differently
+from rtil.evaluation.methods import mixes_differently
 from rtil.evaluation.report import level_text
-from rtil.evaluation.rows import Level, RowKey, settings_hash
+from rtil.evaluation.rows import NO_CHECKPOINT, Level, RowKey, settings_hash
 from rtil.evaluation.summary import LINEAR
 from rtil.inverse.operators import OPERATORS, Operator, make_operator
-from rtil.inverse.perceptual import Perceptual, is_picture
-from rtil.inverse.solver import Selection, Solver
+from rtil.inverse.perceptual import is_picture
+from rtil.inverse.solver import Solver
 from rtil.seeds import derive_seed, generator
 from rtil.snapshot import Snapshot
 from rtil.weights.backbones import LpipsNet
 
 HeldOut = Literal["validation", "test"]
-NO_CHECKPOINT = "-"
 PRIOR_MEMORY_BYTES = 2_000_000_000
 
 
@@ -231,13 +232,13 @@ class Work:
 
     Attributes:
         place: Task and level.
-        method: Label of the method's series, or ``linear``.
-        selection: Which iterate is returned; ``-`` for the linear prior.
-        checkpoint: Its name; ``-`` for the linear prior.
+        method: Label of the method's series, ``linear``, or the name of a baseline.
+        selection: Which iterate is returned; ``-`` without a checkpoint.
+        checkpoint: Its name; ``-`` for the linear prior and baselines.
         arguments: Everything else that decides the result.
         settings: Hash of the arguments.
         keys: The row of each picture.
-        series: The method's series; None for the linear prior.
+        candidate: The method with its settings; None for the linear prior and baselines.
         mixes_differently: See :func:`rtil.evaluation.methods.mixes_differently`.
     """
 
@@ -248,14 +249,14 @@ class Work:
     arguments: Mapping[str, Any]
     settings: str
     keys: list[RowKey]
-    series: Series | None = None
+    candidate: Candidate | None = None
     mixes_differently: bool = False
 
     @property
     def slug(self) -> str:
         """For file names."""
         parts = [self.place.slug, self.method, self.selection, self.checkpoint, self.settings[:6]]
-        return "_".join(part for part in parts if part != "-")
+        return "_".join(part for part in parts if part != NO_CHECKPOINT)
 
 
 @dataclass(frozen=True)
@@ -264,9 +265,7 @@ class Study:
 
     Attributes:
         places: Tasks and levels.
-        methods: Names of methods.
-        selections: Which iterate is returned; each is a series of its own.
-        options: Settings of the methods.
+        candidates: Methods with their settings.
         checkpoints: Snapshots by name, of one resolution and any architectures; the first one's training pictures make
             the linear prior.
         pictures: The held-out pictures.
@@ -274,26 +273,30 @@ class Study:
         noise_sigma: Measurement noise.
         lpips: Backbone of LPIPS; None for no LPIPS.
         linear: Whether the linear prior is evaluated too, at the places whose operator is linear.
+        baselines: Reconstructions without checkpoint that are evaluated too, at the places whose operator has them.
         resolution: Side of the pictures.
-        perceptual: mGANprior's perceptual term; None without.
+        networks: Of the perceptual terms.
+        reconstructions: The baselines by name, without those that no place has.
 
     Raises:
-        UserError: Checkpoints differ in resolution, or a setting is not valid for one of them or for a place.
+        UserError: Checkpoints differ in resolution, a setting is not valid for one of them or for a place, or a
+            baseline's packages are not installed.
     """
 
     places: Sequence[Place]
-    methods: Sequence[str]
-    selections: Sequence[Selection]
-    options: SolverOptions
+    candidates: Sequence[Candidate]
     checkpoints: Mapping[str, Snapshot]
     pictures: Pictures
     seed: int = 0
     noise_sigma: float = 0.0
     lpips: LpipsNet | None = "alex"
     linear: bool = True
+    baselines: Sequence[str] = ()
     resolution: int = field(init=False)
-    perceptual: Perceptual | None = field(init=False)
+    networks: Networks = field(init=False)
+    reconstructions: Mapping[str, Reconstruct] = field(init=False)
     _pictures: list[bool] = field(init=False, repr=False)
+    _baselines: list[list[str]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         sides = {name: snapshot.generator.resolution for name, snapshot in self.checkpoints.items()}
@@ -301,57 +304,64 @@ class Study:
             text = ", ".join(f"{name} {side} px" for name, side in sides.items())
             raise UserError(f"checkpoints differ in resolution ({text}): compare those of one resolution")
         object.__setattr__(self, "resolution", next(iter(sides.values())))
-        shapes = [self.operator(place).measurement_shape for place in self.places]
-        object.__setattr__(self, "_pictures", [is_picture(shape) for shape in shapes])
-        for series in self.options.series(self.methods):
-            for selection in self.selections:
-                for snapshot in self.checkpoints.values():
-                    self.options_for(series, snapshot).solver(series, snapshot, selection, self.seed)
-        device = next(iter(self.checkpoints.values())).generator.device
-        perceptual = self.options.open_perceptual(self.methods, device) if any(self._pictures) else None
-        object.__setattr__(self, "perceptual", perceptual)
-        for shape in filter(is_picture, shapes):
-            if perceptual is not None:
-                perceptual.check_size(shape)
+        object.__setattr__(self, "networks", Networks(next(iter(self.checkpoints.values())).generator.device))
+        check_baselines(self.baselines)
+        for candidate in self.candidates:
+            with candidate.named():
+                self._check_with_checkpoints(candidate)
+        pictures, baselines = [], []
+        for place in self.places:
+            operator = self.operator(place)
+            pictures.append(is_picture(operator.measurement_shape))
+            baselines.append([name for name in self.baselines if name in baselines_of(operator)])
+            for candidate in self.candidates:
+                with candidate.named():
+                    self._check_size(candidate, operator)
+        object.__setattr__(self, "_pictures", pictures)
+        object.__setattr__(self, "_baselines", baselines)
+        used = [name for name in self.baselines if any(name in here for here in baselines)]
+        object.__setattr__(self, "reconstructions", {name: open_baseline(name) for name in used})
 
     def operator(self, place: Place) -> Operator:
         """Return the operator that every picture of a place is measured with, on the CPU."""
         return place.operator(self.resolution, self.seed, self.noise_sigma)
 
     def solver(self, item: Work) -> Solver:
-        """Return the inverter of one item of the work list that is not the linear prior's."""
-        assert item.series is not None  # noqa: S101
-        selection = next(s for s in self.selections if s == item.selection)
-        term = self.perceptual if self._measures_pictures(item.place) else None
+        """Return the inverter of one item of the work list that has a checkpoint."""
+        assert item.candidate is not None  # noqa: S101
+        series, _, selection = item.candidate
         snapshot = self.checkpoints[item.checkpoint]
-        return self.options_for(item.series, snapshot).solver(item.series, snapshot, selection, self.seed, term)
-
-    def options_for(self, series: Series, snapshot: Snapshot) -> SolverOptions:
-        """Return the settings of a method for a checkpoint; mGANprior composes where RTIL checkpoints were trained to.
-
-        Raises:
-            UserError: Checkpoints to compare were trained to mix at different sides.
-        """
-        if series.method != "mganprior":
-            return self.options
-        return composing_as_trained(self.options, snapshot, self.checkpoints.values())
+        term = self.networks.open(item.candidate) if self.has_perceptual_term(item) else None
+        options = item.candidate.options_for(snapshot, self.checkpoints.values())
+        return options.solver(series, snapshot, selection, self.seed, term)
 
     def work(self) -> list[Work]:
-        """Return the list, place by place, the linear prior last in each."""
+        """Return the list, place by place, the baselines and the linear prior last in each."""
         found = []
         for place in self.places:
             common = {"noise_sigma": self.noise_sigma, "lpips": self.lpips, **place.settings()}
             pictures = self._measures_pictures(place)
-            for series in self.options.series(self.methods):
-                for selection in self.selections:
-                    for name, snapshot in self.checkpoints.items():
-                        options = self.options_for(series, snapshot)
-                        own = options.arguments(series, snapshot, selection, pictures)
-                        found.append(self._work(place, series, selection, name, common | own))
+            for candidate in self.candidates:
+                for name, snapshot in self.checkpoints.items():
+                    options = candidate.options_for(snapshot, self.checkpoints.values())
+                    own = options.arguments(candidate.series, snapshot, candidate.selection, pictures)
+                    found.append(self._work(place, candidate, name, common | own))
+            found += [self._reference(place, name, common | {"baseline": name}) for name in self.baselines_at(place)]
             if self.linear and place.linear:
                 trained_on = next(iter(self.checkpoints.values())).info["data"]
-                found.append(self._work(place, None, "-", NO_CHECKPOINT, common | {"data": trained_on}))
+                found.append(self._reference(place, LINEAR, common | {"data": trained_on}))
         return found
+
+    def baselines_at(self, place: Place) -> list[str]:
+        """Return those of the baselines that a place's operator has."""
+        return self._baselines[self.places.index(place)]
+
+    def has_perceptual_term(self, item: Work) -> bool:
+        """Return whether an item of the work list has a perceptual term at its place."""
+        candidate = item.candidate
+        if candidate is None or not self._measures_pictures(item.place):
+            return False
+        return candidate.options.has_perceptual_term(candidate.series.method, self.operator(item.place))
 
     def identity(self) -> dict[str, Any]:
         """Return what must not change when an evaluation is resumed, as JSON values."""
@@ -361,18 +371,36 @@ class Study:
             "weights": {name: snapshot.weight_hash for name, snapshot in self.checkpoints.items()},
         }
 
+    def _check_with_checkpoints(self, candidate: Candidate) -> None:
+        series, _, selection = candidate
+        for snapshot in self.checkpoints.values():
+            options = candidate.options_for(snapshot, self.checkpoints.values())
+            options.solver(series, snapshot, selection, self.seed)
+
+    def _check_size(self, candidate: Candidate, operator: Operator) -> None:
+        if candidate.options.has_perceptual_term(candidate.series.method, operator):
+            network = self.networks.open(candidate)
+            assert network is not None  # noqa: S101  it has a term
+            network.check_size(operator.measurement_shape)
+
     def _measures_pictures(self, place: Place) -> bool:
         return self._pictures[self.places.index(place)]
 
-    def _work(
-        self, place: Place, series: Series | None, selection: str, checkpoint: str, arguments: dict[str, Any]
-    ) -> Work:
-        method, digest = LINEAR if series is None else series.label, settings_hash(arguments)
-        keys = [
+    def _work(self, place: Place, candidate: Candidate, checkpoint: str, arguments: dict[str, Any]) -> Work:
+        digest = settings_hash(arguments)
+        keys = self._keys(place, candidate.series.label, checkpoint, digest)
+        info = self.checkpoints[checkpoint].info
+        differs = mixes_differently(candidate.series.method, arguments, info)
+        label, selection = candidate.series.label, candidate.selection
+        return Work(place, label, selection, checkpoint, arguments, digest, keys, candidate, differs)
+
+    def _reference(self, place: Place, name: str, arguments: dict[str, Any]) -> Work:
+        digest = settings_hash(arguments)
+        keys = self._keys(place, name, NO_CHECKPOINT, digest)
+        return Work(place, name, NO_CHECKPOINT, NO_CHECKPOINT, arguments, digest, keys)
+
+    def _keys(self, place: Place, method: str, checkpoint: str, digest: str) -> list[RowKey]:
+        return [
             RowKey(image, method, place.task, place.level, checkpoint, self.seed, digest)
             for image in self.pictures.keys
         ]
-        differs = False
-        if series is not None:
-            differs = mixes_differently(series.method, arguments, self.checkpoints[checkpoint].info)
-        return Work(place, method, selection, checkpoint, arguments, digest, keys, series, differs)

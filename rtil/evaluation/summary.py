@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtil.evaluation.rows import Level, Row
+from rtil.evaluation.rows import NO_CHECKPOINT, Level, Row
 from rtil.evaluation.statistics import Difference, Interval, mean_interval, paired_difference
 
 LINEAR = "linear"
@@ -33,7 +33,7 @@ class Cell:
         task: Task of the rows.
         level: Rate, factor or sigma.
         method: Method of the rows.
-        checkpoint: Name of the checkpoint, "-" for the linear prior.
+        checkpoint: Name of the checkpoint, "-" for the linear prior and baselines.
         selection: Which iterate was returned.
         settings: Hash of the settings.
         n: Images.
@@ -88,7 +88,9 @@ class Cell:
 
 
 def summarise(rows: Sequence[Row], reference: str = REFERENCE, seed: int = 0) -> list[Cell]:
-    """Return the cells of a table, by task and level in the order of first appearance, the linear prior last in each.
+    """Return the cells of a table, by task and level in the order of first appearance.
+
+    In each, methods without a checkpoint come behind the others, and the linear prior last.
 
     Args:
         rows: Rows of one evaluation, in any order.
@@ -100,12 +102,13 @@ def summarise(rows: Sequence[Row], reference: str = REFERENCE, seed: int = 0) ->
         identity = (row.task, row.level, row.method, row.checkpoint, row.selection, row.settings)
         series.setdefault(identity, []).append(row)
     groups = [_Series(same) for same in series.values()]
-    references = _references([group.first for group in groups if group.first.method != LINEAR], reference)
+    references = _references([group.first for group in groups if group.first.checkpoint != NO_CHECKPOINT], reference)
     places = list(dict.fromkeys((group.first.task, group.first.level) for group in groups))
     methods = list(dict.fromkeys(group.first.method for group in groups))
     groups.sort(
         key=lambda group: (
             places.index((group.first.task, group.first.level)),
+            group.first.checkpoint == NO_CHECKPOINT,
             group.first.method == LINEAR,
             methods.index(group.first.method),
         )

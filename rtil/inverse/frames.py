@@ -21,7 +21,7 @@ LAST_FRAME_MS = 1500
 
 
 class FrameRecorder:
-    """A :data:`rtil.inverse.solver.Callback` that keeps evenly spaced iterates, the first one always.
+    """A :data:`rtil.inverse.problem.Callback` that keeps evenly spaced iterates, the first one always.
 
     It need not know how many come: where there are too many it drops every other one and goes on at twice the distance.
     So it ends with more than half of what it may keep, if there were so many.

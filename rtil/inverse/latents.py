@@ -47,6 +47,10 @@ class Latents(ABC):
     def ws(self, v: Tensor) -> Tensor:
         """Map proxies [N, L, D] to ws [N, L, D]; any subset of rows will do."""
 
+    @abstractmethod
+    def v(self, ws: Tensor) -> Tensor:
+        """Map ws [..., D] back to proxies."""
+
     def start(self, kind: Start, image_ids: Sequence[str], seed: int, restart: int = 0) -> Tensor:
         """Return where to start: ``normal`` draws every row from N(0, I), ``mean`` is v = 0.
 
@@ -74,6 +78,10 @@ class PlainZ(Latents):
         """Return v."""
         return v
 
+    def v(self, ws: Tensor) -> Tensor:
+        """Return ws."""
+        return ws
+
 
 class GaussianWPlus(Latents):
     """Every style row is a Gaussian seen through a LeakyReLU.
@@ -91,6 +99,11 @@ class GaussianWPlus(Latents):
     def ws(self, v: Tensor) -> Tensor:
         """Return LeakyReLU_0.2(std v + mean)."""
         return F.leaky_relu(torch.addcmul(self.mean, self.std, v), SLOPE)
+
+    def v(self, ws: Tensor) -> Tensor:
+        """Return (LeakyReLU_5(ws) - mean) / std; 0 for an entry that no proxy moves, where std is 0."""
+        centred = F.leaky_relu(ws, 1 / SLOPE) - self.mean
+        return torch.where(self.std > 0, centred / self.std, 0)
 
 
 def latent_space_of(generator: LayeredGenerator) -> Latents:

@@ -21,7 +21,8 @@ def measurement_error(operator: Any, x: Tensor, y: Tensor, weight: Tensor | None
     """Return 4 ||A x - y||^2 / c over the observed entries, c being the operator's ``error_normaliser``.
 
     The 4 turns [0, 1] into generator units. An operator of another library, which has neither ``observed`` nor
-    ``error_normaliser``, counts all entries and c is their number.
+    ``error_normaliser``, counts all entries and c is their number. An operator that says itself how likely y is, by a
+    ``negative_log_likelihood(x, y)`` [N], has that as its error.
 
     Args:
         operator: Anything with ``A``.
@@ -32,6 +33,9 @@ def measurement_error(operator: Any, x: Tensor, y: Tensor, weight: Tensor | None
     Returns:
         [N], in expectation the mean squared error of the pictures in [-1, 1].
     """
+    if hasattr(operator, "negative_log_likelihood"):
+        likelihood: Tensor = operator.negative_log_likelihood(x, y)
+        return likelihood
     residual = operator.A(x) - y
     observed = getattr(operator, "observed", None)
     if observed is not None:
@@ -60,8 +64,10 @@ def split_heldout(operator: Any, y: Tensor, seed: int) -> Split:
         seed: Root seed.
 
     Raises:
-        UserError: Fewer than two entries are observed.
+        UserError: Fewer than two entries are observed, or they have no errors of their own.
     """
+    if hasattr(operator, "negative_log_likelihood"):
+        raise UserError("selection 'heldout' has no entries to hold out of a likelihood: use 'measurement' or 'last'")
     shape = y.shape[1:]
     observed = getattr(operator, "observed", torch.ones((), dtype=torch.bool)).cpu().expand(shape)
     places = observed.any(0) if len(shape) == 3 else observed

@@ -37,15 +37,16 @@ class ResultFile:
     """What the file of an inversion of N measurements holds, on the CPU.
 
     Attributes:
-        latents: :attr:`rtil.inverse.result.Inversion.latents`, [S, N, ...] each. ``v``, ``noise_i`` and, of ILO,
-            ``z1_k`` of one s are all that its solver ever moves: where an inversion of a similar picture could start.
+        latents: :attr:`rtil.inverse.result.Inversion.latents`, [S, N, ...] each: where an inversion of similar pictures
+            can start (``start_from`` of :meth:`rtil.inverse.solver.Solver.invert`).
         y: Measurements [N, ...], float32.
         score: [N], as in the inversion.
         spread: [N, 3, R, R], or None.
         status: N times "ok" or "diverged".
         seconds: Wall time of the inversion.
         method: ``ilo``, ``csgm``, ``mganprior``, ...
-        settings: Everything of the solver that decides its result besides weights and y: its arguments and its seed.
+        settings: Everything of the solver that decides its result besides weights and y: its arguments and its seed;
+            ``start_from`` is the SHA-256 of the result file at whose latents it started.
         recipe: How the operator is made.
         weight_hash: Of the snapshot.
         info: What that snapshot says of its training.

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -13,15 +13,14 @@ from torch import Tensor
 from rtil.devices import Precision, compute_dtype
 from rtil.errors import UserError, unknown
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.latents import Latents, latent_space_of
-from rtil.inverse.losses import Split, split_heldout
+from rtil.inverse.latents import latent_space_of
+from rtil.inverse.losses import split_heldout
+from rtil.inverse.problem import Callback, Problem
 from rtil.inverse.result import Inversion, best_of, join_batches, mean_of
+from rtil.inverse.starts import Shapes, check_start, starts_of_attempts
 
 Selection = Literal["measurement", "heldout", "last"]
 Combination = Literal["best", "mean"]
-Callback = Callable[[int, int, Tensor], None]
-"""Called as callback(round, step, x) for every iterate, step 0 to the round's steps; x [N, 3, R, R] in [0, 1] must not
-be changed. What it computes, for instance the distance to a true picture, cannot reach the solver."""
 
 
 class Solver(ABC):
@@ -69,34 +68,24 @@ class Solver(ABC):
         self.batch_size = batch_size
 
     @abstractmethod
-    def attempt(
-        self,
-        y: Tensor,
-        operator: Any,
-        split: Split | None,
-        latents: Latents,
-        image_ids: Sequence[str],
-        restart: int,
-        callback: Callback | None,
-    ) -> Inversion:
-        """Invert one batch once, with the generator frozen.
+    def attempt(self, problem: Problem) -> Inversion:
+        """Invert one batch once, with the generator frozen."""
 
-        Args:
-            y: Checked measurements [N, ...], float32.
-            operator: The operator.
-            split: Entries to fit to and to judge by; None where all serve both.
-            latents: The generator's input space.
-            image_ids: One name per image.
-            restart: Number of the attempt; every draw depends on it.
-            callback: See :data:`Callback`.
-        """
+    @abstractmethod
+    def start_shapes(self) -> Shapes:
+        """Return, for one image, the shapes of what an attempt can start from, ``v`` first."""
 
     def __call__(self, y: Tensor, operator: Any) -> Tensor:
         """Return the pictures [N, 3, R, R] in [0, 1] that :meth:`invert` finds."""
         return self.invert(y, operator).x
 
     def invert(
-        self, y: Tensor, operator: Any, image_ids: Sequence[str] | None = None, callback: Callback | None = None
+        self,
+        y: Tensor,
+        operator: Any,
+        image_ids: Sequence[str] | None = None,
+        callback: Callback | None = None,
+        start_from: Mapping[str, Tensor] | None = None,
     ) -> Inversion:
         """Reconstruct pictures from measurements y = A x + noise.
 
@@ -107,11 +96,16 @@ class Solver(ABC):
             y: [N, ...], of pictures in [0, 1].
             operator: Anything with ``A``; this project's operators, or deepinv's.
             image_ids: N names, by which each image's draws are made; by default its place in the batch.
-            callback: Watches the iterates, see :data:`Callback`.
+            callback: Watches the iterates, see :data:`rtil.inverse.problem.Callback`.
+            start_from: Where to start: ``latents`` of an earlier :class:`Inversion` of N similar pictures by the same
+                generator, or some of them, [S, N, ...] each; ``ws`` alone may come from an encoder. What is not there
+                is drawn as usual. In place of the solver's ``restarts``, S attempts are made, one from each; further
+                ones from the same place would be the same again. With no steps the pictures are those of the start.
 
         Raises:
             UserError: y cannot be a measurement by this operator of the generator's pictures; image_ids are not N
-                different names; a callback is given with a batch_size below N.
+                different names; a callback is given with a batch_size below N; start_from is not what this solver can
+                start from (:meth:`start_shapes`).
         """
         started = time.perf_counter()
         ids = [str(i) for i in range(len(y))] if image_ids is None else list(image_ids)
@@ -122,20 +116,28 @@ class Solver(ABC):
             raise UserError(f"a callback sees whole batches: use batch_size None or {len(y)}, not {size}")
         split = split_heldout(operator, y, self.seed) if self.selection == "heldout" else None
         latents = latent_space_of(self.generator)
+        starts: list[dict[str, Tensor]] = [{}] * self.restarts
+        if start_from is not None:
+            self.check_start(start_from, len(y))
+            starts = starts_of_attempts(start_from, latents)
         parts = []
         with frozen(self.generator):
             for first in range(0, len(y), size):
                 batch = slice(first, first + size)
-                attempts = [
-                    _consistent(
-                        self.attempt(y[batch], operator, split, latents, ids[batch], restart, callback),
-                        y[batch],
-                        operator,
+                attempts = []
+                for restart, given in enumerate(starts):
+                    # copies: a matrix product's last bits depend on where in memory its factors begin
+                    of_batch = {name: t[batch].clone() for name, t in given.items()}
+                    problem = Problem(
+                        y[batch], operator, split, latents, ids[batch], self.seed, restart, of_batch, callback
                     )
-                    for restart in range(self.restarts)
-                ]
+                    attempts.append(_consistent(self.attempt(problem), y[batch], operator))
                 parts.append(best_of(attempts) if self.combination == "best" else mean_of(attempts))
         return join_batches(parts, time.perf_counter() - started)
+
+    def check_start(self, start_from: Mapping[str, Tensor], images: int) -> None:
+        """Raise UserError unless an inversion of so many images can start there; see :meth:`invert`."""
+        check_start(start_from, self.start_shapes(), images)
 
     def _check(self, y: Tensor, operator: Any, ids: list[str]) -> None:
         G = self.generator

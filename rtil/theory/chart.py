@@ -1,18 +1,16 @@
-"""A small chart with Pillow: lines or intervals over logarithmic axes."""
+"""A small chart: lines or intervals over logarithmic axes."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-from rtil.files import atomic_path
+from rtil.charts import save_chart
 
-WIDTH_PIXELS, HEIGHT_PIXELS = 640, 400
-LEFT_PIXELS, RIGHT_PIXELS, TOP_PIXELS, BOTTOM_PIXELS = 70, 16, 30, 50
-TEXT_PIXELS, LEGEND_ROW_PIXELS, CAP_PIXELS = 13, 18, 4
-LIGHT = "#dddddd"
+WIDTH_INCHES, HEIGHT_INCHES = 6.4, 4.0
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Series:
         label: Text of the legend.
         x: Positions, > 0.
         y: Values, > 0.
-        colour: A Pillow colour.
+        colour: A matplotlib colour.
         low: Lower ends of the intervals.
         high: Upper ends of the intervals.
     """
@@ -39,60 +37,37 @@ class Series:
 def draw_chart(
     path: str | Path, series: Sequence[Series], title: str, x_ticks: Sequence[float], y_ticks: Sequence[float]
 ) -> None:
-    """Write a chart with two logarithmic axes to a PNG file, atomically.
+    """Write :func:`chart` to a PNG file, atomically."""
+    save_chart(chart(series, title, x_ticks, y_ticks), path)
 
-    The axes span their ticks; what lies outside is drawn at the edge.
+
+def chart(series: Sequence[Series], title: str, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Figure:
+    """Return a chart with two logarithmic axes that span their ticks; values outside are drawn at the edge.
 
     Args:
-        path: PNG file.
         series: What to draw, in the order of the legend.
         title: Text above the chart.
         x_ticks: Labelled positions, ascending; the axis has a margin around them.
         y_ticks: Labelled values, ascending; first and last are the edges.
     """
-    canvas = Image.new("RGB", (WIDTH_PIXELS, HEIGHT_PIXELS), "white")
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(TEXT_PIXELS)
-    bottom, right = HEIGHT_PIXELS - BOTTOM_PIXELS, WIDTH_PIXELS - RIGHT_PIXELS
-    margin = (x_ticks[-1] / x_ticks[0]) ** 0.08
-
-    def column(x: float) -> float:
-        return LEFT_PIXELS + (right - LEFT_PIXELS) * _share(x, x_ticks[0] / margin, x_ticks[-1] * margin)
-
-    def row(y: float) -> float:
-        return bottom - (bottom - TOP_PIXELS) * _share(y, y_ticks[0], y_ticks[-1])
-
-    draw.text((LEFT_PIXELS, TOP_PIXELS / 2), title, fill="black", font=font, anchor="lm")
-    for y in y_ticks:
-        draw.line([(LEFT_PIXELS, row(y)), (right, row(y))], fill=LIGHT)
-        draw.text((LEFT_PIXELS - 6, row(y)), f"{y:g}", fill="black", font=font, anchor="rm")
-    for x in x_ticks:
-        draw.text((column(x), bottom + 12), f"{x:g}", fill="black", font=font, anchor="mm")
-    left = float(LEFT_PIXELS)
+    figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), layout="constrained")
+    axes = figure.add_subplot()
+    edges = (y_ticks[0], y_ticks[-1])
     for one in series:
-        points = [(column(x), row(y)) for x, y in zip(one.x, one.y, strict=True)]
+        y = np.clip(one.y, *edges)
         if one.low:
-            for (x, y), low, high in zip(points, one.low, one.high, strict=True):
-                _interval(draw, x, y, row(low), row(high), one.colour)
+            ends = np.abs(np.clip([one.low, one.high], *edges) - y)
+            axes.errorbar(one.x, y, ends, fmt="o", color=one.colour, label=one.label, capsize=4)
         else:
-            draw.line(points, fill=one.colour, width=2)
-        legend = HEIGHT_PIXELS - LEGEND_ROW_PIXELS / 2 - 4
-        draw.rectangle([left, legend - 4, left + 8, legend + 4], fill=one.colour)
-        draw.text((left + 13, legend), one.label, fill="black", font=font, anchor="lm")
-        left += 13 + font.getlength(one.label) + 16
-    with atomic_path(path) as temporary:
-        canvas.save(temporary, format="PNG", optimize=True)
-
-
-def _share(value: float, low: float, high: float) -> float:
-    """Where a value lies between two others on a logarithmic scale, clamped to [0, 1]."""
-    if value <= low:
-        return 0.0
-    return min(1.0, math.log(value / low) / math.log(high / low))
-
-
-def _interval(draw: ImageDraw.ImageDraw, x: float, y: float, low: float, high: float, colour: str) -> None:
-    draw.line([(x, low), (x, high)], fill=colour, width=2)
-    for end in (low, high):
-        draw.line([(x - CAP_PIXELS, end), (x + CAP_PIXELS, end)], fill=colour, width=2)
-    draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=colour)
+            axes.plot(one.x, y, color=one.colour, label=one.label, linewidth=2, clip_on=False, zorder=3)
+    axes.set(xscale="log", yscale="log", xticks=x_ticks, yticks=y_ticks)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    margin = (x_ticks[-1] / x_ticks[0]) ** 0.08
+    axes.set(xlim=(x_ticks[0] / margin, x_ticks[-1] * margin), ylim=edges)
+    axes.grid(axis="y", color="#dddddd")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_title(title, loc="left", fontsize=10)
+    figure.legend(loc="outside lower left", ncols=len(series), frameon=False)
+    return figure

@@ -1,6 +1,7 @@
-"""Weights that are not ours: the ImageNet backbones of LPIPS, found on this machine or fetched once by command.
+"""Weights that are not ours: the ImageNet backbones of LPIPS, and classifiers.
 
-Nothing here reaches the network except ``python -m rtil.weights lpips``.
+Nothing here reaches the network except ``python -m rtil.weights lpips``, and a torchvision classifier that is asked for
+by its name alone.
 """
 
 from rtil.weights.lpips_network import load_lpips

@@ -177,7 +177,10 @@ def test_other_weights_under_the_same_name_are_not_mixed(
     ("argv", "words"),
     [
         (["--method", "iloo"], ["unknown method 'iloo'", "'ilo'"]),
-        (["--method", "mganpriro"], ["unknown method 'mganpriro'", "ilo, csgm, pulse, mganprior", "'mganprior'"]),
+        (
+            ["--method", "mganpriro"],
+            ["unknown method 'mganpriro'", "ilo, csgm, pulse, sparse, mganprior", "'mganprior'"],
+        ),
         (["--method", "mganprior", "--codes", "0"], ["codes is 0", "1 or more"]),
         (["--method", "mganprior", "--codes", "20,20"], ["codes is 20,20", "each once"]),
         (["--method", "mganprior", "--compose_side", "32"], ["compose_side is 32", "4, 8, 16"]),
@@ -237,6 +240,89 @@ def test_dry_run_lists_the_work_and_writes_nothing(workplace: Path, capsys: pyte
     assert "# cs 10 %: ilo rtil measurement (2,2,2 steps)\n" in out
     assert "# into runs/eval/NNNNN-ilo-cs-synthetic-16\n" in out
     assert not (workplace / "runs/eval").exists()
+
+
+VARIANTS = "{a: {steps: 3}, held: {selection: heldout, steps_preset: null}, csgm: {sphere: false}}"
+
+
+def test_variants_stand_beside_each_other_and_more_are_added(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = ["--task", "denoise", "--sigmas", "10,25", "--out", "e"]
+    assert main([*SMALL, *tasks, "--variants", VARIANTS]) == 0
+    out = capsys.readouterr().out
+    assert "-- denoise, mean PSNR in dB --" in out
+    assert "e/curves-denoise.png" in out
+    assert "held " in out
+    assert "vanilla/heldout" not in out
+    rows = _rows(workplace / "e")
+    assert {(row["method"], row["selection"]) for row in rows} == {
+        ("a", "measurement"),
+        ("held", "heldout"),
+        ("csgm", "measurement"),
+    }
+    assert sorted(path.name for path in (workplace / "e").glob("grid-*")) == [
+        f"grid-denoise-{sigma}-{name}.png" for sigma in (10, 25) for name in ("rtil", "vanilla")
+    ]
+    assert "| denoise, mean PSNR in dB | checkpoint | sigma 10 | sigma 25 |" in (workplace / "e/summary.md").read_text()
+    (workplace / "more.yaml").write_text("variants: {a: {steps: [3]}, noisy: {method: csgm, sna_sigma: known}}")
+    assert main(["--config", "more.yaml", "--out", "e", "--resume"]) == 0
+    again = _rows(workplace / "e")
+    assert again[: len(rows)] == rows
+    assert {row["method"] for row in again[len(rows) :]} == {"noisy"}, "a was finished"
+    solvers = json.loads((workplace / "e/settings.json").read_text())["solvers"]
+    assert {row["settings"] for row in again} == set(solvers)  # type: ignore[comparison-overlap]
+    assert main([*SMALL, "--method", "ilo", "--out", "e", "--resume"]) == 0
+    assert {row["method"] for row in _rows(workplace / "e")} == {"a", "held", "csgm", "noisy", "ilo"}
+
+
+@pytest.mark.parametrize(
+    ("variants", "words"),
+    [
+        ("{a: {step: 3}}", ["unknown key 'step' in variant 'a'", "did you mean 'steps'"]),
+        ("{a: {steps: many}}", ["variant 'a': steps is 'many'", "each a whole number"]),
+        ("{a: {steps: [1, 2, 3, 4]}}", ["variant 'a': ", "4 rounds", "1 to 3"]),
+        ("{a: {method: iloo}}", ["variant 'a': unknown method 'iloo'", "'ilo'"]),
+        ("{a: {selection: heldut}}", ["variant 'a': selection is 'heldut'", "'heldout'"]),
+        ("{a: {sna_sigma: knwon}}", ["variant 'a': sna_sigma", "known"]),
+        ("{a: {z1_weight: -1}}", ["variant 'a': z1_weight is -1"]),
+        ("{tv: {}}", ["variant name 'tv'"]),
+        ("{a: 3}", ["--variants", "table"]),
+        ("{}", ["there is none"]),
+        ("{a: {}} --method csgm", ["variants take the place of method"]),
+    ],
+)
+def test_a_mistake_in_a_variant_names_it(
+    variants: str, words: list[str], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, _, rest = variants.partition(" --")
+    assert main([*SMALL, "--variants", table, *(f"--{rest}".split() if rest else [])]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert all(word in err for word in words), err
+    assert not (workplace / "runs/eval").exists()
+
+
+def test_dry_run_tells_variants_and_baselines_apart(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    variants = (
+        "{z1: {z1_weight: 1, radii: a61-2}, quick: {method: csgm, z1_weight: 1, restarts: 2}, "
+        "sparse: {sparse_inner: csgm, sparse_radius: 5}}"
+    )
+    argv = [*SMALL, "--task", "sr,cs", "--variants", variants, "--baselines", "adjoint,bicubic", "--dry_run"]
+    assert main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = "# sr x4: "
+    assert [line.removeprefix(place) for line in lines if line.startswith(place) and " rtil " not in line] == [
+        "z1 vanilla measurement (2,2,2 steps, z1_weight 1, radii a61-2)",
+        "quick vanilla measurement (6 steps, restarts 2)",
+        "sparse vanilla measurement (6 steps, csgm, then 4 x (100 + 60) steps with a deviation up to 5)",
+        "adjoint",
+        "bicubic",
+    ]
+    assert "# bicubic: not for cs 10 %" in lines
+    assert not any(line.startswith("# adjoint:") for line in lines)
+    assert main([*SMALL, "--baselines", "adjoin"]) == 2
+    assert "did you mean 'adjoint'" in capsys.readouterr().err
 
 
 def test_dry_run_says_where_there_is_no_linear_prior(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

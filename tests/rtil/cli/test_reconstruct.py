@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -14,6 +15,7 @@ from rtil.inverse.result_file import load_result
 from rtil.snapshot import load_snapshot
 
 RUN = "runs/train/00001-stylegan2-rtil-synthetic-16"
+VANILLA = "runs/train/00000-stylegan2-vanilla-synthetic-16"
 SMALL = ["--snapshot", RUN, "--steps", "2", "--device", "cpu"]
 
 
@@ -216,3 +218,143 @@ def test_dry_run_computes_nothing(face: torch.Tensor, capsys: pytest.CaptureFixt
     assert main([*SMALL, "--input", "face.png", "--dry_run"]) == 0
     assert "# reconstruct 1 x inversion from face.png" in capsys.readouterr().out
     assert not Path("runs/reconstruct").exists()
+
+
+def _latents(out: str, name: str = "result") -> dict[str, torch.Tensor]:
+    return load_result(f"{out}/{name}.safetensors").latents
+
+
+def _shown(path: str) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+@pytest.mark.parametrize("method", ["ilo", "csgm", "mganprior"])
+def test_a_start_is_where_the_earlier_result_ended(method: str, face: torch.Tensor) -> None:
+    task = ["--task", "inpaint", "--mask", "mask.png", "--input", "face.png", "--method", method, "--codes", "3"]
+    task += ["--precision", "float32"]
+    assert main([*SMALL, *task, "--out", "o"]) == 0
+    start = ["--start_from", "o/result.safetensors", "--seed", "5"]
+    assert main([*SMALL, *task, *start, "--out", "same", "--steps", "0"]) == 0
+    assert Path("same/reconstruction.png").read_bytes() == Path("o/reconstruction.png").read_bytes()
+    assert main([*SMALL, *task, *start, "--out", "on", "--steps", "9", "--frames", "4"]) == 0
+    ((before,), (after,)) = (_result(out)["images"] for out in ("o", "on"))  # type: ignore[misc, attr-defined]
+    assert after["measurement_error"] < before["measurement_error"]  # type: ignore[index]
+    with Image.open("on/frames.png") as animation:
+        first = np.array(animation.convert("RGB"))[3::6, 3::6]
+    assert np.array_equal(first, _shown("o/reconstruction.png"))
+    digest = hashlib.sha256(Path("o/result.safetensors").read_bytes()).hexdigest()
+    assert load_result("on/result.safetensors").settings["start_from"] == digest
+    assert "start_from" not in load_result("o/result.safetensors").settings
+
+
+def _frames(face: torch.Tensor, count: int) -> None:
+    """A face that fades into its mirror image a little, as frames/f1.png, ..., from f8.png on."""
+    Path("frames").mkdir()
+    for n in range(count):
+        x = torch.lerp(face, face.flip(3), 0.05 * n)[0]
+        pixels = (x * 255).round().byte().permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(f"frames/f{8 + n}.png")
+    Path("frames/.hidden").touch()
+
+
+def test_frames_of_a_sequence_start_from_the_one_before(face: torch.Tensor, capsys: pytest.CaptureFixture[str]) -> None:
+    _frames(face, 3)
+    assert main([*SMALL, "--sequence", "--input", "frames", "--out", "o", "--steps", "20"]) == 0
+    images: list[dict[str, object]] = _result("o")["images"]  # type: ignore[assignment]
+    assert [image["input"] for image in images] == ["f8.png", "f9.png", "f10.png"]
+    assert [image["picture"] for image in images] == [f"reconstruction-00{n}.png" for n in range(3)]
+    assert capsys.readouterr().out.count(": ok, ") == 3
+    alone = {}
+    for n in range(3):
+        assert main([*SMALL, "--input", f"frames/f{8 + n}.png", "--out", f"alone{n}", "--steps", "20"]) == 0
+        (alone[n],) = _result(f"alone{n}")["images"]  # type: ignore[misc]
+    assert Path("o/reconstruction-000.png").read_bytes() == Path("alone0/reconstruction.png").read_bytes()
+    for n in (1, 2):
+        error: float = images[n]["measurement_error"]  # type: ignore[assignment]
+        assert error < 0.8 * alone[n]["measurement_error"]  # type: ignore[index]
+    by_hand = ["--start_from", "o/result-000.safetensors", "--input", "frames/f9.png", "--steps", "20"]
+    assert main([*SMALL, *by_hand, "--out", "hand"]) == 0
+    assert Path("hand/reconstruction.png").read_bytes() == Path("o/reconstruction-001.png").read_bytes()
+    again = load_result("o/result-002.safetensors").render(load_snapshot(RUN))
+    assert np.array_equal((again[0] * 255).round().byte().permute(1, 2, 0).numpy(), _shown("o/reconstruction-002.png"))
+
+
+def test_later_frames_may_move_the_last_cut_only(face: torch.Tensor) -> None:
+    _frames(face, 2)
+    argv = ["--sequence", "--input", "frames", "--frame_steps", "0,0,6", "--noise", "all", "--selection", "last"]
+    assert main([*SMALL, *argv, "--out", "o"]) == 0
+    first, second = (_latents("o", f"result-00{n}") for n in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in ("z1_1", "noise_0", "noise_1", "noise_2"))
+    assert not torch.equal(first["z1_2"], second["z1_2"])
+    steps = [load_result(f"o/result-00{n}.safetensors").settings["steps"] for n in range(2)]
+    assert steps == [[2, 2, 2], [0, 0, 6]]
+    start = ["--start_from", "o/result-001.safetensors", "--radius_feature", "0.5"]
+    assert main([*SMALL, *argv, *start, "--out", "on"]) == 0
+    third = _latents("on", "result-000")
+    assert torch.equal(third["z1_1"], second["z1_1"])
+    assert (third["z1_2"] - second["z1_2"]).abs().sum() <= 0.5 * 1.001
+
+
+def test_a_sequence_of_measurements_with_restarts_and_frames(face: torch.Tensor) -> None:
+    operator = make_operator("cs", (3, 16, 16), rate=0.3)
+    np.save("y.npy", operator(torch.cat([face, face * 0.98]), ["0", "1"]).numpy())
+    argv = ["--task", "cs", "--rate", "0.3", "--input", "y.npy", "--sequence"]
+    assert main([*SMALL, *argv, "--out", "f", "--frames", "3"]) == 0
+    assert {path.name for path in Path("f").iterdir()} == {
+        "result.json", *(f"{name}-00{n}.{kind}" for n in range(2) for name, kind in (
+            ("reconstruction", "png"), ("frames", "png"), ("result", "safetensors"),
+        )),
+    }  # fmt: skip
+    assert main([*SMALL, *argv, "--out", "m", "--restarts", "2", "--combination", "mean"]) == 0
+    assert all(_latents("m", f"result-00{n}")["v"].shape[:2] == (2, 1) for n in range(2))
+    assert Path("m/spread-001.png").exists()
+    assert [image["input"] for image in _result("m")["images"]] == ["y.npy[0]", "y.npy[1]"]  # type: ignore[attr-defined]
+    assert main([*SMALL, *argv, "--out", "b", "--restarts", "3"]) == 0
+    assert _latents("b", "result-001")["v"].shape[:2] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--start_from", "no"], ["result no does not exist"]),
+        (["--start_from", "o/result.safetensors", "--restarts", "2"], ["restarts is 2", "leave one of them away"]),
+        (["--start_from", "o/result.safetensors", "--snapshot", VANILLA], ["made with weights"]),
+        (["--start_from", "o/result.safetensors", "--method", "pulse"], ["unknown tensor in start_from 'z1_1'"]),
+        (["--start_from", "o/result.safetensors", "--method", "mganprior"], ["v in start_from has shape"]),
+        (["--start_from", "o/result.safetensors", "--input", "two.npy"], ["holds 1 pictures but two.npy has 2"]),
+        (["--start_from", "two/result.safetensors", "--sequence"], ["holds 2 pictures", "a sequence starts from 1"]),
+        (["--frame_steps", "3"], ["frame_steps", "--sequence"]),
+        (["--input", "empty"], ["empty is a folder: add --sequence"]),
+        (["--input", "empty", "--sequence"], ["empty holds no frames"]),
+        (["--input", "mixed", "--sequence"], ["mixed/notes.txt cannot be a frame"]),
+        (["--input", "face.png", "--sequence", "--frame_steps", "1,1,1,1"], ["steps has 4 rounds"]),
+    ],
+)
+def test_a_start_that_does_not_fit_is_one_line_and_code_2(
+    argv: list[str], words: list[str], face: torch.Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("two.npy", face.repeat(2, 1, 1, 1).numpy())
+    assert main([*SMALL, "--input", "face.png", "--out", "o"]) == 0
+    assert main([*SMALL, "--input", "two.npy", "--out", "two"]) == 0
+    Path("empty").mkdir()
+    Path("mixed").mkdir()
+    Path("mixed/notes.txt").touch()
+    capsys.readouterr()
+    for dry in ([], ["--dry_run"]):
+        assert main([*SMALL, "--input", "face.png", *argv, *dry]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert all(word in err for word in words), err
+    assert not Path("runs/reconstruct").exists()
+
+
+def test_dry_run_tells_of_sequence_and_start(face: torch.Tensor, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--input", "face.png", "--out", "o"]) == 0
+    _frames(face, 2)
+    argv = ["--input", "frames", "--sequence", "--start_from", "o/result.safetensors", "--dry_run"]
+    assert main([*SMALL, *argv]) == 0
+    told = capsys.readouterr().out
+    assert "# reconstruct 2 x inversion from frames" in told
+    assert "as a sequence, starting from o/result.safetensors" in told

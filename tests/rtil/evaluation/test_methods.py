@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from ilo import CSGM, ILO, PULSE
+from ilo import CSGM, ILO, PULSE, SparseDeviation
 from ilo.presets import preset_radii
 from mganprior import MGANPrior
 from rtil.errors import UserError
 from rtil.evaluation.methods import METHODS, STEPS, Series, SolverOptions, composing_as_trained, mixes_differently
 from rtil.evaluation.rows import settings_hash
 from rtil.inverse.one_cycle import Linear1CycleDrop
+from rtil.inverse.operators import make_operator
 from rtil.inverse.perceptual import Perceptual
 from rtil.inverse.plateau import Plateau
 from rtil.inverse.schedules import Ramp
@@ -69,7 +70,11 @@ def test_the_defaults_are_the_solvers_own() -> None:
     assert options.ilo_perceptual_weight == _defaults(ILO)["perceptual_weight"]
     others = {"steps", "steps_preset", "rounds", "lr", "rampup", "rampdown", "codes", "mganprior_lr", "pair", "radii"}
     perceptual = {"perceptual", "perceptual_weight", "ilo_perceptual", "ilo_perceptual_weight"}
-    assert set(vars(options)) == others | perceptual | OF_ALL | OF_ILO | OF_MGANPRIOR
+    own = _defaults(SparseDeviation)
+    named = {"sparse_alternations": "alternations", "sparse_latent_steps": "steps", "sparse_steps": "sparse_steps"}
+    assert {name: getattr(options, name) for name in named} == {name: own[of] for name, of in named.items()}
+    sparse = {"sparse_inner", "sparse_radius", *named}
+    assert set(vars(options)) == others | perceptual | sparse | OF_ALL | OF_ILO | OF_MGANPRIOR
 
 
 def test_every_setting_reaches_ilo(small: Snapshot) -> None:
@@ -144,6 +149,7 @@ def test_each_new_setting_changes_the_hash_and_only_where_it_acts(small: Snapsho
         "radii": {"radii": "a61-1"},
         "switch": {"switch": "plateau"},
         "sna": {"sna_sigma": 25.0},
+        "known": {"sna_sigma": "known"},
         "perceptual": {"ilo_perceptual": "lpips"},
         "range": {"range_projection": 1},
         "sphere": {"z1_sphere": True, "z1_start": "normal"},
@@ -219,24 +225,67 @@ def test_the_perceptual_term_belongs_to_measurements_that_are_pictures(small: Sn
     solver = options.solver(TWENTY, small, "last", 0, perceptual=None)
     assert isinstance(solver, MGANPrior)
     assert (solver.perceptual, solver.perceptual_weight) == (None, 0)
-    assert SolverOptions(perceptual="vgg").open_perceptual(["ilo", "csgm"], torch.device("cpu")) is None
-    assert SolverOptions().open_perceptual(["mganprior"], torch.device("cpu")) is None
 
 
-def test_methods_have_their_own_terms_but_not_two_distances(small: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_method_has_its_own_perceptual_term(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("rtil.evaluation.methods.Perceptual", lambda name, dtype: opened.append(name) or NoPerceptual())
-    cpu, both = torch.device("cpu"), ["ilo", "mganprior"]
-    for options in (SolverOptions(ilo_perceptual="lpips"), SolverOptions(perceptual="lpips")):
-        term = options.open_perceptual(both, cpu)
-        solvers = [options.solver(series, small, "last", 0, term) for series in (ILO_SERIES, TWENTY)]
-        terms = [solver.perceptual for solver in solvers]  # type: ignore[attr-defined]
-        assert terms == ([term, None] if options.ilo_perceptual == "lpips" else [None, term])
-    assert opened == ["lpips", "lpips"]
-    different = SolverOptions(ilo_perceptual="lpips", perceptual="vgg")
-    assert different.open_perceptual(["csgm"], cpu) is not None
-    with pytest.raises(UserError, match=r"ilo_perceptual is lpips but mGANprior's perceptual vgg.*--resume"):
-        different.open_perceptual(both, cpu)
+    options, cpu = SolverOptions(ilo_perceptual="lpips", perceptual="vgg"), torch.device("cpu")
+    names = {method: options.perceptual_name(method) for method in METHODS}
+    assert names == {"ilo": "lpips", "csgm": "lpips", "sparse": "lpips", "pulse": None, "mganprior": "vgg"}
+    assert [options.open_perceptual(method, cpu) is None for method in ("csgm", "pulse", "mganprior")] == [0, 1, 0]
+    assert opened == ["lpips", "vgg"]
+    assert SolverOptions().open_perceptual("ilo", cpu) is None
+
+
+def test_where_a_method_has_its_term() -> None:
+    size = (3, 32, 32)
+    full, sparse = (make_operator("inpaint", size, rate=rate) for rate in (0.75, 0.1))
+    cs = make_operator("cs", size, rate=0.5)
+    always, paper = (
+        SolverOptions(ilo_perceptual="lpips", perceptual="vgg", policy=policy)  # type: ignore[arg-type]
+        for policy in ("always", "paper")
+    )
+    for options, expected in ((always, [True, True, False]), (paper, [True, False, False])):
+        assert [options.has_perceptual_term("ilo", operator) for operator in (full, sparse, cs)] == expected
+    assert paper.has_perceptual_term("mganprior", sparse)
+    assert not always.has_perceptual_term("pulse", full)
+    assert not SolverOptions().has_perceptual_term("ilo", full)
+
+
+def test_every_setting_reaches_the_sparse_deviation(small: Snapshot) -> None:
+    options = SolverOptions(
+        steps=[3, 4],
+        lr=[0.2, 0.3],
+        sphere=False,
+        noise="first5",
+        rampup=0.2,
+        restarts=2,
+        ilo_perceptual="vgg",
+        sparse_radius=5.0,
+        sparse_alternations=2,
+        sparse_latent_steps=7,
+        sparse_steps=8,
+    )
+    term = NoPerceptual()
+    solver = options.solver(Series("sparse"), small, "heldout", 7, term)
+    assert isinstance(solver, SparseDeviation)
+    inner = solver.inner
+    assert isinstance(inner, ILO)
+    assert (inner.steps, inner.lrs, inner.sphere, inner.noise, inner.perceptual) == (
+        (3, 4),
+        (0.2, 0.3),
+        0,
+        "first5",
+        term,
+    )
+    assert (solver.radius, solver.alternations, solver.steps, solver.sparse_steps) == (5, 2, 7, 8)
+    assert (solver.lr, solver.sphere, solver.noise, solver.schedule) == (0.3, False, "first5", Ramp(0.2, Ramp.rampdown))
+    assert (solver.selection, solver.seed, solver.restarts) == ("heldout", 7, 2)
+    behind = replace(options, sparse_inner="csgm", sparse_radius=None).solver(Series("sparse"), small, "last", 0)
+    assert isinstance(behind, SparseDeviation)
+    assert isinstance(behind.inner, CSGM)
+    assert (behind.inner.steps, behind.radius) == ((7,), pytest.approx(0.02 * 3 * 16 * 16))
 
 
 def test_pulse_has_its_own_schedule_and_the_sum_of_the_steps(small: Snapshot) -> None:
@@ -291,7 +340,12 @@ def test_equal_sides_are_equal_settings(small: Snapshot) -> None:
 )
 def test_where_training_and_inversion_mix_differently(info: dict[str, Any], differing: list[str]) -> None:
     arguments = {"compose_side": 8, "steps": [9, 9, 9, 9]}
-    assert [m for m in METHODS if mixes_differently(m, arguments, {"resolution": 32} | info)] == differing
+    info = {"resolution": 32} | info
+    found = [m for m in METHODS if m != "sparse" and mixes_differently(m, arguments, info)]
+    assert found == differing
+    for inner in ("ilo", "csgm"):
+        behind = {"inner": inner, "of_inner": arguments}
+        assert mixes_differently("sparse", behind, info) == (inner in differing)
 
 
 def test_codes_compose_where_they_were_mixed_in_training(

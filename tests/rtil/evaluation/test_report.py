@@ -139,6 +139,8 @@ def test_selections_are_told_apart_and_paired_among_themselves():
     cells = summarise(some)
     assert [c.psnr_gain is None for c in cells] == [True, False, True, False]
     assert "rtil/last" in terminal_table(some)
+    variants = rows(method="a") + rows(method="b", selection="heldout")
+    assert "/heldout" not in terminal_table(variants), "each has one only"
 
 
 @pytest.mark.parametrize("method", ["ilo", "mganprior-20"])
@@ -154,6 +156,31 @@ def test_terminal_table_fits_and_is_aligned(names, method):
     assert all(line[column - 1] != " " and line[column] == " " for line in table)
     assert "-- cs 10 % --" in text
     assert ("win" in table[0]) == (len(names) > 1)
+
+
+def baseline(name, images=20, task="cs", level=0.1):
+    return [Row(f"{i}.png", name, task, level, "-", 0, "cccc", 21.0, 0.9, 0.3, 0.1) for i in range(images)]
+
+
+def test_baselines_stand_behind_the_checkpoints_and_before_the_linear_prior():
+    some = linear() + baseline("tv") + rows(("vanilla", "rtil")) + baseline("adjoint")
+    cells = summarise(some)
+    assert [c.method for c in cells] == ["ilo", "ilo", "tv", "adjoint", "linear"]
+    assert [c.reference for c in cells] == ["", "vanilla", "", "", ""]
+    assert cells[2].over_linear.mean == pytest.approx(-1)
+    for text in (terminal_table(some), markdown_table(some)):
+        assert "Without a network: adjoint, the least picture that fits; tv, total variation." in text
+    assert "Without a network" not in terminal_table(rows() + linear())
+    line = next(line for line in markdown_table(some).splitlines() if line.startswith("| cs 10 % | tv "))
+    assert line.startswith("| cs 10 % | tv | - |  | 20 | 21.00 ")
+
+
+def test_ten_variants_keep_the_table_in_its_width():
+    names = [f"variant-{n}".ljust(16, "x") for n in range(10)]
+    some = [row for name in names for row in rows(method=name, mixes_differently=True)] + linear()
+    lines = terminal_table(some).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert all(sum(line.startswith(f"{name}\u2020") for line in lines) == 2 for name in names)
 
 
 def test_tables_show_the_numbers():

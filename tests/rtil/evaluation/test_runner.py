@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rtil.evaluation.candidates import Candidate, Variant, candidates_of_methods, candidates_of_variants
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.evaluation.methods import SolverOptions
 from rtil.evaluation.metrics import psnr
@@ -15,14 +16,16 @@ from rtil.evaluation.study import Study, heldout_pictures, places
 from rtil.snapshot import load_snapshot
 
 
+def _of(options: SolverOptions, *methods: str) -> list[Candidate]:
+    return candidates_of_methods(options, methods, ["measurement"])
+
+
 @pytest.fixture
 def study(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     return Study(
         places=places(["cs", "sr"], [0.1], [2], []),
-        methods=["ilo"],
-        selections=["measurement"],
-        options=SolverOptions(steps=[3, 2]),
+        candidates=_of(SolverOptions(steps=[3, 2]), "ilo"),
         checkpoints={
             "vanilla": load_snapshot(make_run("0", rtil=False, weights=1)),
             "rtil": load_snapshot(make_run("1", rtil=True, weights=2)),
@@ -67,7 +70,8 @@ def test_rows_say_what_the_pictures_are_worth(study: Study, straight: list[Row],
 
 
 def test_colorization_keeps_the_luma(study: Study, tmp_path: Path) -> None:
-    coloured = replace(study, places=places(["colorize"], [], [], []), methods=["ilo", "csgm"])
+    options = SolverOptions(steps=[3, 2])
+    coloured = replace(study, places=places(["colorize"], [], [], []), candidates=_of(options, "ilo", "csgm"))
     rows = Runner(coloured, tmp_path, _prior).run()
     assert {row.method for row in rows} == {"ilo", "csgm", "linear"}
     for row in rows:
@@ -80,14 +84,15 @@ def test_colorization_keeps_the_luma(study: Study, tmp_path: Path) -> None:
 def test_the_linear_prior_is_for_linear_tasks_only(study: Study, tmp_path: Path) -> None:
     tasks = ["blur", "motion", "gaussian", "mri", "fourier", "phase"]
     found = places(tasks, [0.25], [], [], None, widths=[1.0], lengths=[5.0], exposures=[2])
-    rows = Runner(replace(study, places=found, methods=["csgm"], noise_sigma=0.01), tmp_path, _prior).run()
+    csgm = _of(SolverOptions(steps=[3, 2]), "csgm")
+    rows = Runner(replace(study, places=found, candidates=csgm, noise_sigma=0.01), tmp_path, _prior).run()
     for task in tasks:
         methods = {row.method for row in rows if row.task == task}
         assert methods == ({"csgm"} if task == "phase" else {"csgm", "linear"})
         assert all(row.psnr == row.psnr for row in rows if row.task == task)
     linear = {task: sum(r.psnr for r in rows if r.task == task and r.method == "linear") / 3 for task in tasks[:-1]}
     assert min(linear.values()) > 15, "of pictures whose own variance is at about 11 dB"
-    Runner(replace(study, places=found, methods=["csgm"], noise_sigma=0.01), tmp_path, _prior).write_grids()
+    Runner(replace(study, places=found, candidates=csgm, noise_sigma=0.01), tmp_path, _prior).write_grids()
     assert len(list(tmp_path.glob("grid-*.png"))) == 6
 
 
@@ -96,8 +101,7 @@ def test_architectures_and_all_methods_in_one_evaluation(
 ) -> None:
     mixed = replace(
         study,
-        methods=["csgm", "ilo", "mganprior"],
-        options=SolverOptions(steps=[2], rounds=2, codes=[3]),
+        candidates=_of(SolverOptions(steps=[2], rounds=2, codes=[3]), "csgm", "ilo", "mganprior"),
         checkpoints={
             **study.checkpoints,
             "pg": load_snapshot(make_run("2", rtil=False, arch="pggan")),
@@ -117,6 +121,41 @@ def test_architectures_and_all_methods_in_one_evaluation(
     marked = {(row.method, row.checkpoint) for row in rows if row.mixes_differently}
     assert marked == {("mganprior-3", "rtil"), ("ilo", "pg-rtil")}
     assert len(Runner(mixed, tmp_path, _prior).write_grids()) == 2 * 3
+
+
+def test_variants_and_baselines_stand_side_by_side(study: Study, tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    options = SolverOptions(steps=[2])
+    variants = {
+        "short": Variant("ilo", options, ["measurement"]),
+        "noisy": Variant("ilo", replace(options, sna_sigma="known"), ["measurement"]),
+        "sparse": Variant("sparse", replace(options, sparse_alternations=1, sparse_latent_steps=2), ["last"]),
+    }
+    chosen = replace(
+        study,
+        places=places(["denoise"], [], [], [25.0]),
+        candidates=candidates_of_variants(variants),
+        baselines=["adjoint", "tv"],
+    )
+    rows = Runner(chosen, tmp_path, _prior).run()
+    assert len(rows) == (3 * 2 + 3) * 3
+    assert {(row.method, row.checkpoint, row.selection) for row in rows if row.checkpoint == "-"} == {
+        (name, "-", "-") for name in ("adjoint", "tv", "linear")
+    }
+    truth, keys = study.pictures.images.float() / 255, study.pictures.keys
+    operator = chosen.operator(chosen.places[0])
+    expected = psnr(operator(truth, keys).clamp(0, 1), truth)  # the adjoint of denoising
+    assert [row.psnr for row in rows if row.method == "adjoint"] == pytest.approx(expected.tolist(), abs=1e-4)
+    values = {name: [row.psnr for row in rows if row.method == name] for name in variants}
+    assert values["short"] != values["noisy"]
+    with_more = replace(
+        chosen, candidates=candidates_of_variants(variants | {"long": Variant("ilo", options, ["last"])})
+    )
+    assert len(Runner(with_more, tmp_path, _prior).run()) == len(rows) + 2 * 3
+    paths = Runner(with_more, tmp_path, _prior).write_grids()
+    assert [path.name for path in paths] == ["grid-denoise-25-vanilla.png", "grid-denoise-25-rtil.png"]
+    with Image.open(paths[0]) as grid:
+        assert grid.width == (2 + 4 + 3) * (96 + 4) + 4
 
 
 def test_an_interrupted_run_goes_on_to_the_same_rows(

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from PIL import Image
 
 from rtil.data import open_dataset
 from rtil.errors import UserError
+from rtil.evaluation.candidates import Candidate, Variant, candidates_of_methods, candidates_of_variants
 from rtil.evaluation.methods import SolverOptions
 from rtil.evaluation.study import Study, fit_linear_prior, heldout_pictures, heldout_source, places
 from rtil.inverse.perceptual import Perceptual
+from rtil.inverse.solver import Selection
 from rtil.snapshot import load_snapshot
 
 SYNTHETIC = {"data": "synthetic"}
@@ -101,12 +103,16 @@ def test_heldout_pictures_were_never_trained_on(tmp_path: Path) -> None:
         heldout_source([train, SYNTHETIC], None, None)
 
 
+def _of(
+    options: SolverOptions, methods: Sequence[str] = ("ilo", "csgm"), selection: Selection = "measurement"
+) -> list[Candidate]:
+    return candidates_of_methods(options, methods, [selection])
+
+
 def _study(run: Path, other: Path, **changes: Any) -> Study:
     study = Study(
         places=places(["cs", "inversion"], [0.1], [], []),
-        methods=["ilo", "csgm"],
-        selections=["measurement"],
-        options=SolverOptions(steps=[2]),
+        candidates=_of(SolverOptions(steps=[2])),
         checkpoints={"a": load_snapshot(run), "b": load_snapshot(other)},
         pictures=heldout_pictures("synthetic", 16, "test", 2),
     )
@@ -125,9 +131,9 @@ def test_the_work_list_is_complete_and_its_keys_are_unique(make_run: Callable[..
 @pytest.mark.parametrize(
     "changes",
     [
-        {"options": SolverOptions(steps=[3])},
-        {"options": SolverOptions(steps=[2], geodesic_weight=0)},
-        {"selections": ["last"]},
+        {"candidates": _of(SolverOptions(steps=[3]))},
+        {"candidates": _of(SolverOptions(steps=[2], geodesic_weight=0))},
+        {"candidates": _of(SolverOptions(steps=[2]), selection="last")},
         {"noise_sigma": 0.1},
         {"seed": 1},
     ],
@@ -147,8 +153,7 @@ def test_codes_are_series_and_marks_come_from_the_training(make_run: Callable[..
     study = _study(
         make_run("0", rtil=False, arch="pggan"),
         make_run("1", rtil=True, arch="pggan", branches="mixture", mixture_side=8),
-        methods=["ilo", "csgm", "mganprior"],
-        options=SolverOptions(steps=[2], codes=[1, 3], compose_side=4),
+        candidates=_of(SolverOptions(steps=[2], codes=[1, 3], compose_side=4), ["ilo", "csgm", "mganprior"]),
     )
     work = study.work()
     assert len({key for item in work for key in item.keys}) == 2 * (2 * 4 + 1) * 2
@@ -164,7 +169,8 @@ def test_codes_are_series_and_marks_come_from_the_training(make_run: Callable[..
         ("mganprior-3", "b", True),
         ("linear", "-", False),
     ]
-    at_its_side = replace(study, options=SolverOptions(steps=[2], codes=[3], compose_side=8)).work()
+    options = SolverOptions(steps=[2], codes=[3], compose_side=8)
+    at_its_side = replace(study, candidates=_of(options, ["ilo", "csgm", "mganprior"])).work()
     assert [item.mixes_differently for item in at_its_side[4:6]] == [False, False]
 
 
@@ -183,16 +189,95 @@ def test_a_perceptual_term_has_its_places(make_run: Callable[..., Path], monkeyp
     monkeypatch.setattr("rtil.evaluation.methods.Perceptual", _Term)
     runs = make_run("0", rtil=False), make_run("1", rtil=True)
     options = SolverOptions(steps=[2], perceptual="lpips", perceptual_weight=0.7)
-    study = _study(*runs, methods=["mganprior"], options=options)
+    study = _study(*runs, candidates=_of(options, ["mganprior"]))
     cs, inversion = (item for item in study.work() if item.checkpoint == "a")
     assert (cs.arguments["perceptual"], inversion.arguments["perceptual"]) == ("none", "lpips")
     assert study.solver(cs).perceptual is None  # type: ignore[attr-defined]
-    assert study.solver(inversion).perceptual is study.perceptual is not None  # type: ignore[attr-defined]
-    plain = _study(*runs, methods=["mganprior"])
-    assert plain.perceptual is None
+    assert isinstance(study.solver(inversion).perceptual, _Term)  # type: ignore[attr-defined]
+    assert study.solver(inversion).perceptual is study.solver(inversion).perceptual  # type: ignore[attr-defined]
+    plain = _study(*runs, candidates=_of(SolverOptions(steps=[2]), ["mganprior"]))
+    assert plain.solver(plain.work()[0]).perceptual is None  # type: ignore[attr-defined]
     assert plain.work()[0].settings == cs.settings
     with pytest.raises(UserError, match=r"'lpips' needs pictures of at least 16 pixels a side, .*are 8x8: use vgg or"):
         replace(study, places=places(["sr"], [], [2], []))
+
+
+def test_a_term_that_a_policy_leaves_out_needs_no_size(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtil.evaluation.methods.Perceptual", _Term)
+    runs = make_run("0", rtil=False), make_run("1", rtil=True)
+    scarce = places(["sr", "inpaint"], [0.25], [16], [])  # at x16 a measurement has one pixel
+    options = SolverOptions(steps=[2], ilo_perceptual="lpips", policy="paper")
+    study = _study(*runs, candidates=_of(options, ["ilo"]), places=scarce)
+    items = [item for item in study.work() if item.candidate]
+    assert not any(study.has_perceptual_term(item) for item in items)
+    assert all(study.solver(item).perceptual is None for item in items)  # type: ignore[attr-defined]
+    used = replace(study, places=places(["inpaint"], [0.25, 0.5], [], []))
+    assert [used.has_perceptual_term(item) for item in used.work() if item.checkpoint == "a"] == [False, True]
+    always = _of(replace(options, policy="always"), ["ilo"])
+    with pytest.raises(UserError, match="pixels a side, but the measurements are 1x1"):
+        replace(study, candidates=always)
+    with pytest.raises(UserError, match=r"^variant 'always': perceptual term 'lpips' needs"):
+        replace(study, candidates=[c._replace(series=c.series._replace(name="always")) for c in always])
+
+
+def test_variants_have_their_own_settings_and_networks(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(
+        "rtil.evaluation.methods.Perceptual", lambda name, dtype: opened.append(name) or _Term(name, dtype)
+    )
+    runs = make_run("0", rtil=False), make_run("1", rtil=True, branches="mixture", mixture_side=4)
+    options = SolverOptions(steps=[2])
+    chosen = {
+        "plain": Variant("ilo", options, ["measurement"]),
+        "held": Variant("ilo", options, ["heldout"]),
+        "alone": Variant("csgm", replace(options, ilo_perceptual="lpips", measurement_weight=0.0), ["measurement"]),
+        "both": Variant("csgm", replace(options, ilo_perceptual="lpips"), ["measurement"]),
+        "features": Variant("ilo", replace(options, steps=[3, 2], ilo_perceptual="vgg"), ["measurement"]),
+    }
+    study = _study(*runs, candidates=candidates_of_variants(chosen))
+    work = study.work()
+    keys = [key for item in work for key in item.keys]
+    assert len(keys) == len(set(keys)) == 2 * (5 * 2 + 1) * 2
+    assert [item.method for item in work[:11:2]] == [*chosen, "linear"]
+    assert [item.selection for item in work[:4]] == ["measurement"] * 2 + ["heldout"] * 2
+    marked = {item.method for item in work if item.mixes_differently}
+    assert marked == {"plain", "held", "features"}, "by the method, not by the name"
+    solvers: dict[str, Any] = {i.method: study.solver(i) for i in work if i.place.task == "inversion" and i.candidate}
+    assert solvers["features"].steps == (3, 2)
+    assert solvers["plain"].perceptual is None
+    assert solvers["alone"].perceptual is solvers["both"].perceptual is not solvers["features"].perceptual
+    assert sorted(opened) == ["lpips", "vgg"]
+    without_names = _study(*runs, candidates=_of(options, ["ilo"])).work()
+    assert without_names[0].settings == work[0].settings
+
+
+def test_baselines_are_where_an_operator_has_them(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("skimage")
+    runs = make_run("0", rtil=False), make_run("1", rtil=True)
+    here = places(["sr", "cs", "phase"], [0.1], [2], [], exposures=[2])
+    study = _study(*runs, places=here, baselines=["tv", "bicubic", "bm3d"])
+    assert [study.baselines_at(place) for place in here] == [["tv", "bicubic"], ["tv"], []]
+    assert set(study.reconstructions) == {"tv", "bicubic"}, "bm3d is opened only where it is used"
+    found = [(i.place.task, i.method, i.checkpoint) for i in study.work() if i.candidate is None]
+    assert found == [
+        *(("sr", name, "-") for name in ("tv", "bicubic", "linear")),
+        *(("cs", name, "-") for name in ("tv", "linear")),
+    ]
+    with pytest.raises(UserError, match=r"unknown baseline 'bicubi'.*did you mean 'bicubic'"):
+        replace(study, baselines=["bicubi"])
+
+    def missing(*names: str) -> None:
+        raise UserError("bm3d needs packages that are not installed")
+
+    monkeypatch.setattr("rtil.baselines.block_matching.baseline_package", missing)
+    with pytest.raises(UserError, match="not installed"):
+        replace(study, places=places(["denoise"], [], [], [25.0]))
 
 
 def test_the_linear_prior_is_that_of_the_training_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
-from PIL import Image
 
 from rtil.theory import __main__ as command
-from rtil.theory.chart import Series, draw_chart
+from rtil.theory.chart import Series, chart
 
 
 def test_prints_its_tables_and_writes_its_figures(tmp_path, monkeypatch, capsys):
@@ -24,10 +22,19 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, caps
     assert capsys.readouterr().err.startswith("error: ")
 
 
-@pytest.mark.parametrize("value", [1.0, 10.0, 100.0])
-def test_a_value_is_drawn_at_its_height_on_the_logarithmic_axis(tmp_path, value):
-    draw_chart(tmp_path / "a.png", [Series("a", [1, 10], [value, value], "#ff0000")], "", [1, 10], [1, 10, 100])
-    red = (np.array(Image.open(tmp_path / "a.png")) == [255, 0, 0]).all(2)[:360, 300]
-    top, bottom = 30, 350
-    expected = bottom - (bottom - top) * np.log10(value) / 2
-    assert abs(np.flatnonzero(red).mean() - expected) <= 1
+def test_a_line_that_leaves_the_axis_is_drawn_at_its_edge():
+    figure = chart([Series("a", [1, 5, 10], [0.1, 3, 1000], "#ff0000")], "title", [1, 10], [1, 10, 100])
+    (axes,) = figure.axes
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_xydata(), [[1, 1], [5, 3], [10, 100]])
+    assert axes.get_ylim() == (1, 100)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["1", "10", "100"]
+
+
+def test_intervals_are_drawn_from_low_to_high_about_their_dots():
+    one = Series("a", [1, 10], [3, 4], "#ff0000", low=[2, 3], high=[5, 2000])
+    (axes,) = chart([one], "", [1, 10], [1, 10, 100]).axes
+    (bars,) = axes.collections
+    np.testing.assert_allclose(bars.get_segments(), [[[1, 2], [1, 5]], [[10, 3], [10, 100]]])
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[1, 3], [10, 4]])

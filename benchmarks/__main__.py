@@ -1,0 +1,23 @@
+"""``python -m benchmarks NAME``: run one benchmark; ``--help`` behind its name lists the options."""
+
+from collections.abc import Sequence
+
+from benchmarks import PROG
+from rtil.cli.common import launch, run_subcommand
+
+BENCHMARKS = {
+    "convergence": "benchmarks.convergence",
+    "inversion": "benchmarks.inversion",
+    "mixtures": "benchmarks.mixtures",
+    "multicode": "benchmarks.multicode",
+}
+"""{name: module with ``main(argv)``}."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark that the first argument names; returns its exit code."""
+    return run_subcommand(BENCHMARKS, argv, PROG)
+
+
+if __name__ == "__main__":
+    launch("benchmarks.__main__")

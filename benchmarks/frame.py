@@ -1,0 +1,52 @@
+"""How every benchmark is run: options, tables, and a row of figures if asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from benchmarks import PROG
+from benchmarks.record import append_row
+from rtil.cli.common import run_command
+
+
+@dataclass
+class Recorded:
+    """Options of every benchmark.
+
+    Args:
+        record: Append the figures, with date, machine and command, as a row to benchmarks/results/NAME.jsonl.
+    """
+
+    record: bool = False
+
+
+Options = TypeVar("Options", bound=Recorded)
+
+
+def run_benchmark(
+    name: str, measure: Callable[[Options], dict[str, Any]], options: type[Options], argv: Sequence[str]
+) -> int:
+    """Run a benchmark and return its exit code.
+
+    Args:
+        name: As in ``python -m benchmarks NAME``.
+        measure: Prints tables and returns the figures as JSON values.
+        options: Dataclass of its options.
+        argv: Arguments behind the name.
+    """
+
+    def run(chosen: Options) -> None:
+        figures = measure(chosen)
+        if chosen.record:
+            path = append_row(name, [*PROG.split(), name, *argv], figures)
+            print(f"recorded in {path.parent.name}/{path.name}")
+
+    return run_command(run, options, argv, f"{PROG} {name}")
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below a head, columns aligned: the first to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print(" | ".join(cells), flush=True)

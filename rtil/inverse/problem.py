@@ -1,0 +1,104 @@
+"""One batch of measurements to be inverted once, and what all solvers do with it at the start and at the end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtil.generators.base import LayeredGenerator
+from rtil.inverse.latents import Latents, Start, start_noise
+from rtil.inverse.losses import Split, measurement_error
+from rtil.inverse.result import Inversion, Status
+from rtil.ranges import to_unit
+
+Callback = Callable[[int, int, Tensor], None]
+"""Called as callback(round, step, x) for every iterate, step 0 to the round's steps; x [N, 3, R, R] in [0, 1] must not
+be changed. What it computes, for instance the distance to a true picture, cannot reach the solver."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What an attempt is given.
+
+    Attributes:
+        y: Checked measurements [N, ...], float32.
+        operator: The operator.
+        split: Entries to fit to and to judge by; None where all serve both.
+        latents: The generator's input space.
+        image_ids: One name per image; what is drawn for an image depends on it, not on the place in the batch.
+        seed: Root seed of every draw.
+        restart: Number of the attempt; every draw depends on it.
+        given: Where the attempt starts, [N, ...] each; what is not there is drawn.
+        callback: See :data:`Callback`.
+    """
+
+    y: Tensor
+    operator: Any
+    split: Split | None
+    latents: Latents
+    image_ids: Sequence[str]
+    seed: int
+    restart: int = 0
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+    callback: Callback | None = None
+
+    def start_v(self, kind: Start = "normal") -> Tensor:
+        """Return the proxies [N, L, D] that are given, else those of ``kind``."""
+        given = self.given.get("v")
+        return self.latents.start(kind, self.image_ids, self.seed, self.restart) if given is None else given
+
+    def start_noise(self, generator: LayeredGenerator) -> list[Tensor]:
+        """Return all noise maps, [N, 1, H, W] each: those that are given, the others drawn."""
+        names = [f"noise_{i}" for i in range(len(generator.noise_shapes()))]
+        if all(name in self.given for name in names):
+            return [self.given[name] for name in names]
+        drawn = start_noise(generator, self.image_ids, self.seed, self.restart)
+        return [self.given.get(name, t) for name, t in zip(names, drawn, strict=True)]
+
+    def all_alive(self) -> Tensor:
+        """Return [N] bool, True."""
+        return torch.ones(len(self.y), dtype=torch.bool, device=self.y.device)
+
+    def error(self, x: Tensor, heldout: bool = False) -> Tensor:
+        """Return the measurement errors [N] of pictures in [0, 1], on the entries to fit to or to judge by."""
+        weight = None if self.split is None else self.split.heldout if heldout else self.split.fit
+        return measurement_error(self.operator, x, self.y, weight)
+
+    def watch(self, number: int) -> Callable[[int, Tensor], None]:
+        """Return what shows the iterates of a round, in generator units, to the callback."""
+
+        def on_iterate(step: int, picture: Tensor) -> None:
+            if self.callback is not None:
+                self.callback(number, step, to_unit(picture).clamp(0, 1))
+
+        return on_iterate
+
+    @torch.no_grad()
+    def inversion(
+        self, pictures: Sequence[Tensor], tensors: Mapping[str, Tensor], history: Mapping[str, Tensor], alive: Tensor
+    ) -> Inversion:
+        """Return the result of an attempt.
+
+        Args:
+            pictures: At the end of each round, [N, 3, R, R] in [0, 1], not clamped.
+            tensors: From which the last one is rendered, [N, ...] each.
+            history: [N, steps] each.
+            alive: [N] bool, False where an image diverged.
+        """
+        rounds = torch.stack(list(pictures)).clamp(0, 1)
+        return Inversion(
+            x=rounds[-1],
+            rounds=rounds,
+            score=self.error(pictures[-1], heldout=True),
+            latents={name: t[None] for name, t in tensors.items()},
+            history=dict(history),
+            status=status_of(alive),
+            seconds=0.0,
+        )
+
+
+def status_of(alive: Tensor) -> list[Status]:
+    """Return "ok" or "diverged" for each image of alive, [N] bool."""
+    return ["ok" if ok else "diverged" for ok in alive.tolist()]
