@@ -18,9 +18,8 @@ from torch import Tensor
 from benchmarks.convergence_report import Curve, Point, draw, print_summary, summary, write_curves
 from benchmarks.frame import Recorded, run_benchmark
 from ilo import ILO
-from rtil.devices import Precision, pick_device
+from rtil.devices import Precision, pick_device, wait_for
 from rtil.errors import UserError
-from rtil.evaluation.runner import wait_for
 from rtil.evaluation.study import HeldOut, Place, heldout_pictures, heldout_source
 from rtil.inverse.latents import latent_space_of
 from rtil.inverse.operators import Operator

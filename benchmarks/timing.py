@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from benchmarks.record import Spread
-from rtil.evaluation.runner import wait_for
+from rtil.devices import wait_for
 
 Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")

@@ -40,3 +40,9 @@ def pick_device(device: str) -> torch.device:
     if picked.type not in ("cpu", "cuda"):
         raise UserError(f"device '{device}' is not supported: use auto, cpu, cuda or cuda:N")
     return picked
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what was asked of it, so that clocks see its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from rtil.charts import COLOURS, save_chart
-from rtil.evaluation.rows import Level, Row
+from rtil.evaluation.rows import NO_CHECKPOINT, Level, Row
 from rtil.evaluation.statistics import Interval, mean_interval
 from rtil.inverse.operators import OPERATORS
 
@@ -36,7 +36,6 @@ LEAST_TICK_SHARE = 0.08
 """Least distance of two labelled levels, as a share of the axis."""
 MARKERS = "os^DvPX"
 STYLES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
-NO_CHECKPOINT = "-"
 NO_CHECKPOINT_STYLE = ":"
 UNITS = {
     "rate": ("observed [%]", 100),
@@ -149,7 +148,9 @@ def _interval(rows: Sequence[Row], of: Callable[[Row], float]) -> Interval:
 
 def _names(rows: Sequence[Row]) -> list[Name]:
     """Name each row's line, with selection and settings where these differ within one level."""
-    selections = len({row.selection for row in rows if row.checkpoint != NO_CHECKPOINT}) > 1
+    selections: dict[str, set[str]] = {}
+    for row in rows:
+        selections.setdefault(row.method, set()).add(row.selection)
     settings: dict[tuple[Any, Level], set[str]] = {}
     for row in rows:
         settings.setdefault((_series(row), row.level), set()).add(row.settings)
@@ -157,8 +158,8 @@ def _names(rows: Sequence[Row]) -> list[Name]:
 
     def name(row: Row) -> Name:
         method = f"{row.method} #{row.settings[:4]}" if _series(row) in several else row.method
-        with_selection = selections and row.checkpoint != NO_CHECKPOINT
-        return Name(method, f"{row.checkpoint}/{row.selection}" if with_selection else row.checkpoint)
+        several_selections = len(selections[row.method]) > 1
+        return Name(method, f"{row.checkpoint}/{row.selection}" if several_selections else row.checkpoint)
 
     return [name(row) for row in rows]
 

@@ -5,6 +5,7 @@ oracle), watched through the solver's callback, and the PSNR after every round. 
 counted among a method's seconds.
 """
 
+import logging
 import math
 import sys
 import time
@@ -17,6 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rtil.data.images import read_image
+from rtil.devices import wait_for
+from rtil.errors import UserError
 from rtil.evaluation.figures import picture_grid, show_measurement, to_pillow
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.evaluation.metrics import Metrics, psnr
@@ -27,6 +30,8 @@ from rtil.files import atomic_path
 from rtil.inverse.latents import latent_space_of
 from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import Operator
+
+log = logging.getLogger(__name__)
 
 SHOWN = 8
 """Pictures of a grid."""
@@ -57,12 +62,6 @@ Invert = Callable[[Tensor, Tensor, Sequence[str]], Results]
 """Called as invert(y, truth, image_ids); only the oracle may look at the truth."""
 
 
-def wait_for(device: torch.device) -> None:
-    """Wait until a GPU has done what was asked of it, so that clocks see its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 class Oracle:
     """Watches a solver's iterates: the best PSNR [N] against the truth, in dB, and the seconds spent on that.
 
@@ -89,7 +88,7 @@ class Runner:
         study: What to do.
         folder: The run folder: ``rows.jsonl``, ``grid-*.png``, and ``pictures/``, the first reconstructions.
         linear_prior: Called once, when a row of the linear prior is missing.
-        batch: Pictures at a time; None chooses.
+        batch: Pictures at a time; None chooses. Where they do not fit into a GPU's memory, it is halved until they do.
     """
 
     def __init__(
@@ -145,11 +144,16 @@ class Runner:
         if not missing:
             return
         invert = self._reference(item, operator) if item.candidate is None else self._solver(item, operator)
-        for first in range(0, len(missing), self.batch):
-            indices = missing[first : first + self.batch]
+        while missing:
+            indices = missing[: self.batch]
             truth, ids = self.truth[indices], [self.study.pictures.keys[i] for i in indices]
             y = operator(truth, ids)
-            results = invert(y, truth, ids)
+            try:
+                results = invert(y, truth, ids)
+            except torch.OutOfMemoryError:
+                self._halve_batch(len(indices))
+                continue
+            missing = missing[self.batch :]
             self._save(item, indices, results.x)  # before the rows, which say that all of this is done
             values = self.metrics(results.x, truth)
             error = measurement_error(operator, results.x, y).tolist()
@@ -175,6 +179,16 @@ class Runner:
             ]
             self.file.extend(rows)
             progress.advance(item, rows)
+
+    def _halve_batch(self, tried: int) -> None:
+        if tried == 1:
+            raise UserError(
+                f"{self.device} has not enough memory for one picture of {self.study.resolution} px: use --device cpu, "
+                "or fewer codes of mGANprior"
+            ) from None
+        self.batch = tried // 2
+        log.warning("memory is full with %d pictures at a time: going on with %d (see --batch)", tried, self.batch)
+        torch.cuda.empty_cache()
 
     def _solver(self, item: Work, operator: Operator) -> Invert:
         solver = self.study.solver(item)

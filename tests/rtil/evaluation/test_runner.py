@@ -6,6 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ilo import ILO
+from rtil.errors import UserError
 from rtil.evaluation.candidates import Candidate, Variant, candidates_of_methods, candidates_of_variants
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.evaluation.methods import SolverOptions
@@ -13,6 +15,7 @@ from rtil.evaluation.metrics import psnr
 from rtil.evaluation.rows import Row
 from rtil.evaluation.runner import Runner
 from rtil.evaluation.study import Study, heldout_pictures, places
+from rtil.inverse.result import Inversion
 from rtil.snapshot import load_snapshot
 
 
@@ -200,3 +203,33 @@ def test_the_grid_shows_what_was_reconstructed(study: Study, straight: list[Row]
         assert grid.height == 22 + rows * (96 + 4)
         corner = torch.tensor(grid.convert("RGB").getpixel((4, 22)))
     assert torch.equal(corner, study.pictures.images[0, :, 0, 0])
+
+
+def test_a_full_memory_halves_the_batch(
+    study: Study, straight: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    invert = ILO.invert
+
+    def only_two_fit(self: ILO, y: torch.Tensor, *args: object, **options: object) -> Inversion:
+        if len(y) > 2:
+            raise torch.OutOfMemoryError
+        return invert(self, y, *args, **options)
+
+    monkeypatch.setattr(ILO, "invert", only_two_fit)
+    rows = Runner(
+        replace(study, pictures=heldout_pictures("synthetic", 16, "test", 5)), tmp_path, _prior, batch=5
+    ).run()
+    assert len(rows) == 5 * len(straight) // 3
+    assert "5 pictures at a time: going on with 2" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_a_memory_too_small_for_one_picture_is_said(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing_fits(self: ILO, *args: object, **options: object) -> Inversion:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(ILO, "invert", nothing_fits)
+    with pytest.raises(UserError, match="not enough memory for one picture of 16 px"):
+        Runner(study, tmp_path, _prior).run()
