@@ -37,6 +37,8 @@ LEAST_TICK_SHARE = 0.08
 MARKERS = "os^DvPX"
 STYLES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
 NO_CHECKPOINT_STYLE = ":"
+EIGHT_BIT_ERROR = 1 / (12 * 255**2)
+"""Squared error of rounding to 8 bits: the axis ends there, so that an exact result does not flatten all others."""
 UNITS = {
     "rate": ("observed [%]", 100),
     "factor": ("downsampling factor", 1),
@@ -209,6 +211,7 @@ def _format_errors(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], EIGHT_BIT_ERROR))
 
 
 def _handles(looks: Mapping[Name, Look]) -> list[Line2D]:

@@ -174,3 +174,10 @@ def test_the_same_rows_give_the_same_file_without_metadata(tmp_path):
     assert first.read_bytes() == second.read_bytes()
     with Image.open(first) as picture:
         assert set(picture.info) <= {"dpi"}
+
+
+def test_an_exact_result_does_not_flatten_the_others():
+    exact = [dataclasses.replace(row, psnr=150.0) for row in rows(methods=("linear",), checkpoints=("-",))]
+    low, high = curves_figure(rows() + exact, "cs").axes[0].get_ylim()
+    assert low == pytest.approx(1 / (12 * 255**2))
+    assert high > 0.01
