@@ -10,6 +10,8 @@ BENCHMARKS = {
     "inversion": "benchmarks.inversion",
     "mixtures": "benchmarks.mixtures",
     "multicode": "benchmarks.multicode",
+    "ops": "benchmarks.ops",
+    "training": "benchmarks.training",
 }
 """{name: module with ``main(argv)``}."""
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks import PROG
-from benchmarks.record import append_row
+from benchmarks import PROG, record
 from rtil.cli.common import run_command
 
 
@@ -14,10 +14,11 @@ class Recorded:
     """Options of every benchmark.
 
     Args:
-        record: Append the figures, with date, machine and command, as a row to benchmarks/results/NAME.jsonl.
+        record: Append the figures, with date, machine and command, as a row to NAME.jsonl in this folder; without a
+            value in benchmarks/results.
     """
 
-    record: bool = False
+    record: Path | None = None
 
 
 Options = TypeVar("Options", bound=Recorded)
@@ -37,11 +38,11 @@ def run_benchmark(
 
     def run(chosen: Options) -> None:
         figures = measure(chosen)
-        if chosen.record:
-            path = append_row(name, [*PROG.split(), name, *argv], figures)
+        if chosen.record is not None:
+            path = record.append_row(chosen.record, name, [*PROG.split(), name, *argv], figures)
             print(f"recorded in {path.parent.name}/{path.name}")
 
-    return run_command(run, options, argv, f"{PROG} {name}")
+    return run_command(run, options, argv, f"{PROG} {name}", bare={"record": str(record.RESULTS)})
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

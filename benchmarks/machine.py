@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from rtil.cli.common import LAUNCHED
+from rtil.machine import gpus, processor
 
 FLAGS = ("avx2", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
 """What decides which kernels run on a processor, as torch calls it."""
@@ -20,11 +21,10 @@ def describe() -> dict[str, Any]:
 
     ``load`` is the number of processes that wanted a core in the minute before: near 0 on an idle machine.
     """
-    capabilities = torch.cpu.get_capabilities()
-    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    capabilities, cpu, found = torch.cpu.get_capabilities(), processor(), gpus()
     return {
-        "cpu": cpu_model(),
-        "cores": available_cores(),
+        "cpu": cpu["name"],
+        "cores": cpu["cores"],
         "flags": [flag for flag in FLAGS if capabilities.get(flag)],
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": platform.system(),
@@ -33,26 +33,11 @@ def describe() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "malloc_settings": LAUNCHED in os.environ,
         "ops": os.environ.get("RTIL_OPS", "auto"),
-        "gpus": [{"name": gpu.name, "memory_gb": round(gpu.total_memory / 1e9, 1)} for gpu in gpus],
-        "cuda": torch.version.cuda if gpus else None,
+        "gpus": found,
+        "cuda": torch.version.cuda if found else None,
         "load": round(os.getloadavg()[0], 2),
         "commit": commit(),
     }
-
-
-def cpu_model() -> str:
-    """Return the processor's name as Linux tells it, elsewhere the architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def commit() -> str | None:

@@ -22,12 +22,14 @@ from torch import Tensor
 from benchmarks import PROG
 from benchmarks.frame import Recorded, run_benchmark
 from benchmarks.record import Spread
+from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import MixtureBranches, Part
 from rtil.devices import compute_dtype
 from rtil.generators.base import LayeredGenerator, State
 from rtil.training.config import PGGANConfig
 from rtil.training.pggan import PGGANTraining
 
+CPU = torch.device("cpu")
 WAYS: dict[str, dict[str, Any]] = {
     "vanilla": {"rtil": False},
     "sampled": {"rtil": True, "estimator": "sampled"},
@@ -63,9 +65,9 @@ def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
     if way == "loop":
         MixtureBranches.generate = loop_over_codes  # type: ignore[method-assign]
     config = PGGANConfig(mixture_side=side, batches=dict.fromkeys((4, 8, 16, 32), batch), **WAYS[way])
-    module = WithoutTrainer(config)
-    module.dtype_main = compute_dtype(config.precision, torch.device("cpu"))
-    opt_g, opt_d = (Standalone(opt) for opt in module.configure_optimizers())
+    module = PGGANWithoutTrainer(config)
+    module.start(CPU, compute_dtype(config.precision, CPU))
+    opt_g, opt_d = module.optimizers()
     last = module.schedule.stages[-1]
     reals = torch.rand(batch, 3, 32, 32) * 2 - 1
     seconds = []
@@ -93,10 +95,10 @@ def branches_in_turn(count: int) -> Callable[..., list[Part]]:
 def measure_heads(side: int, batch: int, repeats: int) -> dict[str, float]:
     """Time the heads of 1 + 10 + 20 codes alone, forward and backward: seconds batched and one code after the other."""
     config = PGGANConfig(rtil=True, mixture_side=side)
-    module = WithoutTrainer(config)
+    module = PGGANWithoutTrainer(config)
     last = module.schedule.stages[-1]
     module.G.grow(last.blocks)
-    dtype = compute_dtype(config.precision, torch.device("cpu"))
+    dtype = compute_dtype(config.precision, CPU)
     cut = module.G.last_cut_within(side)
     ws = module.G.mapping(torch.randn(sum(config.codes) * batch, config.z_dim))
     seconds: dict[str, list[float]] = {"batched": [], "loop": []}
@@ -114,20 +116,8 @@ def measure_heads(side: int, batch: int, repeats: int) -> dict[str, float]:
     return {way: statistics.median(values) for way, values in seconds.items()}
 
 
-class WithoutTrainer(PGGANTraining):
-    """The training step without Lightning's loop."""
-
-    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Run the backward pass."""
-        loss.backward()
-
-
-class Standalone:
-    """An optimiser as Lightning wraps it, without Lightning."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
-        self.step, self.zero_grad = optimizer.step, optimizer.zero_grad
+class PGGANWithoutTrainer(WithoutTrainer, PGGANTraining):
+    """PGGAN's training step without Lightning's loop."""
 
 
 @dataclass

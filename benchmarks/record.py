@@ -1,4 +1,4 @@
-"""Figures: a median with its spread, and rows in ``benchmarks/results``.
+"""Figures: a median with its spread, and rows in files.
 
 One file a benchmark, one JSON object a line: date (UTC), machine, command, figures. A row is added by writing the whole
 file anew and renaming it, under a lock, so that no kill leaves half a row and no two processes lose one. Folders are
@@ -55,10 +55,11 @@ class Spread:
         return {name: float(f"{getattr(self, name):.{DIGITS}g}") for name in ("median", "low", "high")}
 
 
-def append_row(name: str, command: Sequence[str], figures: dict[str, Any]) -> Path:
+def append_row(folder: Path, name: str, command: Sequence[str], figures: dict[str, Any]) -> Path:
     """Append a row to the file of a benchmark and return its path.
 
     Args:
+        folder: Of the file, made if need be.
         name: Of the benchmark.
         command: The words of the command line.
         figures: JSON values, all numbers finite.
@@ -70,7 +71,7 @@ def append_row(name: str, command: Sequence[str], figures: dict[str, Any]) -> Pa
         "figures": figures,
     }
     line = json.dumps(row, allow_nan=False) + "\n"
-    path = RESULTS / f"{name}.jsonl"
+    path = folder / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with _only_writer(path.parent):
         before = path.read_text(encoding="utf-8") if path.exists() else ""

@@ -23,6 +23,7 @@ from torch import Tensor
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import DEFAULT_CHUNK, head_of_rows, mix_rows
+from rtil.ops import Drawn
 
 Estimator = Literal["sampled", "all"]
 BranchKind = Literal["additive", "mixture"]
@@ -136,23 +137,20 @@ class AdditiveBranches(Branches):
         """Return pictures with z1 added; see :meth:`Branches.generate`."""
         return generator(ws, noise, self.draw_z1(generator, branch, rng))
 
-    def draw_z1(self, generator: LayeredGenerator, branch: Tensor, rng: torch.Generator) -> dict[int, Tensor]:
-        """Draw z1 for every sample: {cut: [N, C, H, W]}, zero where the sample's branch does not reach the cut.
+    def draw_z1(self, generator: LayeredGenerator, branch: Tensor, rng: torch.Generator) -> dict[int, Drawn]:
+        """Choose z1 for every sample: {cut: how to draw it}, zero where the sample's branch does not reach the cut.
 
         Args:
-            generator: Gives the shapes and the device. While it grows, cuts without a block behind them are left out.
+            generator: While it grows, cuts without a block behind them are left out. Gives the device, too.
             branch: [N] branch of every sample.
-            rng: Source of the draw; only what is used is drawn.
+            rng: Source of the keys.
         """
         z1 = {}
         for cut in range(1, min(self.cuts, generator.num_blocks - 1) + 1):
-            reached = (branch >= cut).nonzero().squeeze(1)
-            if len(reached) == 0:
-                continue
-            C, H, W = generator.cut_shape(cut)
-            noise = torch.randn(len(reached), H, W, C, generator=rng).permute(0, 3, 1, 2) * self.sigma
-            full = torch.zeros(len(branch), H, W, C).permute(0, 3, 1, 2)  # channels_last, as the features
-            z1[cut] = full.index_copy_(0, reached, noise).to(generator.device)
+            key = int(torch.randint(2**63 - 1, (), generator=rng))
+            reached = branch >= cut
+            if reached.any():
+                z1[cut] = Drawn(key, (reached * self.sigma).to(generator.device))
         return z1
 
 

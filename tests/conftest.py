@@ -1,5 +1,6 @@
 """Helpers of all tests."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,13 @@ def shared() -> Path:
 def _one_thread() -> None:
     """Small tensors: a second thread costs more than it gives, and sums stay in one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands with an empty cache would build the fused operations; tests of those say so."""
+    if "RTIL_OPS" not in os.environ:
+        monkeypatch.setenv("RTIL_OPS", "native")
 
 
 @pytest.fixture

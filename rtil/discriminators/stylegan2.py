@@ -46,12 +46,13 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, fir: Tensor) -> None:
         super().__init__()
         self.conv0 = EqualConv2d(in_channels, in_channels, 3)
-        self.conv1 = EqualConv2d(in_channels, out_channels, 3, fir=fir)
-        self.skip = EqualConv2d(in_channels, out_channels, 1, fir=fir, bias=False, act="linear")
+        half = math.sqrt(0.5)
+        self.conv1 = EqualConv2d(in_channels, out_channels, 3, fir=fir, out_gain=half)
+        self.skip = EqualConv2d(in_channels, out_channels, 1, fir=fir, bias=False, act="linear", out_gain=half)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, I, H, W] to [N, O, H/2, W/2]."""
-        return (self.conv1(self.conv0(x)) + self.skip(x)) * math.sqrt(0.5)
+        return self.conv1(self.conv0(x)) + self.skip(x)
 
 
 class StyleGAN2Discriminator(nn.Module):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rtil.errors import UserError
+from rtil.ops.counter import Noise
 
 LatentSpace = Literal["gaussian_wplus", "z"]
 
@@ -90,20 +91,20 @@ class LayeredGenerator(nn.Module, ABC):
         self,
         state: State | None,
         ws: Tensor,
-        noise: Sequence[Tensor],
+        noise: Sequence[Noise],
         start: int,
         stop: int,
-        z1: Mapping[int, Tensor] | None = None,
+        z1: Mapping[int, Noise] | None = None,
     ) -> State:
         """Run blocks start..stop-1.
 
         Args:
             state: The state at cut ``start``; None when start is 0.
             ws: [N, L, w_dim].
-            noise: One [N or 1, 1, H, W] map per entry of :meth:`noise_shapes`.
+            noise: One [N or 1, 1, H, W] map per entry of :meth:`noise_shapes`, or how to draw it.
             start: First block to run.
             stop: Cut at which to stop.
-            z1: {cut: [N, C_k, H_k, W_k]}, added to the feature on arrival at cuts start+1..stop.
+            z1: {cut: [N, C_k, H_k, W_k], or how to draw it}, added to the feature on arrival at cuts start+1..stop.
 
         Returns:
             The state at cut ``stop``.
@@ -113,19 +114,19 @@ class LayeredGenerator(nn.Module, ABC):
     def finish(self, state: State, ws: Tensor) -> Tensor:
         """Turn the state at the last cut, B, into the picture [N, 3, H, W], float32, nominally in [-1, 1]."""
 
-    def head(self, ws: Tensor, noise: Sequence[Tensor], k: int, z1: Mapping[int, Tensor] | None = None) -> State:
+    def head(self, ws: Tensor, noise: Sequence[Noise], k: int, z1: Mapping[int, Noise] | None = None) -> State:
         """Run from the input to cut k."""
         self.check_cut(k)
         return self.advance(None, ws, noise, 0, k, z1)
 
     def tail(
-        self, state: State, ws: Tensor, noise: Sequence[Tensor], k: int, z1: Mapping[int, Tensor] | None = None
+        self, state: State, ws: Tensor, noise: Sequence[Noise], k: int, z1: Mapping[int, Noise] | None = None
     ) -> Tensor:
         """Run from cut k to the raw picture [N, 3, H, W], float32, not clamped."""
         self.check_cut(k)
         return self.finish(self.advance(state, ws, noise, k, self.num_blocks, z1), ws)
 
-    def forward(self, ws: Tensor, noise: Sequence[Tensor], z1: Mapping[int, Tensor] | None = None) -> Tensor:
+    def forward(self, ws: Tensor, noise: Sequence[Noise], z1: Mapping[int, Noise] | None = None) -> Tensor:
         """Run from ws [N, L, w_dim] to the raw picture [N, 3, H, W]."""
         return self.finish(self.advance(None, ws, noise, 0, self.num_blocks, z1), ws)
 

@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rtil.ops import bias_act, conv2d, upfirdn2d
-from rtil.ops.bias_act import Activation
+from rtil.ops import bias_act, conv2d, conv2d_resample
+from rtil.ops.bias_act import LRELU_GAIN, Activation
 
 
 class EqualLinear(nn.Module):
@@ -53,10 +53,11 @@ class EqualConv2d(nn.Module):
         in_channels: I.
         out_channels: O.
         kernel: Odd side of the kernel.
-        down: Halve the map: FIR filter, then a strided convolution (a 1x1 kernel runs on the halved map).
+        fir: Taps [k] of the low-pass filter with which the map is halved; None keeps its size.
         bias: Whether there is one.
         act: Activation; lrelu has gain sqrt(2).
         gain: Factor on the weights.
+        out_gain: Factor on the output, positive.
     """
 
     fir: Tensor
@@ -70,6 +71,7 @@ class EqualConv2d(nn.Module):
         bias: bool = True,
         act: Activation = "lrelu",
         gain: float = 1,
+        out_gain: float = 1,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
@@ -77,19 +79,16 @@ class EqualConv2d(nn.Module):
         self.scale = gain / math.sqrt(in_channels * kernel**2)
         self.kernel = kernel
         self.act: Activation = act
+        self.out_gain = out_gain
         self.down = fir is not None
         if fir is not None:
             self.register_buffer("fir", fir, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, I, H, W] to [N, O, H, W], or half that side."""
-        w = (self.weight * self.scale).to(x.dtype, memory_format=torch.channels_last)
-        if not self.down:
-            x = conv2d(x, w, padding=self.kernel // 2)
-        elif self.kernel == 1:
-            pad = (self.fir.shape[0] - 2) // 2
-            x = conv2d(upfirdn2d(x, self.fir, down=2, padding=pad), w)
-        else:
-            pad = (self.fir.shape[0] - 2 + self.kernel - 1) // 2
-            x = conv2d(upfirdn2d(x, self.fir, padding=pad), w, stride=2)
-        return bias_act(x, self.bias, self.act)
+        # the activation is positively homogeneous: gains behind it ride on weights and bias instead of the whole map
+        gain = self.out_gain * (LRELU_GAIN if self.act == "lrelu" else 1)
+        w = (self.weight * (self.scale * gain)).to(x.dtype, memory_format=torch.channels_last)
+        y = conv2d_resample(x, w, self.fir, down=2) if self.down else conv2d(x, w, padding=self.kernel // 2)
+        b = self.bias if self.bias is None or gain == 1 else self.bias * gain
+        return bias_act(y, b, self.act, gain=1)

@@ -19,7 +19,7 @@ from rtil.errors import UserError, unknown
 from rtil.generators.base import LatentSpace, LayeredGenerator, State
 from rtil.generators.layers import EqualConv2d
 from rtil.generators.stylegan2 import check_channels
-from rtil.ops import bias_act, pixel_norm, upsample_bilinear2d
+from rtil.ops import Noise, bias_act, materialise, pixel_norm, upsample_bilinear2d
 from rtil.ops.bias_act import LRELU_SLOPE
 
 PGGAN_CHANNELS = {4: 256, 8: 256, 16: 256, 32: 256, 64: 128, 128: 64, 256: 64}
@@ -187,10 +187,10 @@ class PGGANGenerator(LayeredGenerator):
         self,
         state: State | None,
         ws: Tensor,
-        noise: Sequence[Tensor],
+        noise: Sequence[Noise],
         start: int,
         stop: int,
-        z1: Mapping[int, Tensor] | None = None,
+        z1: Mapping[int, Noise] | None = None,
     ) -> State:
         """Run blocks start..stop-1; see :meth:`LayeredGenerator.advance`."""
         for b in range(start, stop):
@@ -207,7 +207,7 @@ class PGGANGenerator(LayeredGenerator):
             x = self._enter(self._activate(block.conv0(x)))
             x = self._activate(block.conv1(x))
             if z1 is not None and b + 1 in z1:
-                x = x + z1[b + 1].to(x.dtype)
+                x = x + materialise(z1[b + 1], x.shape, x)
             state = State(x, rgb)
         if state is None:
             raise UserError("advance over no block needs a state")

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from rtil.errors import UserError
 from rtil.generators.base import LatentSpace, LayeredGenerator, State
 from rtil.generators.layers import EqualLinear
-from rtil.ops import bias_act, fir_filter, modulated_conv2d, upfirdn2d, upsample2d
-from rtil.ops.bias_act import LRELU_GAIN
+from rtil.ops import Noise, demodulation, fir_filter, modulated_conv2d, styled_tail, upsample2d
 
 RTIL_CHANNELS = {4: 256, 8: 256, 16: 256, 32: 256, 64: 256, 128: 128, 256: 64}
 """RTIL's table 1, resolved: 10,206,434 trainable parameters at 256 px (the 12,300,877 printed there counts the mapping
@@ -65,14 +64,19 @@ class StyledConv(nn.Module):
         if fir is not None:
             self.register_buffer("fir", fir, persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
-        """Run on x [N, I, H, W] with w [N, w_dim] and a noise map [N or 1, 1, H', W']."""
-        y = modulated_conv2d(x, self.weight * self.scale, self.affine(w), up=self.up)
-        if self.up:
-            y = upfirdn2d(y, self.fir, padding=1, gain=4)
-        # lrelu is positively homogeneous, so its gain rides on the two small factors instead of the whole map
-        y = y * LRELU_GAIN + (noise * (self.noise_strength * LRELU_GAIN)).to(y.dtype)
-        return bias_act(y, self.bias * LRELU_GAIN, gain=1)
+    def forward(self, x: Tensor, w: Tensor, noise: Noise, z1: Noise | None = None) -> Tensor:
+        """Run on x [N, I, H, W] with w [N, w_dim] and a noise map [N or 1, 1, H', W']; add z1 [N, O, H', W']."""
+        s, weight = self.affine(w), self.weight * self.scale
+        y = modulated_conv2d(x, weight, s, up=self.up, demodulate=False)
+        return styled_tail(
+            y,
+            self.bias,
+            fir=self.fir if self.up else None,
+            d=demodulation(weight, s),
+            noise=noise,
+            strength=self.noise_strength,
+            z1=z1,
+        )
 
 
 class ToRGB(nn.Module):
@@ -88,7 +92,8 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x [N, C, H, W] and w [N, w_dim] to rgb [N, 3, H, W]."""
         y = modulated_conv2d(x, self.weight * self.scale, self.affine(w), demodulate=False)
-        return y.to(self.bias.dtype) + self.bias[None, :, None, None]
+        y = y.to(self.bias.dtype, memory_format=torch.contiguous_format)  # in which three channels are upsampled faster
+        return y + self.bias[None, :, None, None]
 
 
 class Block(nn.Module):
@@ -188,10 +193,10 @@ class StyleGAN2Generator(LayeredGenerator):
         self,
         state: State | None,
         ws: Tensor,
-        noise: Sequence[Tensor],
+        noise: Sequence[Noise],
         start: int,
         stop: int,
-        z1: Mapping[int, Tensor] | None = None,
+        z1: Mapping[int, Noise] | None = None,
     ) -> State:
         """Run blocks start..stop-1; see :meth:`LayeredGenerator.advance`."""
         for b in range(start, stop):
@@ -204,9 +209,7 @@ class StyleGAN2Generator(LayeredGenerator):
                     raise UserError(f"advance from block {start} needs the state at cut {start}")
                 rgb = self._add_rgb(state, ws, b - 1)
                 x = block.conv0(self._cast(state.feature), ws[:, 2 * b - 1], noise[2 * b - 1])
-            x = block.conv1(x, ws[:, 2 * b], noise[2 * b])
-            if z1 is not None and b + 1 in z1:
-                x = x + z1[b + 1].to(x.dtype)
+            x = block.conv1(x, ws[:, 2 * b], noise[2 * b], None if z1 is None else z1.get(b + 1))
             state = State(x, rgb)
         if state is None:
             raise UserError("advance over no block needs a state")

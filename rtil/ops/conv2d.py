@@ -10,10 +10,38 @@ three primitives that close under differentiation, all with f(x, w) bilinear:
 so the derivative of ``weight_gradient`` in its two arguments is again ``conv`` and ``conv_transposed``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+_weight_gradients_skipped = 0
+
+
+@contextmanager
+def no_weight_gradients() -> Iterator[None]:
+    """Leave out the gradients of weights and biases in backward passes inside the ``with`` block.
+
+    Weights are the second argument of the convolutions, biases and noise strengths those of ``bias_act`` and
+    ``styled_tail``: only for networks whose weights and biases do not depend on what is differentiated by.
+
+    R1 and path length differentiate a gradient that is taken with respect to pictures or styles only. Autograd does
+    not tell an operation which of its inputs' gradients are asked for; without this, the inner pass of a regulariser
+    computes every weight gradient, a third of its work, and throws it away.
+    """
+    global _weight_gradients_skipped
+    _weight_gradients_skipped += 1
+    try:
+        yield
+    finally:
+        _weight_gradients_skipped -= 1
+
+
+def weight_gradients_wanted() -> bool:
+    """Return False inside :func:`no_weight_gradients`."""
+    return _weight_gradients_skipped == 0
 
 
 class _Geometry(NamedTuple):
@@ -67,7 +95,7 @@ class _Conv(torch.autograd.Function):
         gx = gw = None
         if ctx.needs_input_grad[0]:
             gx = _Conv.apply(g, w, ctx.geometry.adjoint(x, w))
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[1] and weight_gradients_wanted():
             gw = _WeightGradient.apply(g, x, w, ctx.geometry)
         return gx, gw, None
 

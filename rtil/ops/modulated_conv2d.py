@@ -7,10 +7,11 @@ matrix product instead of N sets of weights.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rtil.ops.conv2d import conv2d, conv_transpose2d
-from rtil.ops.tier import active_tier
+from rtil.ops.tier import tier_of
 
 _EPS = 1e-8
 
@@ -33,7 +34,7 @@ def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodula
     Returns:
         [N, O, H', W'].
     """
-    if active_tier() == "ref":
+    if tier_of("modulated_conv2d", x) == "ref":
         return _ref(x, w, s, up, demodulate)
     d = demodulation(w, s) if demodulate else None
     x = x * s.to(x.dtype)[:, :, None, None]
@@ -43,14 +44,18 @@ def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodula
 
 
 def _ref(x: Tensor, w: Tensor, s: Tensor, up: bool, demodulate: bool) -> Tensor:
-    """One set of weights per sample, as the paper writes it (equations 1 and 3)."""
+    """One set of weights per sample, as the paper writes it (equations 1 and 3), by torch's own convolutions.
+
+    Those weights depend on the styles: their gradient must not be left out with that of the parameters.
+    """
+    exact = torch.promote_types(x.dtype, torch.float32)
     maps = []
-    for x_n, s_n in zip(x, s.to(x.dtype), strict=True):
-        w_n = w.to(x.dtype) * s_n[None, :, None, None]
+    for x_n, s_n in zip(x.to(exact), s.to(exact), strict=True):
+        w_n = w.to(exact) * s_n[None, :, None, None]
         if demodulate:
             w_n = w_n * (w_n.square().sum(dim=(1, 2, 3), keepdim=True) + _EPS).rsqrt()
         if up:
-            maps.append(conv_transpose2d(x_n[None], w_n.transpose(0, 1), stride=2))
+            maps.append(F.conv_transpose2d(x_n[None], w_n.transpose(0, 1), stride=2))
         else:
-            maps.append(conv2d(x_n[None], w_n, padding=w.shape[-1] // 2))
-    return torch.cat(maps)
+            maps.append(F.conv2d(x_n[None], w_n, padding=w.shape[-1] // 2))
+    return torch.cat(maps).to(x.dtype)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rtil.ops.tier import active_tier
+from rtil.ops.tier import tier_of
 
 PIXEL_NORM_EPS = 1e-8
 
@@ -89,7 +89,7 @@ def pixel_norm(x: Tensor, slope: float = 1) -> Tensor:
     Returns:
         Same shape, type and layout; twice differentiable.
     """
-    if active_tier() == "ref":
+    if tier_of("pixel_norm", x) == "ref":
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
         unit = (exact * (exact.square().mean(1, keepdim=True) + PIXEL_NORM_EPS).rsqrt()).to(x.dtype)
         return unit if slope == 1 else F.leaky_relu(unit, slope)

@@ -1,15 +1,88 @@
-"""Which implementation of an operation runs: ``RTIL_OPS=ref|native|auto``."""
+"""Which implementation of an operation runs: ``RTIL_OPS=ref|native|ext|auto``.
 
+ref     slow and obviously right
+native  the best composition of torch's own operations; needs no compiler
+ext     the compiled library, built at first use, for every operation that it has; an error where it cannot be built
+auto    the default: ext where it measured faster and can be had, native elsewhere
+"""
+
+import math
 import os
+from typing import NamedTuple
 
-from rtil.errors import unknown
+import torch
+from torch import Tensor
 
-TIERS = ("ref", "native", "auto")
+from rtil.errors import UserError, unknown
+from rtil.ops import extension
+from rtil.ops.build import BuildError
+
+TIERS = ("ref", "native", "ext", "auto")
+COMPILED = ("bias_act", "counter_normal", "styled_tail", "upfirdn2d")
+OPERATIONS = (*COMPILED, "conv2d", "modulated_conv2d", "pixel_norm", "upsample_bilinear2d")
+_SMALL = 1 << 18
 
 
-def active_tier() -> str:
-    """Return ``ref`` or ``native``; ``auto`` means the fastest that is there."""
+class Choice(NamedTuple):
+    """A tier and why it was chosen."""
+
+    tier: str
+    reason: str
+
+
+def choice(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, ...] | None = None) -> Choice:
+    """Return which tier runs an operation; builds and loads the library where that decides it.
+
+    Args:
+        op: One of ``OPERATIONS``.
+        device: Of the operation's tensors.
+        dtype: Of its feature map.
+        shape: Of its feature map; None is a large one of many channels.
+
+    Raises:
+        UserError: ``RTIL_OPS`` has no valid value, or asks for a library that cannot be built.
+    """
+    wanted = _wanted()
+    if wanted in ("ref", "native"):
+        return Choice(wanted, f"RTIL_OPS={wanted}")
+    if op not in COMPILED:
+        return Choice("native", "there is no compiled form")
+    if device.type not in ("cpu", "cuda"):
+        return Choice("native", f"compiled for CPU and CUDA only, not for {device.type}")
+    if wanted == "ext":
+        loaded = extension.load()
+        if device.type == "cuda" and not loaded.cuda:
+            raise UserError(loaded.cuda_error or f"{loaded.path} has no CUDA kernels: delete it, and it is built again")
+        return Choice("ext", "RTIL_OPS=ext")
+    if (slower := _native_is_faster(op, device, dtype, shape)) is not None:
+        return Choice("native", slower)
+    found = extension.find()
+    if isinstance(found, BuildError):
+        return Choice("native", str(found))
+    if device.type == "cuda" and not found.cuda:
+        return Choice("native", found.cuda_error or "the library has no CUDA kernels")
+    return Choice("ext", "measured faster")
+
+
+def tier_of(op: str, x: Tensor) -> str:
+    """Return the tier that runs an operation on the map x."""
+    wanted = _wanted()
+    if wanted in ("ref", "native"):
+        return wanted
+    if op not in COMPILED:
+        return "native"
+    return choice(op, x.device, x.dtype, tuple(x.shape)).tier
+
+
+def _native_is_faster(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, ...] | None) -> str | None:
+    """Return where torch's own kernels measured faster, or None."""
+    if op == "bias_act" and shape is not None and math.prod(shape) < _SMALL:
+        return f"below {_SMALL} elements the call costs more than it saves"
+    return None
+
+
+def _wanted() -> str:
     wanted = os.environ.get("RTIL_OPS", "auto")
     if wanted not in TIERS:
         raise unknown("RTIL_OPS tier", wanted, TIERS)
-    return "native" if wanted == "auto" else wanted
+    return wanted

@@ -12,63 +12,45 @@ from this one operation.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.ops.tier import active_tier
+from rtil.ops.plan import Plan, is_nhwc
+from rtil.ops.tier import tier_of
+
+_SEPARABLE_TAPS = 8  # from here on two one-dimensional passes are faster than their outer product
 
 
-class _Plan(NamedTuple):
-    """Resampling parameters, each as (x, y) or (x0, x1, y0, y1)."""
-
-    up: tuple[int, int]
-    down: tuple[int, int]
-    pad: tuple[int, int, int, int]
-    flip: bool
-    gain: float
-
-    def output_size(self, height: int, width: int, f: Tensor) -> tuple[int, int]:
-        fh, fw = f.shape
-        px0, px1, py0, py1 = self.pad
-        out_w = (width * self.up[0] + px0 + px1 - fw + self.down[0]) // self.down[0]
-        out_h = (height * self.up[1] + py0 + py1 - fh + self.down[1]) // self.down[1]
-        return out_h, out_w
-
-    def adjoint(self, height: int, width: int, f: Tensor) -> "_Plan":
-        """Return the plan whose operation is the transpose of this one on [.., height, width] maps."""
-        fh, fw = f.shape
-        px0, _, py0, _ = self.pad
-        out_h, out_w = self.output_size(height, width, f)
-        pad = (
-            fw - px0 - 1,
-            width * self.up[0] - out_w * self.down[0] + px0 - self.up[0] + 1,
-            fh - py0 - 1,
-            height * self.up[1] - out_h * self.down[1] + py0 - self.up[1] + 1,
-        )
-        return _Plan(self.down, self.up, pad, not self.flip, self.gain)
-
-
-def _ref(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
+def _ref(x: Tensor, f: Tensor, plan: Plan) -> Tensor:
     N, C, H, W = x.shape
     (ux, uy), (dx, dy) = plan.up, plan.down
     x = F.pad(x.reshape(N, C, H, 1, W, 1), [0, ux - 1, 0, 0, 0, uy - 1]).reshape(N, C, H * uy, W * ux)
     x = F.pad(x, list(plan.pad))
-    weight = (f if plan.flip else f.flip([0, 1])).to(x.dtype) * plan.gain
+    weight = (_outer(f) if plan.flip else _outer(f).flip([0, 1])).to(x.dtype) * plan.gain
     x = F.conv2d(x.reshape(N * C, 1, *x.shape[2:]), weight[None, None])
     return x.reshape(N, C, *x.shape[2:])[:, :, ::dy, ::dx]
 
 
-def _native(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
+def _outer(f: Tensor) -> Tensor:
+    return f[:, None] * f[None, :] if f.ndim == 1 else f
+
+
+def _native(x: Tensor, f: Tensor, plan: Plan) -> Tensor:
+    if f.ndim == 1 and len(f) >= _SEPARABLE_TAPS:
+        rows = Plan((plan.up[0], 1), (plan.down[0], 1), (*plan.pad[:2], 0, 0), plan.flip, plan.gain)
+        columns = Plan((1, plan.up[1]), (1, plan.down[1]), (0, 0, *plan.pad[2:]), plan.flip, 1)
+        return _native(_native(x, f[None, :], rows), f[:, None], columns)
+    f = _outer(f)
     if plan.up == (1, 1):
         return _filter_then_keep(x, f, plan)
     return _spread_then_filter(x, f, plan)
 
 
-def _filter_then_keep(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
+def _filter_then_keep(x: Tensor, f: Tensor, plan: Plan) -> Tensor:
     """Depthwise strided convolution: no zeros inserted, nothing computed and thrown away."""
     C = x.shape[1]
     px0, px1, py0, py1 = plan.pad
@@ -79,9 +61,10 @@ def _filter_then_keep(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
     return F.conv2d(x, weight, stride=plan.down[::-1], padding=(py0, px0) if inside else 0, groups=C)
 
 
-def _spread_then_filter(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
+def _spread_then_filter(x: Tensor, f: Tensor, plan: Plan) -> Tensor:
     """Depthwise transposed convolution, which skips the inserted zeros, cropped to the padded frame."""
     C, dtype = x.shape[1], x.dtype
+    layout = torch.channels_last if is_nhwc(x) else torch.contiguous_format
     if dtype == torch.bfloat16 and not x.is_cuda:
         x = x.float()  # depthwise transposed convolution in bf16 measured 80 times slower
     weight = (f.flip([0, 1]) if plan.flip else f).mul(plan.gain).to(x.dtype).expand(C, 1, *f.shape)
@@ -96,12 +79,14 @@ def _spread_then_filter(x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
     else:
         y = F.conv_transpose2d(x, weight, stride=plan.up[::-1], groups=C)
         y = F.pad(y, [-left, out_w - y.shape[3] + left, -top, out_h - y.shape[2] + top])
-    return y[:, :, :: plan.down[1], :: plan.down[0]].to(dtype)
+    if plan.down != (1, 1):
+        y = y[:, :, :: plan.down[1], :: plan.down[0]]
+    return y.contiguous(memory_format=layout).to(dtype)
 
 
 class _UpFirDn(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, f: Tensor, plan: _Plan) -> Tensor:
+    def forward(ctx: Any, x: Tensor, f: Tensor, plan: Plan) -> Tensor:
         ctx.save_for_backward(f)
         ctx.adjoint = plan.adjoint(x.shape[2], x.shape[3], f)
         return _native(x, f, plan)
@@ -113,9 +98,8 @@ class _UpFirDn(torch.autograd.Function):
 
 
 def fir_filter(taps: Sequence[float] = (1, 3, 3, 1)) -> Tensor:
-    """Return the separable filter as an outer product [k, k], float32, with sum 1."""
+    """Return the taps [k] of a separable filter, float32, with sum 1."""
     f = torch.tensor(taps, dtype=torch.float32)
-    f = f[:, None] * f[None, :]
     return f / f.sum()
 
 
@@ -132,7 +116,7 @@ def upfirdn2d(
 
     Args:
         x: [N, C, H, W], any floating type.
-        f: Filter [fh, fw]; not differentiated.
+        f: Filter [fh, fw], or the taps [k] of a separable one, their outer product; not differentiated.
         up: Zeros-insertion factor, one number or (x, y).
         down: Decimation factor, one number or (x, y).
         padding: One number or (x0, x1, y0, y1) with respect to the upsampled map; negative crops.
@@ -148,23 +132,26 @@ def upfirdn2d(
     ux_uy = (up, up) if isinstance(up, int) else up
     dx_dy = (down, down) if isinstance(down, int) else down
     pad = (padding,) * 4 if isinstance(padding, int) else padding
-    plan = _Plan(ux_uy, dx_dy, pad, flip, gain)
+    plan = Plan(ux_uy, dx_dy, pad, flip, gain)
     if min(plan.output_size(x.shape[2], x.shape[3], f)) < 1:
         raise UserError(f"upfirdn2d: a {tuple(x.shape[2:])} map is smaller than the {tuple(f.shape)} filter, {plan}")
-    if active_tier() == "ref":
+    tier = tier_of("upfirdn2d", x)
+    if tier == "ref":
         return _ref(x, f, plan)
+    if tier == "ext":
+        return torch.ops.rtil.upfirdn2d(x, f, *plan)
     return _UpFirDn.apply(x, f, plan)
 
 
 def upsample2d(x: Tensor, f: Tensor) -> Tensor:
-    """Double H and W of x [N, C, H, W] with the interpolating filter f [k, k]."""
+    """Double H and W of x [N, C, H, W] with the interpolating filter f [k] or [k, k]."""
     k = f.shape[-1]
     p0, p1 = (k + 1) // 2, (k - 2) // 2
     return upfirdn2d(x, f, up=2, padding=(p0, p1, p0, p1), gain=4)
 
 
 def downsample2d(x: Tensor, f: Tensor) -> Tensor:
-    """Halve H and W of x [N, C, H, W] with the low-pass filter f [k, k]."""
+    """Halve H and W of x [N, C, H, W] with the low-pass filter f [k] or [k, k]."""
     k = f.shape[-1]
     p0, p1 = (k - 1) // 2, (k - 2) // 2
     return upfirdn2d(x, f, down=2, padding=(p0, p1, p0, p1))

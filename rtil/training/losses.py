@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtil.ops import no_weight_gradients
+
 
 def discriminator_loss(real_scores: Tensor, fake_scores: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Return the logistic loss of D, a scalar.
@@ -43,7 +45,9 @@ def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tenso
         real: [N, 3, R, R] in [-1, 1].
     """
     real = real.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    scores = discriminator(real).sum()
+    with no_weight_gradients():
+        (gradient,) = torch.autograd.grad(scores, real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3))
 
 
@@ -59,6 +63,7 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor, codes: Tensor) -> Tensor
     Returns:
         sqrt of the mean over style slots of the squared gradient.
     """
-    (gradient,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
+    with no_weight_gradients():
+        (gradient,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
     squares = gradient.square().sum(dim=2).mean(dim=1)  # [M]
     return torch.stack([of_picture.sum() for of_picture in squares.split(codes.tolist())]).sqrt()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from rtil.ops import no_weight_gradients
+
 
 def wasserstein_estimate(real_scores: Tensor, fake_scores: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Return E D(x) - sum_j lambda_j E D(G_j), a scalar.
@@ -39,5 +41,7 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
         position: [N] in [0, 1], where between real (0) and fake (1) the gradient is taken.
     """
     between = torch.lerp(real, fake.detach(), position[:, None, None, None]).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    scores = discriminator(between).sum()
+    with no_weight_gradients():
+        (gradient,) = torch.autograd.grad(scores, between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square()

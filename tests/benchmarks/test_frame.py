@@ -49,7 +49,11 @@ def test_as_a_command_with_its_malloc_settings():
 
 def test_rows_are_appended_by_several_at_once(results):
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: append_row("x", ["python", "--data", "/home/somebody/a.zip"], {"i": i}), range(12)))
+        list(
+            pool.map(
+                lambda i: append_row(results, "x", ["python", "--data", "/home/somebody/a.zip"], {"i": i}), range(12)
+            )
+        )
     rows = [json.loads(line) for line in (results / "x.jsonl").read_text().splitlines()]
     assert sorted(row["figures"]["i"] for row in rows) == list(range(12))
     assert set(rows[0]) == {"date", "machine", "command", "figures"}
@@ -58,11 +62,19 @@ def test_rows_are_appended_by_several_at_once(results):
 
 
 def test_a_row_that_is_no_json_changes_nothing(results):
-    append_row("x", ["a"], {})
+    append_row(results, "x", ["a"], {})
     before = (results / "x.jsonl").read_bytes()
     with pytest.raises(ValueError, match="JSON"):
-        append_row("x", ["a"], {"seconds": float("nan")})
+        append_row(results, "x", ["a"], {"seconds": float("nan")})
     assert (results / "x.jsonl").read_bytes() == before
+
+
+def test_rows_go_where_they_are_wanted(results, tmp_path):
+    words = ["inversion", "--resolution", "8", "--channels", "{4:2,8:2}", "--w_dim", "4", "--mapping_layers", "1"]
+    words += ["--steps", "1", "--batches", "1", "--repeats", "1", "--device", "cpu"]
+    assert main([*words, "--record", str(tmp_path / "elsewhere")]) == 0
+    assert (tmp_path / "elsewhere/inversion.jsonl").exists()
+    assert not results.exists()
 
 
 def test_machine_has_no_names_of_places():

@@ -1,4 +1,4 @@
-"""Tiny trained-looking runs: random weights at 16 px, as the commands find them in runs/train."""
+"""Tiny trained-looking runs (random weights at 16 px, as commands find them in runs/train); the operations' tiers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from rtil.generators import LayeredGenerator, PGGANGenerator, StyleGAN2Generator
+from rtil.ops import extension
+from rtil.ops.build import BuildError
 from rtil.snapshot import save_snapshot
 
 
@@ -47,3 +49,35 @@ def workplace(tmp_path: Path, make_run: Callable[..., Path], monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     return tmp_path
+
+
+def need(tier: str) -> None:
+    """Skip the test where the tier cannot be had."""
+    if tier == "ext":
+        try:
+            extension.load()
+        except BuildError as error:
+            pytest.skip(f"no compiled operations: {error}")
+
+
+@pytest.fixture(params=["ref", "native", "ext"])
+def tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test in every tier."""
+    need(request.param)
+    monkeypatch.setenv("RTIL_OPS", request.param)
+    return request.param
+
+
+@pytest.fixture(params=["native", "ext"])
+def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test in every tier that is held against ``ref``."""
+    need(request.param)
+    monkeypatch.setenv("RTIL_OPS", request.param)
+    return request.param
+
+
+@pytest.fixture
+def ext(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test in the compiled tier."""
+    need("ext")
+    monkeypatch.setenv("RTIL_OPS", "ext")

@@ -31,9 +31,7 @@ def rosinality(shared):
     return g.double(), d.double(), inputs, noise, part(tensors, "out.")
 
 
-@pytest.mark.parametrize("tier", ["ref", "native"])
-def test_rosinality_pictures_and_scores(rosinality, tier, monkeypatch):
-    monkeypatch.setenv("RTIL_OPS", tier)
+def test_rosinality_pictures_and_scores(rosinality, tier):
     g, d, inputs, noise, out = rosinality
     close(g.map_to_w(inputs["z"]), out["w"])
     image = g(g.mapping(inputs["z"]), noise)
@@ -43,7 +41,7 @@ def test_rosinality_pictures_and_scores(rosinality, tier, monkeypatch):
     close(d(inputs["real"])[:, None], out["d_real"])
 
 
-def test_rosinality_r1_and_its_weight_gradients(rosinality):
+def test_rosinality_r1_and_its_weight_gradients(rosinality, tier):
     _, d, inputs, _, out = rosinality
     penalty = r1_penalty(d, inputs["real"])
     close(penalty, out["r1_per_sample"])
@@ -52,16 +50,14 @@ def test_rosinality_r1_and_its_weight_gradients(rosinality):
     close(sums, out["r1_grad_abs_sums"])
 
 
-def test_rosinality_path_lengths(rosinality):
+def test_rosinality_path_lengths(rosinality, tier):
     g, _, inputs, noise, out = rosinality
     ws = inputs["wplus"].requires_grad_()
     one_code = torch.ones(len(ws), dtype=torch.int64)
     close(path_lengths(g(ws, noise), ws, inputs["path_noise"], one_code), out["path_lengths"])
 
 
-@pytest.mark.parametrize("tier", ["ref", "native"])
-def test_nvidia_pictures_and_scores(shared, tier, monkeypatch):
-    monkeypatch.setenv("RTIL_OPS", tier)
+def test_nvidia_pictures_and_scores(shared, tier):
     tensors = load_file(shared / "golden" / "stylegan2_ada_32.safetensors")
     g = StyleGAN2Generator(32, CHANNELS, z_dim=24, w_dim=24, mapping_layers=2)
     source = part(tensors, "G_ema.")

@@ -1,0 +1,183 @@
+"""``python -m benchmarks.gpu_summary FOLDER``: what ``benchmarks/gpu.sh`` found, as summary.md.
+
+Needs nothing but Python, so that it also tells what went wrong where torch is missing. ``--doctor`` prints the checks,
+``--tiers`` the tiers that can be measured.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+AIM_SHARE_OF_COPY = 0.8
+TIMED_OUT = (124, 137)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    folder, wish = Path(words[0]), words[1] if len(words) > 1 else ""
+    if wish == "--tiers":
+        library = read_object(folder / "doctor.json").get("library", {})
+        print("native,ext" if library.get("state") == "loaded" and library.get("cuda") else "native")
+    elif wish == "--doctor":
+        print(*checks(read_object(folder / "doctor.json")), sep="\n")
+    else:
+        text = "\n".join(summary(folder)) + "\n"
+        (folder / "summary.md").write_text(text, encoding="utf-8")
+        print(text)
+    return 0
+
+
+def summary(folder: Path) -> Iterator[str]:
+    """Yield the lines of the summary."""
+    doctor = read_object(folder / "doctor.json")
+    gpus = ", ".join(f"{gpu['name']} ({gpu['arch']}, {gpu['memory_gib']} GiB)" for gpu in doctor.get("gpus", []))
+    yield f"# benchmarks/gpu.sh on {gpus or 'no GPU'}"
+    yield ""
+    yield ", ".join(f"{name} {number}" for name, number in doctor.get("versions", {}).items()) or "no versions known"
+    yield from section("Parts", ["part", "ended", "s"], [as_part(row) for row in read_rows(folder / "parts.jsonl")])
+    yield "\n## Checks\n"
+    yield from checks(doctor)
+    yield from bandwidths(read_rows(folder / "ops.jsonl"))
+    trainings = read_rows(folder / "training.jsonl")
+    yield from training_times(trainings)
+    yield from training_phases(trainings)
+    yield from inversion_rates(read_rows(folder / "inversion.jsonl"))
+
+
+def as_part(row: Row) -> list[str]:
+    """Return a part's row."""
+    code = row["code"]
+    ended = "no time left" if code is None else "ok" if code == 0 else "out of time" if code in TIMED_OUT else "FAILED"
+    return [row["part"], ended, str(row["seconds"])]
+
+
+def checks(doctor: Row) -> Iterator[str]:
+    """Yield what ``rtil.doctor`` found: the library, what runs, and self-tests against the reference."""
+    if not doctor:
+        yield "rtil.doctor gave no report"
+        return
+    library = doctor["library"]
+    built = "" if library["seconds"] is None else f", built in {library['seconds']} s"
+    yield f"fused ops: {library['state']}, {'with' if library['cuda'] else 'without'} CUDA kernels{built}"
+    if library["problem"]:
+        yield f"    {library['problem']}"
+    by_tier: dict[tuple[str, str], list[Row]] = {}
+    for row in doctor["selftest"]:
+        by_tier.setdefault((row["device"], row["tier"]), []).append(row)
+    for (device, tier), rows in by_tier.items():
+        yield f"self-tests {device} {tier}: {sum(row['ok'] for row in rows)} of {len(rows)} ok"
+    for row in doctor["selftest"]:
+        if not row["ok"]:
+            found = row["complaint"] or f"error {row['error']}, limit {row['limit']}"
+            yield f"    FAILED {row['op']} {row['device']} {row['dtype']} {row['tier']}: {found}"
+
+
+def bandwidths(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the operations' times and bandwidths; those that miss the aim are marked."""
+    if not rows:
+        return
+    cases: dict[tuple[str, ...], dict[str, Row]] = {}
+    for run in rows[-1]["figures"]["runs"]:
+        key = (run["size"], run["dtype"], run["layout"], run["op"], run["direction"])
+        cases.setdefault(key, {})[run["way"]] = run
+    body = []
+    for (size, dtype, layout, op, direction), ways in cases.items():
+        ours = next(ways[way] for way in ("ext", "native", "own") if way in ways)
+        share = median(ours, "share_of_copy")
+        mark = "" if share is None or share >= AIM_SHARE_OF_COPY else " *"
+        body.append(
+            [
+                f"{op} {direction}",
+                f"{size} {dtype} {layout}",
+                ours["way"],
+                number(median(ours, "ms")),
+                number(median(ours, "gb_per_s")),
+                "" if share is None else f"{share:.0%}{mark}",
+                number(median(ways.get("copy", {}), "gb_per_s")),
+                number(median(ours, "times_faster_than_native")),
+                number(median(ours, "times_faster_than_composition")),
+            ]
+        )
+    head = ["operation", "map", "tier", "ms", "GB/s", "of copy", "copy GB/s", "x native", "x composition"]
+    yield from section(f"Operations (* below {AIM_SHARE_OF_COPY:.0%} of the copy's bandwidth)", head, body)
+
+
+def training_times(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield seconds per thousand images of every training."""
+    body = []
+    for row in rows:
+        figures = row["figures"]
+        vanilla = {run["tier"]: run["s_per_kimg"]["median"] for run in figures["runs"] if run["training"] == "vanilla"}
+        for run in figures["runs"]:
+            spent = run["s_per_kimg"]["median"]
+            cost = number(spent / vanilla[run["tier"]]) if run["tier"] in vanilla else ""
+            what = [f"{figures['resolution']} px, batch {figures['batch']}", run["training"], run["tier"]]
+            waits = str(sum(run["host_waits"].values()))
+            rate = number(run["images_per_s"]["median"])
+            body.append([*what, number(spent), rate, cost, str(run["peak_mb"]), waits])
+    head = ["network", "training", "tier", "s/kimg", "images/s", "vanilla = 1", "peak MB", "host waits in a step"]
+    yield from section("Training, lazy regularisers included", head, body)
+
+
+def training_phases(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield milliseconds per step by phase."""
+    runs = [(row["figures"]["resolution"], run) for row in rows for run in row["figures"]["runs"]]
+    names = list(dict.fromkeys(name for _, run in runs for name in run["ms_per_step_by_phase"]))
+    body = [
+        [
+            f"{side} px {run['training']} {run['tier']}",
+            *(number(run["ms_per_step_by_phase"].get(name)) for name in names),
+        ]
+        for side, run in runs
+    ]
+    yield from section("ms per step by phase (the GPU is waited for between phases)", ["training", *names], body)
+
+
+def inversion_rates(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield ILO's steps per second."""
+    body = [
+        [f"{row['figures']['resolution']} px", run["way"], str(run["batch"]), number(run["steps_per_s"]["median"])]
+        for row in rows
+        for run in row["figures"]["runs"]
+    ]
+    yield from section("Inversion (ILO)", ["network", "way", "batch", "steps/s"], body)
+
+
+def section(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a headed Markdown table, or nothing without rows."""
+    if not body:
+        return
+    yield f"\n## {title}\n"
+    for row in (head, ["---"] * len(head), *body):
+        yield f"| {' | '.join(row)} |"
+
+
+def median(run: Mapping[str, Any], name: str) -> float | None:
+    """Return the median of a figure, None if there is none."""
+    return run[name]["median"] if name in run else None
+
+
+def number(value: float | None) -> str:
+    """Write a number to three digits, None as nothing."""
+    return "" if value is None else f"{value:.3g}"
+
+
+def read_object(path: Path) -> Row:
+    """Return the JSON object of a file; an empty one if the file is missing or cut off."""
+    try:
+        found: Row = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return found
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the objects of a file, one a line; none if it is missing."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

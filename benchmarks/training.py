@@ -1,0 +1,267 @@
+"""``python -m benchmarks training``: what StyleGAN2's training costs, vanilla and RTIL, lazy regularisers included.
+
+Random pictures and fresh networks (time depends on neither). Every way, a training in a tier, has a process of its own
+and they take turns: one turn is a whole cycle of steps in which each lazy regulariser comes in its due proportion, from
+the serving of the pictures to the moving average. Lightning's loop, logs and snapshots are left out.
+``--against peer-style`` also trains the networks as the published codes compute them (:mod:`benchmarks.peer_style`),
+float32, vanilla and with all branches; by default with weighted cycles (:mod:`benchmarks.training_step`).
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from benchmarks.frame import Recorded, print_table, run_benchmark
+from benchmarks.record import Spread
+from benchmarks.timing import in_turns, ratio
+from benchmarks.training_step import Bench, OpTime, Turn
+from benchmarks.workers import Worker
+from rtil.devices import Precision, compute_dtype, pick_device
+from rtil.errors import UserError
+from rtil.generators.stylegan2 import RTIL_CHANNELS
+from rtil.training.config import StyleGAN2Config
+
+Training = Literal["vanilla", "sampled", "all"]
+PEER = "peer-style"
+SMALL_CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64}
+SETTINGS: dict[Training, dict[str, Any]] = {
+    "vanilla": {"rtil": False},
+    "sampled": {"rtil": True, "estimator": "sampled"},
+    "all": {"rtil": True, "estimator": "all"},
+}
+PUBLISHED: dict[Training, Training] = {"vanilla": "vanilla", "sampled": "all", "all": "all"}
+"""What the published codes run where ours runs one of our trainings: they know no sampled branches."""
+SHOWN_OPS = 15
+
+
+@dataclass
+class TrainingOptions(Recorded):
+    """Time StyleGAN2's training.
+
+    Args:
+        resolution: Side of the pictures in pixels.
+        channels: {side: width}; null takes 128, 128, 128, 64 up to 32 px and RTIL's table above.
+        batch: Images of a step; null takes 32 up to 32 px, 8 at 64 px and 16 above.
+        w_dim: Entries of z and of a style row.
+        mapping_layers: Depth of the mapping network.
+        trainings: vanilla, sampled (RTIL, a branch per sample), all (RTIL, every branch in every step).
+        tiers: Which operations run: native, ext, auto, ref (RTIL_OPS).
+        precision: Type of our main phases: float32, bfloat16, or auto (bfloat16 where it is faster).
+        against: peer-style also times the published codes' way of computing.
+        cycle: whole, or weighted (a step of each kind, counted as often as it occurs).
+        peer_cycle: The same for peer-style.
+        repeats: Turns of each way.
+        profile: Also print the operations of the mean step that take longest.
+        cudnn_benchmark: Let cuDNN try its algorithms first.
+        device: auto, cpu, cuda or cuda:N.
+    """
+
+    resolution: int = 32
+    channels: dict[int, int] | None = None
+    batch: int | None = None
+    w_dim: int = 512
+    mapping_layers: int = 8
+    trainings: list[Training] = field(default_factory=lambda: list(SETTINGS))
+    tiers: list[Literal["ref", "native", "ext", "auto"]] = field(default_factory=lambda: ["native", "ext"])
+    precision: Precision = "auto"
+    against: Literal["peer-style"] | None = None
+    cycle: Literal["whole", "weighted"] = "whole"
+    peer_cycle: Literal["whole", "weighted"] = "weighted"
+    repeats: int = 3
+    profile: bool = False
+    cudnn_benchmark: bool = False
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, values in (("trainings", self.trainings), ("tiers", self.tiers)):
+            if not values or len(set(values)) != len(values):
+                raise UserError(f"{name} is {','.join(values) or 'empty'}: give each wanted one once")
+        if self.repeats < 1:
+            raise UserError(f"repeats is {self.repeats}: valid are numbers of 1 or more")
+        config_of(self, "vanilla")
+
+
+class Way(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        training: Which branches are trained.
+        tier: Of the operations, or peer-style.
+    """
+
+    training: Training
+    tier: str
+
+    def __str__(self) -> str:
+        return f"{self.training}, {self.tier}"
+
+
+def ways_of(options: TrainingOptions) -> list[Way]:
+    """Return everything that is to be measured."""
+    ways = [Way(training, tier) for training in options.trainings for tier in options.tiers]
+    if options.against is not None:
+        ways += [Way(training, PEER) for training in dict.fromkeys(PUBLISHED[t] for t in options.trainings)]
+    return ways
+
+
+def make_bench(config: StyleGAN2Config, way: Way, weighted: bool, cudnn_benchmark: bool, threads: int) -> Bench:
+    """Make what a way's process measures."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = cudnn_benchmark
+    return Bench(config, way.tier == PEER, weighted)
+
+
+def config_of(options: TrainingOptions, training: Training) -> StyleGAN2Config:
+    """Return the settings of a training."""
+    small = options.resolution <= max(SMALL_CHANNELS)
+    batch = 32 if small else 8 if options.resolution == 64 else 16
+    return StyleGAN2Config(
+        resolution=options.resolution,
+        channels=options.channels or (SMALL_CHANNELS if small else RTIL_CHANNELS),
+        batch=batch if options.batch is None else options.batch,
+        z_dim=options.w_dim,
+        w_dim=options.w_dim,
+        mapping_layers=options.mapping_layers,
+        precision=options.precision,
+        device=str(pick_device(options.device)),
+        **SETTINGS[training],
+    )
+
+
+def start(options: TrainingOptions, way: Way) -> Worker:
+    """Start the process of a way."""
+    weighted = (options.peer_cycle if way.tier == PEER else options.cycle) == "weighted"
+    environment = {"RTIL_OPS": "native" if way.tier == PEER else way.tier, "KINETO_LOG_LEVEL": "9"}
+    config, threads = config_of(options, way.training), torch.get_num_threads()
+    return Worker(make_bench, environment, config, way, weighted, options.cudnn_benchmark, threads)
+
+
+def measure(options: TrainingOptions) -> dict[str, Any]:
+    """Run the benchmark; print tables and return the figures."""
+    config = config_of(options, "vanilla")
+    with ExitStack() as open_workers:
+        workers = {way: open_workers.enter_context(start(options, way)) for way in ways_of(options)}
+        for worker in workers.values():
+            worker.call("warm_up")
+        turns: dict[Way, list[Turn]] = in_turns(
+            {way: partial(worker.call, "turn") for way, worker in workers.items()},
+            options.repeats,
+            tell=lambda line: print(line, flush=True),
+        )
+        phases = {way: mean_phases(values) or workers[way].call("phases") for way, values in turns.items()}
+        waits = {way: worker.call("host_waits") for way, worker in workers.items()}
+        ops: dict[Way, list[OpTime]] = {}
+        if options.profile:
+            ops = {way: worker.call("profile") for way, worker in workers.items()}
+    print_turns(turns)
+    print_phases(phases)
+    ratios = ratios_of(turns)
+    for name, spread in ratios.items():
+        print(f"{name}: {spread}")
+    for way, places in waits.items():
+        if places:
+            found = ", ".join(f"{place} {count}" for place, count in places.items())
+            print(f"{way}: the host waits for the GPU {sum(places.values())} times in a plain step: {found}")
+    for way, found_ops in ops.items():
+        seconds_per_step = config.batch * Spread.of([turn.seconds_per_image for turn in turns[way]]).median
+        print_ops(way, found_ops, seconds_per_step)
+    return {
+        "device": config.device,
+        "resolution": config.resolution,
+        "channels": config.to_json()["channels"],
+        "batch": config.batch,
+        "w_dim": options.w_dim,
+        "mapping_layers": options.mapping_layers,
+        "precision": {
+            "ours": str(compute_dtype(options.precision, torch.device(config.device))).removeprefix("torch."),
+            PEER: "float32",
+        },
+        "cycle": {"ours": options.cycle, PEER: options.peer_cycle},
+        "cudnn_benchmark": options.cudnn_benchmark,
+        "repeats": options.repeats,
+        "runs": [figures_of(way, values, phases[way], waits[way], ops.get(way)) for way, values in turns.items()],
+        "ratios": {name: spread.as_json() for name, spread in ratios.items()},
+    }
+
+
+def mean_phases(turns: Sequence[Turn]) -> dict[str, float]:
+    """Return the mean over the turns of every phase's seconds per step."""
+    return {name: sum(turn.phases[name] for turn in turns) / len(turns) for name in turns[0].phases}
+
+
+def print_turns(turns: Mapping[Way, Sequence[Turn]]) -> None:
+    """Print a row for each way."""
+    rows = []
+    for way, values in turns.items():
+        rate = Spread.of([1 / turn.seconds_per_image for turn in values])
+        kimg = Spread.of([1000 * turn.seconds_per_image for turn in values])
+        rows.append([str(way), str(rate), str(kimg), f"{max(turn.peak_mb for turn in values):.0f}"])
+    print_table(["", "images/s", "s/kimg", "peak MB"], rows)
+
+
+def print_phases(phases: Mapping[Way, Mapping[str, float]]) -> None:
+    """Print milliseconds per step by phase, a column for each."""
+    names = list(dict.fromkeys(name for of_way in phases.values() for name in of_way))
+    rows = [[str(way), *(f"{1e3 * of_way.get(name, 0):.3g}" for name in names)] for way, of_way in phases.items()]
+    print_table(["ms per step", *names], rows)
+
+
+def print_ops(way: Way, ops: Sequence[OpTime], step_seconds: float) -> None:
+    """Print the longest operations of a step, and how much of it all operations together are."""
+    total = sum(op.seconds for op in ops)
+    print(f"{way}: operations of the mean step, {total / step_seconds:.0%} of its {1e3 * step_seconds:.4g} ms")
+    rows = [
+        [op.name, f"{op.calls:.1f}", f"{1e3 * op.seconds:.2f}", f"{op.seconds / total:.1%}"] for op in ops[:SHOWN_OPS]
+    ]
+    print_table(["operation", "calls", "ms", "share"], rows)
+
+
+def ratios_of(turns: Mapping[Way, Sequence[Turn]]) -> dict[str, Spread]:
+    """Return how much faster ours is than peer-style, tiers among each other, and what RTIL costs beside vanilla."""
+    seconds = {way: [turn.seconds_per_image for turn in values] for way, values in turns.items()}
+    tiers = list(dict.fromkeys(way.tier for way in seconds if way.tier != PEER))
+    found = {}
+    for way, ours in seconds.items():
+        if way.training != "vanilla" and (vanilla := Way("vanilla", way.tier)) in seconds:
+            found[f"{way}: cost of an image, vanilla = 1"] = ratio(ours, seconds[vanilla])
+        if way.tier == PEER:
+            continue
+        if way.tier != tiers[0] and (first := Way(way.training, tiers[0])) in seconds:
+            found[f"{way} against {tiers[0]}: times faster"] = ratio(seconds[first], ours)
+        if (peer := Way(PUBLISHED[way.training], PEER)) in seconds:
+            found[f"{way} against {peer}: times faster"] = ratio(seconds[peer], ours)
+    return found
+
+
+def figures_of(
+    way: Way,
+    turns: Sequence[Turn],
+    phases: Mapping[str, float],
+    waits: Mapping[str, int],
+    ops: Sequence[OpTime] | None,
+) -> dict[str, Any]:
+    """Return the figures of one way as JSON values."""
+    figures: dict[str, Any] = {
+        "training": way.training,
+        "tier": way.tier,
+        "images_per_s": Spread.of([1 / turn.seconds_per_image for turn in turns]).as_json(),
+        "s_per_kimg": Spread.of([1000 * turn.seconds_per_image for turn in turns]).as_json(),
+        "peak_mb": round(max(turn.peak_mb for turn in turns)),
+        "ms_per_step_by_phase": {name: float(f"{1e3 * spent:.4g}") for name, spent in phases.items()},
+        "host_waits": dict(waits),
+    }
+    if ops is not None:
+        figures["ms_per_step_by_operation"] = {
+            op.name: {"ms": float(f"{1e3 * op.seconds:.4g}"), "calls": float(f"{op.calls:.4g}")}
+            for op in ops[:SHOWN_OPS]
+        }
+    return figures
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    return run_benchmark("training", measure, TrainingOptions, argv)

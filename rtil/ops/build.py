@@ -1,0 +1,185 @@
+"""The shared library of the fused ops: built ahead of time, found in the cache, or compiled at first use.
+
+The cache holds one folder for each combination of sources, flags, torch, CUDA, compilers, processor and GPUs, named by
+their hash. A library is compiled beside it and renamed, so what is there is whole. Processes that want the same one at
+once share an flock, which dies with its holder; torch's own build lock is a file that outlives a killed process. That,
+and that torch settles on a CUDA toolkit when it is imported, is why ninja is called here and not through
+``torch.utils.cpp_extension``.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from rtil.files import cache_folder
+from rtil.ops import prebuilt
+from rtil.ops.build_log import explain
+from rtil.ops.build_recipe import LIBRARY, Recipe
+from rtil.ops.toolchain import MEANWHILE, BuildError, find_compiler, find_cuda, find_ninja, gpu_archs
+
+__all__ = ["BuildError", "found", "library", "prebuild"]
+
+SOURCES = Path(__file__).parent / "csrc"
+TIMEOUT_SECONDS = 900
+TYPICAL_SECONDS = {False: 30, True: 90}  # without and with CUDA, on one core
+
+_outcomes: dict[tuple[bool, tuple[str, ...] | None], Path | BuildError] = {}
+_one_at_a_time = threading.Lock()
+
+
+def library(cuda: bool, archs: Sequence[str] | None = None) -> Path:
+    """Return the shared library, building it if it is nowhere; a failure is remembered as long as the process lives.
+
+    Looked for beside the package (``RTIL_BUILD_OPS=1 pip install .``), then in the cache.
+
+    Args:
+        cuda: With the CUDA kernels; that needs nvcc, the CPU library only a C++ compiler.
+        archs: GPU architectures, ("sm_80", "sm_90"); None means those of this machine's GPUs.
+
+    Raises:
+        BuildError: It cannot be built: one line with cause and mend.
+    """
+    request = (cuda, None if archs is None else tuple(archs))
+    with _one_at_a_time:
+        if request not in _outcomes:
+            try:
+                _outcomes[request] = found(cuda, archs) or _build(_recipe(cuda, archs))
+            except BuildError as error:
+                _outcomes[request] = error
+        outcome = _outcomes[request]
+    if isinstance(outcome, BuildError):
+        raise BuildError(str(outcome))
+    return outcome
+
+
+def found(cuda: bool, archs: Sequence[str] | None = None) -> Path | None:
+    """Return the library if it is there already; builds nothing.
+
+    Raises:
+        BuildError: It was not built ahead of time, and it could not be built either.
+    """
+    if prebuilt.problem(SOURCES, gpu_archs(archs) if cuda else (), prebuilt.PREBUILT) is None:
+        return prebuilt.PREBUILT / LIBRARY
+    cached = _cached(_recipe(cuda, archs))
+    return cached if cached.is_file() else None
+
+
+def prebuild(folder: Path) -> Path:
+    """Build for this machine and put the library into a folder of the package; returns it.
+
+    With CUDA kernels if this machine has a GPU, or if ``$TORCH_CUDA_ARCH_LIST`` says for which.
+
+    Raises:
+        BuildError: It cannot be built.
+    """
+    cuda = torch.cuda.is_available() or (torch.version.cuda is not None and "TORCH_CUDA_ARCH_LIST" in os.environ)
+    recipe = _recipe(cuda, None)
+    return prebuilt.put(_build(recipe), recipe, folder)
+
+
+def _recipe(cuda: bool, archs: Sequence[str] | None) -> Recipe:
+    if sys.platform != "linux":
+        raise BuildError(f"the fused ops are built on Linux only, this is {sys.platform}: the native tier is used")
+    if not any(SOURCES.rglob("*.cpp")):
+        raise BuildError(f"no sources in {SOURCES}: install rtil again; {MEANWHILE}")
+    return Recipe(SOURCES, find_compiler(), find_cuda() if cuda else None, gpu_archs(archs) if cuda else ())
+
+
+def _cached(recipe: Recipe) -> Path:
+    return cache_folder() / "ops" / recipe.key() / LIBRARY
+
+
+def _build(recipe: Recipe) -> Path:
+    """Return the library from the cache; compile it into the cache, or wait for another process that does."""
+    cached = _cached(recipe)
+    ops, key = cached.parents[1], cached.parent.name
+    failed = ops / f"{key}.log"
+    asked = time.time()
+    try:
+        ops.mkdir(parents=True, exist_ok=True)
+        with _locked(ops / f"{key}.lock"):
+            if cached.is_file():
+                return cached
+            if failed.is_file() and failed.stat().st_mtime > asked:  # the process that was waited for
+                raise _failure(failed)
+            for abandoned in ops.glob(f"{key}.tmp-*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=f"{key}.tmp-", dir=ops, ignore_cleanup_errors=True) as folder:
+                _compile(recipe, Path(folder), failed)
+                shutil.rmtree(cached.parent, ignore_errors=True)
+                Path(folder).rename(cached.parent)
+            return cached
+    except OSError as error:
+        raise BuildError(
+            f"the fused ops cannot be built in {ops} ({error.strerror or error}): set RTIL_CACHE to a folder with room "
+            f"that can be written; {MEANWHILE}"
+        ) from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _say("waiting for another process that builds the fused ops")
+        try:
+            lock.acquire(timeout=TIMEOUT_SECONDS)
+        except Timeout as error:
+            raise BuildError(
+                f"another process has been building the fused ops for {TIMEOUT_SECONDS} seconds (it holds {path}): "
+                f"end it and start again; {MEANWHILE}"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _compile(recipe: Recipe, folder: Path, failed: Path) -> None:
+    """Make the library in a folder and nothing else; a log of what failed is kept as ``failed``."""
+    program = find_ninja()
+    (folder / "build.ninja").write_text(recipe.ninja_file(folder), encoding="utf-8")
+    if recipe.cuda:
+        (folder / "libcudart.so").symlink_to(recipe.cuda.runtime)
+    jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
+    seconds = TYPICAL_SECONDS[recipe.cuda is not None]
+    _say(f"building the fused ops with {recipe.compiler.version} (about {seconds} s, once)")
+    log = folder / "build.log"
+    with log.open("wb") as output:
+        ninja = subprocess.Popen([program, "-j", jobs], cwd=folder, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        try:
+            code = ninja.wait(TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise BuildError(f"building the fused ops took over {TIMEOUT_SECONDS} seconds: try again") from error
+        finally:
+            ninja.terminate()  # Ctrl-C, too: ninja then ends its compilers
+            ninja.wait()
+    if code:
+        log.replace(failed)
+        raise _failure(failed)
+    for path in folder.iterdir():
+        if path.name != LIBRARY:
+            path.unlink()
+    with (folder / LIBRARY).open("rb") as file:
+        os.fsync(file.fileno())
+    folder.chmod(0o755)  # a cache may be shared
+
+
+def _failure(log: Path) -> BuildError:
+    cause, mend = explain(log.read_text(encoding="utf-8", errors="replace"))
+    return BuildError(f"the fused ops did not compile: {cause} (log: {log}): {mend}; {MEANWHILE}")
+
+
+def _say(line: str) -> None:
+    print(f"rtil: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,99 @@
+// Bias, activation, gain and clamp for the GPU: memory in its own order, four packs a thread on their way at once.
+#pragma once
+
+#include "pack.h"
+
+namespace rtil {
+
+constexpr uint32_t kPacksAThread = 4;
+
+template <class A>
+RTIL_HD A clip(A v, A clamp) {
+  const A upper = v > clamp ? clamp : v;
+  return upper < -clamp ? -clamp : upper;
+}
+
+template <class T_, int V>
+struct BiasActBody {
+  using T = T_;
+  using A = Acc<T>;
+
+  const T* x;
+  const A* b;  // or null
+  T* y;
+  uint32_t packs, packs_a_channel, channels;  // channels: that differ from pack to pack
+  bool nhwc;                                  // a pack's elements are neighbouring channels
+  A slope, gain, clamp;                       // clamp may be infinite
+
+  RTIL_HD void operator()(uint32_t block, uint32_t thread) const {
+    const uint32_t first = block * (kThreads * kPacksAThread) + thread;
+    Pack<T, V> raw[kPacksAThread];
+    RTIL_UNROLL
+    for (uint32_t q = 0; q < kPacksAThread; ++q) {
+      const uint32_t i = first + q * kThreads;
+      if (i < packs) raw[q] = load_pack<V>(x + static_cast<int64_t>(i) * V);
+    }
+    RTIL_UNROLL
+    for (uint32_t q = 0; q < kPacksAThread; ++q) {
+      const uint32_t i = first + q * kThreads;
+      if (i >= packs) return;
+      A values[V] = {};
+      if (b) {
+        const uint32_t channel = i / packs_a_channel % channels;
+        if (nhwc) {
+          load_values(b + channel * V, values);
+        } else {
+          values[0] = load_pack<1>(b + channel).v[0];
+          RTIL_UNROLL
+          for (int v = 1; v < V; ++v) values[v] = values[0];
+        }
+      }
+      RTIL_UNROLL
+      for (int v = 0; v < V; ++v) values[v] = clip(gain * leaky_relu(raw[q].get(v) + values[v], slope), clamp);
+      Pack<T, V> out;
+      out.set(values);
+      store_pack(y + static_cast<int64_t>(i) * V, out);
+    }
+  }
+};
+
+template <class T_, int V>
+struct BiasActGradBody {
+  using T = T_;
+  using A = Acc<T>;
+
+  const T *g, *y;
+  T* out;
+  uint32_t packs;
+  A slope, gain, clamp;  // clamp: NaN is none
+
+  RTIL_HD void operator()(uint32_t block, uint32_t thread) const {
+    const uint32_t first = block * (kThreads * kPacksAThread) + thread;
+    const A sign = gain < 0 ? A(-1) : A(1), below = slope * gain;
+    Pack<T, V> gs[kPacksAThread], ys[kPacksAThread];
+    RTIL_UNROLL
+    for (uint32_t q = 0; q < kPacksAThread; ++q) {
+      const uint32_t i = first + q * kThreads;
+      if (i >= packs) continue;
+      gs[q] = load_pack<V>(g + static_cast<int64_t>(i) * V);
+      ys[q] = load_pack<V>(y + static_cast<int64_t>(i) * V);
+    }
+    RTIL_UNROLL
+    for (uint32_t q = 0; q < kPacksAThread; ++q) {
+      const uint32_t i = first + q * kThreads;
+      if (i >= packs) return;
+      A values[V];
+      RTIL_UNROLL
+      for (int v = 0; v < V; ++v) {
+        const A value = ys[q].get(v), magnitude = value < 0 ? -value : value;
+        const A factor = value * sign > 0 ? gain : below;
+        values[v] = gs[q].get(v) * (magnitude >= clamp ? A(0) : factor);
+      }
+      Pack<T, V> result;
+      result.set(values);
+      store_pack(out + static_cast<int64_t>(i) * V, result);
+    }
+  }
+};
+
+}  // namespace rtil

@@ -1,0 +1,76 @@
+// Runs the GPU's bodies on the CPU, thread by thread, so that their arithmetic and indices can be tested without a GPU.
+// `fill` is the number of threads that the imaginary machine wants: the fewer, the longer is a thread's strip.
+#pragma GCC optimize("O1")  // compiles faster, and speed is of no use here
+
+#include "../styled_tail_launch.h"
+
+namespace rtil {
+namespace {
+
+struct Loop {
+  int64_t fill;
+
+  template <class Body>
+  void operator()(const Body& body, int64_t threads) const {
+    const uint32_t blocks = static_cast<uint32_t>(ceil_divide(threads, kThreads));
+    for (uint32_t block = 0; block < blocks; ++block) {
+      for (uint32_t thread = 0; thread < kThreads; ++thread) body(block, thread);
+    }
+  }
+};
+
+Tensor upfirdn2d(const Tensor& x, const Tensor& f, const std::vector<int64_t>& up, const std::vector<int64_t>& down,
+                 const std::vector<int64_t>& pad, bool flip, double gain, int64_t fill) {
+  return upfirdn2d_with(Loop{fill}, x, f, up, down, pad, flip, gain);
+}
+
+Tensor bias_act(const Tensor& x, const MaybeTensor& b, double slope, double gain, double clamp) {
+  return bias_act_with(Loop{1}, x, b, slope, gain, clamp);
+}
+
+Tensor bias_act_grad(const Tensor& g, const Tensor& y, double slope, double gain, double clamp) {
+  return bias_act_grad_with(Loop{1}, g, y, slope, gain, clamp);
+}
+
+Tensor counter_normal(const std::vector<int64_t>& shape, int64_t key, const Tensor& like) {
+  return counter_normal_with(Loop{1}, shape, key, like);
+}
+
+Tensor styled_tail(const Tensor& x, const MaybeTensor& fir, const MaybeTensor& d, const MaybeTensor& noise,
+                   const MaybeTensor& strength, const Tensor& b, const MaybeTensor& z1, const MaybeTensor& sigma,
+                   int64_t noise_key, int64_t z1_key, double slope, double gain, int64_t fill) {
+  return styled_tail_with(Loop{fill}, x, fir, d, noise, strength, b, z1, sigma, noise_key, z1_key, slope, gain);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad(const Tensor& g, const Tensor& x, const MaybeTensor& fir,
+                                                            const MaybeTensor& d, const MaybeTensor& noise,
+                                                            const MaybeTensor& strength, const Tensor& b,
+                                                            int64_t noise_key, double slope, double gain,
+                                                            bool need_noise, int64_t fill) {
+  return styled_tail_grad_with(Loop{fill}, g, x, fir, d, noise, strength, b, noise_key, slope, gain, need_noise);
+}
+
+}  // namespace
+}  // namespace rtil
+
+STABLE_TORCH_LIBRARY_FRAGMENT(rtil, m) {
+  m.def("test_upfirdn2d(Tensor x, Tensor f, int[] up, int[] down, int[] pad, bool flip, float gain, int fill) -> Tensor");
+  m.def("test_bias_act(Tensor x, Tensor? b, float slope, float gain, float clamp) -> Tensor");
+  m.def("test_bias_act_grad(Tensor g, Tensor y, float slope, float gain, float clamp) -> Tensor");
+  m.def(
+      "test_styled_tail(Tensor x, Tensor? fir, Tensor? d, Tensor? noise, Tensor? strength, Tensor b, Tensor? z1, "
+      "Tensor? sigma, int noise_key, int z1_key, float slope, float gain, int fill) -> Tensor");
+  m.def(
+      "test_styled_tail_grad(Tensor g, Tensor x, Tensor? fir, Tensor? d, Tensor? noise, Tensor? strength, Tensor b, "
+      "int noise_key, float slope, float gain, bool need_noise, int fill) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("test_counter_normal(int[] shape, int key, Tensor like) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(rtil, CPU, m) {
+  m.impl("test_upfirdn2d", TORCH_BOX(&rtil::upfirdn2d));
+  m.impl("test_bias_act", TORCH_BOX(&rtil::bias_act));
+  m.impl("test_bias_act_grad", TORCH_BOX(&rtil::bias_act_grad));
+  m.impl("test_styled_tail", TORCH_BOX(&rtil::styled_tail));
+  m.impl("test_styled_tail_grad", TORCH_BOX(&rtil::styled_tail_grad));
+  m.impl("test_counter_normal", TORCH_BOX(&rtil::counter_normal));
+}

@@ -1,0 +1,190 @@
+// The styled tail and its gradient with the GPU's bodies.
+#pragma once
+
+#include "bias_act_launch.h"
+#include "plain_body.h"
+#include "tail_body.h"
+#include "upfirdn2d_launch.h"
+
+namespace rtil {
+
+constexpr int64_t kMostPlainRows = 4, kMostSumRows = 16;  // groups of pixels for each thread
+
+// Maps that enter the tail, and the filter that is left to do there.
+struct RTIL_LOCAL TailInput {
+  Maps maps;
+  MaybeTensor taps;
+  Frame out;
+};
+
+template <class Launch>
+TailInput tail_input(const Launch& launch, const Tensor& x, const MaybeTensor& fir) {
+  if (!fir) {
+    const Maps maps = as_maps(x);
+    return {maps, std::nullopt, frame_of(maps)};
+  }
+  STD_TORCH_CHECK(fir->dim() == 1, "styled_tail: fir has the taps [k] of a separable filter");
+  const int64_t k = fir->numel(), before = (k - 1) / 2, after = (k - 2) / 2;
+  if (k != kTailTaps) {
+    const std::vector<int64_t> one{1, 1}, pad{before, after, before, after};
+    return tail_input(launch, upfirdn2d_with(launch, x, *fir, one, one, pad, false, kTailGain), std::nullopt);
+  }
+  const Maps maps = as_maps(x);
+  const int64_t H = tail_size(maps.H, true), W = tail_size(maps.W, true);
+  STD_TORCH_CHECK(H >= 1 && W >= 1, "styled_tail: a map of ", maps.H, " x ", maps.W, " is smaller than its filter");
+  const Frame out{maps.C, static_cast<int32_t>(H), static_cast<int32_t>(W), maps.nhwc};
+  return {maps, as_parameter(*fir, x.scalar_type(), k, "fir"), out};
+}
+
+// The tail's parameters where packs can read them, and noise drawn where there is none: once for all channels.
+template <class Launch>
+TailTensors tail_tensors(const Launch& launch, const TailInput& in, const MaybeTensor& d, const MaybeTensor& noise,
+                         const MaybeTensor& strength, const Tensor& b, int64_t noise_key) {
+  TailTensors tail(in.maps, in.out.H, in.out.W, d, noise, strength, b);
+  if (strength && !noise) {
+    const ScalarType type = in.maps.tensor.scalar_type();
+    const bool exact = type == ScalarType::Double;
+    Tensor drawn = new_tensor(in.maps.tensor, {in.maps.N, 1, in.out.H, in.out.W}, exact ? type : ScalarType::Float);
+    exact ? run_counter<double>(launch, make_key(noise_key), drawn) : run_counter<float>(launch, make_key(noise_key), drawn);
+    tail.noise = drawn;
+    tail.noise_stride = in.out.pixels();
+  }
+  tail.d = for_packs(tail.d);
+  tail.noise = for_packs(tail.noise);
+  tail.b = for_packs(tail.b);
+  return tail;
+}
+
+// One pass over the maps with or without the filter. make(V, X, out, whole, whole_noise, work) returns what to do with
+// the results; out is one row of pixels where nothing is filtered.
+template <class T, class FilterShapeOf, class Launch, class Make>
+void run_tail(const Launch& launch, const TailInput& in, int64_t most_rows, std::initializer_list<const void*> pointers,
+              const Make& make) {
+  const Maps& x = in.maps;
+  const T* from = read<T>(x.tensor);
+  const bool in_place = aligned({from}, kLargestAccess) && aligned(pointers, kLargestAccess);
+  const auto packs = [&](int V) { return x.nhwc && x.C % V == 0 && in_place; };
+  if (in.taps) {
+    FilterShapeOf::choose(packs(FilterShapeOf::V), [&](auto v, auto columns) {
+      constexpr int V = v, X = columns;
+      const auto pass =
+          make_fir_pass<T>(x, in.out, *in.taps, kTailGain, false, 1, kTailPad, kTailPad, V, X, launch.fill);
+      const bool whole = whole_columns<T>(in.out, 0, X, pointers);
+      const auto finish = make(v, columns, in.out, whole, in.out.W % X == 0, pass.work);
+      launch(FirBody<T, V, X, 1, 1, std::decay_t<decltype(finish)>>{pass.params, pass.work, finish}, pass.work.total);
+    });
+    return;
+  }
+  PlainShape<T>::choose(packs(PlainShape<T>::V), [&](auto v, auto columns) {
+    constexpr int V = v, X = columns;
+    const Frame flat{x.C, 1, static_cast<int32_t>(as_index(in.out.pixels())), x.nhwc};
+    const int64_t planes = x.nhwc ? x.N : x.N * x.C, channel_packs = x.nhwc ? x.C / V : 1;
+    const int64_t span = ceil_divide(kWarp, channel_packs), pixel_groups = ceil_divide(flat.W, X);
+    Work work = make_work(planes, channel_packs, span, ceil_divide(pixel_groups, span), most_rows, launch.fill);
+    work.groups *= work.strips;
+    work.strips = 1;
+    const bool whole = !x.nhwc && flat.W % X == 0 && in_place;
+    const auto finish = make(v, columns, flat, whole, flat.W % X == 0, work);
+    const PlainBody<T, V, X, std::decay_t<decltype(finish)>> body{
+        from, flat, work, as_index(span), as_index(pixel_groups), whole, finish};
+    launch(body, work.total);
+  });
+}
+
+template <class Launch>
+Tensor styled_tail_with(const Launch& launch, const Tensor& x, const MaybeTensor& fir, const MaybeTensor& d,
+                        const MaybeTensor& noise, const MaybeTensor& strength, const Tensor& b, const MaybeTensor& z1,
+                        const MaybeTensor& sigma, int64_t noise_key, int64_t z1_key, double slope, double gain) {
+  check_device(x, {fir, d, noise, strength, b, z1, sigma});
+  const TailInput in = tail_input(launch, x, fir);
+  const ScalarType type = x.scalar_type();
+  const int64_t N = in.maps.N, C = in.maps.C;
+  Tensor y = new_tensor(x, {N, C, in.out.H, in.out.W}, type, in.maps.nhwc);
+  const TailTensors tensors = tail_tensors(launch, in, d, noise, strength, b, noise_key);
+  const MaybeTensor deviations = as_parameter(sigma, type, N, "sigma");
+  MaybeTensor z;
+  if (z1) {
+    STD_TORCH_CHECK(z1->numel() == y.numel(), "z1 has not the shape of the result");
+    z = dense(with_type(*z1, type), in.maps.nhwc);
+  }
+  if (y.numel() == 0) return y;
+  dispatch(type, [&](auto element) {
+    using T = decltype(element);
+    using A = Acc<T>;
+    const auto pointers = tensors.pointers<A>(noise_key, slope, gain);
+    T* to = write<T>(y);
+    const T* from_z = read_or_null<T>(z);
+    const auto run = [&](auto source) {
+      constexpr ZSource kZ = decltype(source)::value;
+      run_tail<T, FilterShape<T>>(
+          launch, in, kMostPlainRows, {to, from_z},
+          [&](auto v, auto columns, const Frame& out, bool whole, bool whole_noise, const Work&) {
+            constexpr int V = v, X = columns;
+            return TailForward<T, V, X, kZ>{
+                {pointers, out, whole, whole_noise}, from_z, read_or_null<A>(deviations), make_key(z1_key), to};
+          });
+    };
+    if (z) {
+      run(std::integral_constant<ZSource, ZSource::kTensor>{});
+    } else if (deviations) {
+      run(std::integral_constant<ZSource, ZSource::kDrawn>{});
+    } else {
+      run(std::integral_constant<ZSource, ZSource::kNone>{});
+    }
+  });
+  return y;
+}
+
+template <class Launch>
+std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_with(
+    const Launch& launch, const Tensor& g, const Tensor& x, const MaybeTensor& fir, const MaybeTensor& d,
+    const MaybeTensor& noise, const MaybeTensor& strength, const Tensor& b, int64_t noise_key, double slope,
+    double gain, bool need_noise) {
+  check_device(g, {x, fir, d, noise, strength, b});
+  const TailInput in = tail_input(launch, x, fir);
+  const ScalarType type = x.scalar_type();
+  const ScalarType exact = type == ScalarType::Double ? type : ScalarType::Float;
+  const int64_t N = in.maps.N, C = in.maps.C, H = in.out.H, W = in.out.W;
+  const bool nhwc = in.maps.nhwc;
+  STD_TORCH_CHECK(g.numel() == N * C * H * W, "the gradient has not the shape of the result");
+  const Tensor gs = dense(with_type(g, type), nhwc);
+  Tensor h = new_tensor(x, {N, C, H, W}, type, nhwc);
+  if (h.numel() == 0) {
+    const std::vector<int64_t> pixels{N, 1, H, W};
+    const auto zeros = [&](std::vector<int64_t> size) { return torch::stable::fill_(new_tensor(x, size, exact), 0); };
+    return {h, zeros({N, C}), zeros({N, C}), zeros(need_noise ? pixels : std::vector<int64_t>{0})};
+  }
+  const TailTensors tensors = tail_tensors(launch, in, d, noise, strength, b, noise_key);
+  std::vector<Tensor> parts;
+  dispatch(type, [&](auto element) {
+    using T = decltype(element);
+    using A = Acc<T>;
+    const auto pointers = tensors.pointers<A>(noise_key, slope, gain);
+    const T* gradient = read<T>(gs);
+    T* to = write<T>(h);
+    run_tail<T, GradientShape<T>>(
+        launch, in, kMostSumRows, {gradient, to},
+        [&](auto v, auto columns, const Frame& out, bool whole, bool whole_noise, const Work& work) {
+          constexpr int V = v, X = columns;
+          const int64_t count = static_cast<int64_t>(work.groups) * work.strips;
+          const std::vector<int64_t> size = nhwc ? std::vector<int64_t>{N, count, C} : std::vector<int64_t>{N, C, count};
+          for (int i = 0; i < 2; ++i) parts.push_back(new_tensor(x, size, exact));
+          const std::vector<int64_t> pixels =
+              nhwc ? std::vector<int64_t>{N, H, W, C / V} : std::vector<int64_t>{N, C, H, W};
+          parts.push_back(new_tensor(x, need_noise ? pixels : std::vector<int64_t>{0}, exact));
+          return TailGradient<T, V, X>{{pointers, out, whole, whole_noise},
+                                       gradient,
+                                       to,
+                                       write<A>(parts[0]),
+                                       write<A>(parts[1]),
+                                       need_noise ? write<A>(parts[2]) : nullptr,
+                                       count};
+        });
+  });
+  const std::vector<int64_t> over_parts{nhwc ? 1 : 2}, over_channels{nhwc ? 3 : 1};
+  Tensor sum_c = parts[2];
+  if (need_noise) sum_c = torch::stable::view(torch::stable::sum(sum_c, over_channels), {N, 1, H, W});
+  return {h, torch::stable::sum(parts[0], over_parts), torch::stable::sum(parts[1], over_parts), sum_c};
+}
+
+}  // namespace rtil

@@ -1,0 +1,161 @@
+import json
+
+import pytest
+import torch
+
+from benchmarks import training, training_step
+from benchmarks.__main__ import main
+from benchmarks.training import Way, ratios_of
+from benchmarks.training_step import Bench, PeerTraining, TimedTraining, Turn
+from rtil.training.config import StyleGAN2Config
+
+TINY = {"resolution": 8, "channels": {4: 4, 8: 4}, "z_dim": 8, "w_dim": 8, "mapping_layers": 1, "batch": 4}
+SMALL = ["--resolution", "8", "--channels", "{4:4,8:4}", "--w_dim", "8", "--mapping_layers", "1", "--batch", "4"]
+
+
+@pytest.fixture(autouse=True)
+def _native(monkeypatch):
+    monkeypatch.setenv("RTIL_OPS", "native")
+
+
+def config(**changes):
+    return StyleGAN2Config(**TINY, device="cpu", precision="float32", **changes)
+
+
+class Here:
+    """A worker that is no process."""
+
+    def __init__(self, make, environment, *args):
+        self.environment, self.made = environment, make(*args)
+
+    def call(self, method, *args):
+        return getattr(self.made, method)(*args)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        return None
+
+
+def test_record_of_ours_and_the_reference(results, capsys, monkeypatch):
+    monkeypatch.setattr(training, "Worker", Here)
+    words = ["training", *SMALL, "--tiers", "native", "--trainings", "vanilla,sampled", "--against", "peer-style"]
+    words += ["--cycle", "weighted", "--repeats", "1", "--precision", "float32", "--device", "cpu"]
+    assert main([*words, "--record"]) == 0
+    printed = capsys.readouterr().out
+    assert "sampled, native against all, peer-style: times faster" in printed
+    figures = json.loads((results / "training.jsonl").read_text())["figures"]
+    assert figures["cycle"] == {"ours": "weighted", "peer-style": "weighted"}
+    assert figures["channels"] == {"4": 4, "8": 4}
+    runs = {(run["training"], run["tier"]): run for run in figures["runs"]}
+    assert set(runs) == {
+        ("vanilla", "native"),
+        ("sampled", "native"),
+        ("vanilla", "peer-style"),
+        ("all", "peer-style"),  # what the published codes run for RTIL
+    }
+    for run in runs.values():
+        assert run["images_per_s"]["median"] == pytest.approx(1000 / run["s_per_kimg"]["median"], rel=1e-2)
+        ms_per_step = 4 * run["s_per_kimg"]["median"]
+        assert sum(run["ms_per_step_by_phase"].values()) == pytest.approx(ms_per_step, rel=0.1)
+        assert set(run["ms_per_step_by_phase"]) == {
+            "data", "draws", "G main", "path length", "D main", "R1", "Adam", "EMA and rest"
+        }  # fmt: skip
+    assert set(figures["ratios"]) == {
+        "sampled, native: cost of an image, vanilla = 1",
+        "vanilla, native against vanilla, peer-style: times faster",
+        "sampled, native against all, peer-style: times faster",
+        "all, peer-style: cost of an image, vanilla = 1",
+    }
+
+
+def test_profile_from_a_process_of_its_own(results, capsys):
+    words = ["training", *SMALL, "--tiers", "native", "--trainings", "vanilla", "--cycle", "weighted", "--profile"]
+    assert main([*words, "--repeats", "1", "--device", "cpu", "--record"]) == 0
+    assert "vanilla, native: operations of the mean step" in capsys.readouterr().out
+    (run,) = json.loads((results / "training.jsonl").read_text())["figures"]["runs"]
+    assert any("convolution" in name for name in run["ms_per_step_by_operation"])
+    assert len(run["ms_per_step_by_operation"]) <= 15
+
+
+def test_a_cycle_has_every_regulariser_in_its_proportion(monkeypatch):
+    bench = Bench(config(), peer=False, weighted=False)
+    assert bench.cycle == 16
+    assert bench.kinds() == {0: 1, 1: 14, 8: 1}
+    taken = []
+    for name in ("_generator_main", "_generator_path", "_discriminator_main", "_discriminator_r1"):
+        monkeypatch.setattr(TimedTraining, name, lambda self, *args, name=name: taken.append(name) or [])
+    bench.turn()
+    assert taken.count("_generator_main") == taken.count("_discriminator_main") == 16
+    assert taken.count("_generator_path") == 2
+    assert taken.count("_discriminator_r1") == 1
+
+
+def test_weighted_steps_stand_for_the_cycle(monkeypatch):
+    bench = Bench(config(), peer=False, weighted=True)
+    seconds = {0: 5.0, 1: 1.0, 8: 3.0}
+    clock = iter([0.0, 5.0, 10.0, 11.0, 20.0, 23.0])
+    monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr(bench, "step", lambda number: seconds.pop(number))
+    assert bench.turn().seconds_per_image == pytest.approx((5 + 14 * 1 + 3) / 16 / 4)
+    assert not seconds
+
+
+def test_the_reference_trains_as_ours():
+    """Same weights, draws and losses: after a cycle both averages have gone the same way."""
+    moved = []
+    for peer in (False, True):
+        bench = Bench(config(rtil=True, estimator="all"), peer, weighted=False)
+        before = torch.cat([p.flatten().clone() for p in bench.module.G.parameters()])
+        for number in (0, 1):
+            bench.step(number)
+        assert isinstance(bench.module, PeerTraining) == peer
+        moved.append(torch.cat([p.detach().flatten() for p in bench.module.G.parameters()]) - before)
+    assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.99
+    assert moved[0].norm() > 0
+
+
+def test_phases_are_without_the_phases_inside():
+    clock = training_step.PhaseClock()
+    clock.running = True
+    times = iter([0.0, 1.0, 4.0, 6.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_step.time, "perf_counter", lambda: next(times))
+        with clock("outer"), clock("inner"):
+            pass
+    assert clock.seconds == {"outer": 1.0 + 2.0, "inner": 3.0}
+
+
+def test_ratios_are_taken_within_turns():
+    def turns(*seconds):
+        return [Turn(s, {}, 0) for s in seconds]
+
+    found = ratios_of(
+        {
+            Way("vanilla", "native"): turns(2.0, 4.0),
+            Way("vanilla", "ext"): turns(1.0, 2.0),
+            Way("sampled", "ext"): turns(1.5, 3.0),
+            Way("all", "peer-style"): turns(30.0, 60.0),
+        }
+    )
+    assert {name: spread.median for name, spread in found.items()} == {
+        "vanilla, ext against native: times faster": 2.0,
+        "sampled, ext: cost of an image, vanilla = 1": 1.5,
+        "sampled, ext against all, peer-style: times faster": 20.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--trainings", "vanila"], "vanilla"),
+        (["--tiers", "native,native"], "each wanted one once"),
+        (["--batch", "0"], "batch 0"),
+        (["--resolution", "30"], "power of two"),
+        (["--repeats", "0"], "repeats"),
+    ],
+)
+def test_mistakes(words, message, capsys):
+    assert main(["training", "--device", "cpu", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,22 @@
+import pytest
+import torch
+
+from rtil.ops import demodulation, modulated_conv2d
+from tests.rtil.ops.helpers import assert_close_to_ref, draw
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("demodulate", [False, True])
+def test_scales_on_both_sides_equal_weights_per_sample(fast, up, demodulate):
+    x, w, s = draw(2, 3, 4, 5), draw(4, 3, 3, 3, seed=1), draw(2, 3, seed=2)
+    assert_close_to_ref(lambda x, w, s: modulated_conv2d(x, w, s, up, demodulate), x, w, s, within=1e-12)
+
+
+def test_demodulated_channels_have_unit_expected_variance():
+    """Over random unit-variance input, every output entry in the middle of the map."""
+    w, s = draw(4, 3, 3, 3), draw(2, 3, seed=2)
+    x = draw(2, 3, 300, 300, seed=3)
+    y = modulated_conv2d(x, w, s)[:, :, 1:-1, 1:-1]
+    torch.testing.assert_close(y.var((2, 3)), torch.ones(2, 4).double(), rtol=0.05, atol=0)
+    plain = modulated_conv2d(x, w, s, demodulate=False)[:, :, 1:-1, 1:-1]
+    torch.testing.assert_close(y, plain * demodulation(w, s)[:, :, None, None])
