@@ -61,7 +61,7 @@ def test_commands_in_order(folder):
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     assert (folder / "samples.png").exists()
     assert (folder / "runs" / "photo" / "reconstruction.png").exists()
-    assert len(list((folder / "runs" / "eval").glob("*/summary.csv"))) == 3
+    assert len(list((folder / "runs" / "eval").glob("*/summary.csv"))) == 4
 
 
 @pytest.mark.slow
