@@ -1,6 +1,5 @@
 """The compiled library, loaded at first use: ``torch.ops.rtil.*`` with fake kernels and derivatives."""
 
-import functools
 import threading
 import warnings
 from pathlib import Path
@@ -27,6 +26,7 @@ class Extension(NamedTuple):
 
 
 _lock = threading.Lock()
+_outcome: Extension | BuildError | None = None
 
 
 def load() -> Extension:
@@ -37,29 +37,28 @@ def load() -> Extension:
     Raises:
         BuildError: It cannot be built: one line with cause and mend.
     """
-    with _lock:
-        outcome = _load()
+    outcome = find(warn=False)
     if isinstance(outcome, BuildError):
-        raise outcome
+        raise BuildError(str(outcome))
     return outcome
 
 
-def find() -> Extension | BuildError:
+def find(warn: bool = True) -> Extension | BuildError:
     """Return the library or why there is none; the first failure is also a warning."""
-    with _lock:
-        fresh = _load.cache_info().currsize == 0
-        outcome = _load()
-    error = str(outcome) if isinstance(outcome, BuildError) else outcome.cuda_error
-    if fresh and error is not None:
-        warnings.warn(error, stacklevel=2)
-    return outcome
+    global _outcome
+    if _outcome is None:  # no lock where there is nothing to wait for: torch.compile cannot trace one
+        with _lock:
+            if _outcome is None:
+                _outcome = _load()
+                error = str(_outcome) if isinstance(_outcome, BuildError) else _outcome.cuda_error
+                if warn and error is not None:
+                    warnings.warn(error, stacklevel=3)
+    return _outcome
 
 
-@functools.cache
 def _load() -> Extension | BuildError:
-    cuda_error = None
+    cuda, cuda_error = torch.cuda.is_available(), None
     try:
-        cuda = torch.cuda.is_available()
         try:
             path = build.library(cuda)
         except BuildError as error:

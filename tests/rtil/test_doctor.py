@@ -1,6 +1,5 @@
 """``python -m rtil.doctor``: its report, its exit codes, and a self-test that notices what is wrong."""
 
-import functools
 import json
 
 import pytest
@@ -21,7 +20,7 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setattr(prebuilt, "PREBUILT", tmp_path / "prebuilt")
     monkeypatch.setattr(build, "_outcomes", {})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(extension, "_load", functools.cache(extension._load.__wrapped__))
+    monkeypatch.setattr(extension, "_outcome", None)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ template <class T_, int V>
 struct BiasActBody {
   using T = T_;
   using A = Acc<T>;
+  static constexpr int kBlocks = kUsualBlocks;
 
   const T* x;
   const A* b;  // or null
@@ -61,6 +62,7 @@ template <class T_, int V>
 struct BiasActGradBody {
   using T = T_;
   using A = Acc<T>;
+  static constexpr int kBlocks = kUsualBlocks;
 
   const T *g, *y;
   T* out;

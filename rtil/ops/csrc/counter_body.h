@@ -31,6 +31,7 @@ RTIL_NOINLINE Pack<float, 4> normals_at(Key key, uint64_t i) {
 // A thread writes one block of the stream.
 template <class A>
 struct CounterBody {
+  static constexpr int kBlocks = kUsualBlocks;
   Key key;
   A* out;
   uint64_t total;

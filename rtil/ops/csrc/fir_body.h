@@ -51,6 +51,7 @@ struct FirBody {
   using A = Acc<T>;
   using Phase = FirPhase<kUp, kDown>;
   static constexpr int kWide = Phase::inputs(X), kHigh = Phase::inputs(kUp), kNew = kDown;
+  static constexpr int kBlocks = Finish::kBlocks;
   static_assert(kUp == 1 || X % 2 == 0);
 
   FirParams<T> fir;
@@ -164,6 +165,7 @@ struct FirBody {
 template <class T, int V, int X>
 struct Store {
   using A = Acc<T>;
+  static constexpr int kBlocks = kUsualBlocks;
   T* y;
   Frame out;
   bool whole;  // every group of columns may be stored at once

@@ -75,6 +75,8 @@ using UpShape = Shape<kWhole<T>, 2, 2>;
 template <class T>
 using DownShape = Shape<std::min(4, kWhole<T>), sizeof(T) == 2 ? 2 : 1, 2>;
 template <class T>
+using PlainGradientShape = Shape<kWhole<T>, 2, kWhole<T>>;
+template <class T>
 using PlainShape = Shape<kWhole<T>, 4, kWhole<T>>;
 
 }  // namespace rtil

@@ -20,6 +20,7 @@ namespace rtil {
 
 constexpr uint32_t kThreads = 128;  // of a block
 constexpr int kWarp = 32;
+constexpr int kUsualBlocks = 4;  // on a processor at least, which leaves a thread 128 registers
 constexpr int kLargestAccess = 16;  // bytes that a thread moves at once
 
 // V neighbours in memory. Pairs of 16-bit numbers stay in one register until they are wanted.

@@ -10,6 +10,7 @@ template <class T_, int V, int X, class Finish>
 struct PlainBody {
   using T = T_;
   using A = Acc<T>;
+  static constexpr int kBlocks = kUsualBlocks;
 
   const T* x;
   Frame flat;  // one row

@@ -10,6 +10,7 @@ template <class T_, int V>
 struct ResampleBody {
   using T = T_;
   using A = Acc<T>;
+  static constexpr int kBlocks = kUsualBlocks;
 
   const T* x;
   T* y;

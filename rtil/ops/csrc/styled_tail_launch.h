@@ -57,7 +57,7 @@ TailTensors tail_tensors(const Launch& launch, const TailInput& in, const MaybeT
 
 // One pass over the maps with or without the filter. make(V, X, out, whole, whole_noise, work) returns what to do with
 // the results; out is one row of pixels where nothing is filtered.
-template <class T, class FilterShapeOf, class Launch, class Make>
+template <class T, class FilterShapeOf, class PlainShapeOf, class Launch, class Make>
 void run_tail(const Launch& launch, const TailInput& in, int64_t most_rows, std::initializer_list<const void*> pointers,
               const Make& make) {
   const Maps& x = in.maps;
@@ -75,7 +75,7 @@ void run_tail(const Launch& launch, const TailInput& in, int64_t most_rows, std:
     });
     return;
   }
-  PlainShape<T>::choose(packs(PlainShape<T>::V), [&](auto v, auto columns) {
+  PlainShapeOf::choose(packs(PlainShapeOf::V), [&](auto v, auto columns) {
     constexpr int V = v, X = columns;
     const Frame flat{x.C, 1, static_cast<int32_t>(as_index(in.out.pixels())), x.nhwc};
     const int64_t planes = x.nhwc ? x.N : x.N * x.C, channel_packs = x.nhwc ? x.C / V : 1;
@@ -116,7 +116,7 @@ Tensor styled_tail_with(const Launch& launch, const Tensor& x, const MaybeTensor
     const T* from_z = read_or_null<T>(z);
     const auto run = [&](auto source) {
       constexpr ZSource kZ = decltype(source)::value;
-      run_tail<T, FilterShape<T>>(
+      run_tail<T, FilterShape<T>, PlainShape<T>>(
           launch, in, kMostPlainRows, {to, from_z},
           [&](auto v, auto columns, const Frame& out, bool whole, bool whole_noise, const Work&) {
             constexpr int V = v, X = columns;
@@ -162,7 +162,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_with(
     const auto pointers = tensors.pointers<A>(noise_key, slope, gain);
     const T* gradient = read<T>(gs);
     T* to = write<T>(h);
-    run_tail<T, GradientShape<T>>(
+    run_tail<T, GradientShape<T>, PlainGradientShape<T>>(
         launch, in, kMostSumRows, {gradient, to},
         [&](auto v, auto columns, const Frame& out, bool whole, bool whole_noise, const Work& work) {
           constexpr int V = v, X = columns;

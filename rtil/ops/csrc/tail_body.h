@@ -52,6 +52,7 @@ enum class ZSource { kNone, kTensor, kDrawn };
 template <class T, int V, int X, ZSource kZ>
 struct TailForward {
   using A = Acc<T>;
+  static constexpr int kBlocks = kUsualBlocks;
   Tail<T, V> tail;
   const T* z1;
   const A* sigma;
@@ -121,6 +122,7 @@ struct TailForward {
 template <class T, int V, int X>
 struct TailGradient {
   using A = Acc<T>;
+  static constexpr int kBlocks = 3;  // sums and gradients want registers beside the filter's
   Tail<T, V> tail;
   const T* g;
   T* h;

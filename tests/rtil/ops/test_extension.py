@@ -1,13 +1,12 @@
 """The compiled operations as torch sees them, and what happens where they cannot be had."""
 
-import functools
 import warnings
 
 import pytest
 import torch
 
 from rtil.errors import UserError
-from rtil.ops import extension, fir_filter, tier
+from rtil.ops import Drawn, extension, fir_filter, styled_tail, tier
 from rtil.ops.build import BuildError
 from tests.rtil.ops.helpers import draw, lay
 
@@ -45,6 +44,17 @@ def test_operations_are_registered_as_torch_asks(ext, layout):
     torch.library.opcheck(ops.styled_tail_grad.default, (*detached, 0, 0.2, 1.4, True), test_utils=quick)
 
 
+def test_torch_compile_traces_it_in_one_graph(ext):
+    x, b, d = maps(2, 5, 5, 7), draw(5).float().requires_grad_(), draw(2, 5).float().requires_grad_()
+
+    def run(x, b, d):
+        return styled_tail(x, b, fir=FIR, d=d, noise=Drawn(3), strength=torch.tensor(0.5))
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    results = [[y := f(x, b, d), *torch.autograd.grad(y.square().sum(), (x, b, d))] for f in (compiled, run)]
+    torch.testing.assert_close(*results)
+
+
 @pytest.fixture
 def no_library(monkeypatch):
     """A fresh process that cannot build the library; returns the list of attempts."""
@@ -55,7 +65,7 @@ def no_library(monkeypatch):
         raise BuildError("no C++ compiler: install g++")
 
     monkeypatch.setattr(extension.build, "library", library)
-    monkeypatch.setattr(extension, "_load", functools.cache(extension._load.__wrapped__))
+    monkeypatch.setattr(extension, "_outcome", None)
     return attempts
 
 
@@ -107,7 +117,7 @@ def test_a_gpu_without_kernels_keeps_the_compiled_operations_of_the_cpu(monkeypa
     monkeypatch.setattr(extension.build, "library", library)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(extension.derivatives, "register", lambda: None)  # they are already
-    monkeypatch.setattr(extension, "_load", functools.cache(extension._load.__wrapped__))
+    monkeypatch.setattr(extension, "_outcome", None)
     with pytest.warns(UserWarning, match="no nvcc"):
         assert tier.choice("styled_tail", CPU, torch.float32).tier == "ext"
     assert tier.choice("styled_tail", torch.device("cuda"), torch.float32) == ("native", "no nvcc: pip install")

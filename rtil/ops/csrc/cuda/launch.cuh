@@ -12,10 +12,8 @@
 
 namespace rtil {
 
-constexpr int kBlocks = 4;  // on a processor at least, so that a thread has up to 128 registers
-
 template <class Body>
-__global__ void __launch_bounds__(kThreads, kBlocks) run_body(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(kThreads, Body::kBlocks) run_body(const __grid_constant__ Body body) {
   body(blockIdx.x, threadIdx.x);
 }
 
