@@ -31,7 +31,7 @@ __all__ = ["BuildError", "found", "library", "prebuild"]
 
 SOURCES = Path(__file__).parent / "csrc"
 TIMEOUT_SECONDS = 900
-TYPICAL_SECONDS = {False: 30, True: 90}  # without and with CUDA, on one core
+TYPICAL_SECONDS = {False: 60, True: 110}  # without and with CUDA, on one core
 
 _outcomes: dict[tuple[bool, tuple[str, ...] | None], Path | BuildError] = {}
 _one_at_a_time = threading.Lock()

@@ -1,5 +1,5 @@
-// A pass over maps without a filter: a thread walks over groups of X neighbouring pixels of V channels and hands them to
-// `Finish`, which sees one row of H W columns. Neighbouring threads read neighbouring memory at every step.
+// A pass over maps without a filter: a thread walks over groups of X neighbouring pixels of V channels and hands them
+// to `Finish`, which sees one row of H W columns. Neighbouring threads read neighbouring memory at every step.
 #pragma once
 
 #include "pack.h"

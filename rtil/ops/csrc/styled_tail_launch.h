@@ -45,7 +45,8 @@ TailTensors tail_tensors(const Launch& launch, const TailInput& in, const MaybeT
     const ScalarType type = in.maps.tensor.scalar_type();
     const bool exact = type == ScalarType::Double;
     Tensor drawn = new_tensor(in.maps.tensor, {in.maps.N, 1, in.out.H, in.out.W}, exact ? type : ScalarType::Float);
-    exact ? run_counter<double>(launch, make_key(noise_key), drawn) : run_counter<float>(launch, make_key(noise_key), drawn);
+    const Key key = make_key(noise_key);
+    exact ? run_counter<double>(launch, key, drawn) : run_counter<float>(launch, key, drawn);
     tail.noise = drawn;
     tail.noise_stride = in.out.pixels();
   }
@@ -167,7 +168,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_with(
         [&](auto v, auto columns, const Frame& out, bool whole, bool whole_noise, const Work& work) {
           constexpr int V = v, X = columns;
           const int64_t count = static_cast<int64_t>(work.groups) * work.strips;
-          const std::vector<int64_t> size = nhwc ? std::vector<int64_t>{N, count, C} : std::vector<int64_t>{N, C, count};
+          const std::vector<int64_t> size{N, nhwc ? count : C, nhwc ? C : count};
           for (int i = 0; i < 2; ++i) parts.push_back(new_tensor(x, size, exact));
           const std::vector<int64_t> pixels =
               nhwc ? std::vector<int64_t>{N, H, W, C / V} : std::vector<int64_t>{N, C, H, W};

@@ -54,7 +54,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad(const Tensor& g, con
 }  // namespace rtil
 
 STABLE_TORCH_LIBRARY_FRAGMENT(rtil, m) {
-  m.def("test_upfirdn2d(Tensor x, Tensor f, int[] up, int[] down, int[] pad, bool flip, float gain, int fill) -> Tensor");
+  m.def(
+      "test_upfirdn2d(Tensor x, Tensor f, int[] up, int[] down, int[] pad, bool flip, float gain, int fill) -> Tensor");
   m.def("test_bias_act(Tensor x, Tensor? b, float slope, float gain, float clamp) -> Tensor");
   m.def("test_bias_act_grad(Tensor g, Tensor y, float slope, float gain, float clamp) -> Tensor");
   m.def(
