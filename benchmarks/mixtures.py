@@ -26,6 +26,7 @@ from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import MixtureBranches, Part
 from rtil.devices import compute_dtype
 from rtil.generators.base import LayeredGenerator, State
+from rtil.ops import Noise
 from rtil.training.config import PGGANConfig
 from rtil.training.pggan import PGGANTraining
 
@@ -42,7 +43,7 @@ def loop_over_codes(
     self: MixtureBranches,
     generator: LayeredGenerator,
     ws: Tensor,
-    noise: Sequence[Tensor],
+    noise: Sequence[Noise],
     branch: Tensor,
     rng: torch.Generator,
 ) -> Tensor:

@@ -25,6 +25,7 @@ from benchmarks.timing import seconds_of
 from benchmarks.without_trainer import WithoutTrainer
 from rtil.data.batches import TrainingBatches
 from rtil.devices import compute_dtype, wait_for
+from rtil.ops import Noise, choose
 from rtil.seeds import generator as seeded
 from rtil.training.callbacks import memory_mb
 from rtil.training.config import StyleGAN2Config
@@ -109,12 +110,15 @@ class TimedTraining(WithoutTrainer, StyleGAN2Training):
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__(config)
         self.clock = PhaseClock()
-        for name in ("draw_z", "draw_noise"):
-            setattr(self.G, name, partial(self._drawn, getattr(self.G, name)))
+        self.G.draw_z = partial(self._drawn, self.G.draw_z)
 
     def _drawn(self, draw: Callable[..., Any], *args: Any) -> Any:
         with self.clock("draws"):
             return draw(*args)
+
+    def draw_noise(self, n: int, rng: torch.Generator) -> list[Noise]:
+        """Choose noise maps."""
+        return self._drawn(super().draw_noise, n, rng)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take one step."""
@@ -151,6 +155,12 @@ class PeerTraining(TimedTraining):
         c = self.config
         G = PeerGenerator(c.resolution, c.channels, c.z_dim, c.w_dim, c.mapping_layers)
         return G, PeerDiscriminator(c.resolution, c.channels)
+
+    def draw_noise(self, n: int, rng: torch.Generator) -> list[Noise]:
+        """Draw noise maps where they are used, as a part of the phase that uses them."""
+        device_rng = torch.Generator(self.device).manual_seed(choose(rng).key)
+        shapes = self.G.noise_shapes()
+        return [torch.randn(n, *shape, generator=device_rng, device=self.device) for shape in shapes]
 
 
 class Bench:

@@ -23,7 +23,7 @@ from torch import Tensor
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import DEFAULT_CHUNK, head_of_rows, mix_rows
-from rtil.ops import Drawn
+from rtil.ops import Drawn, Noise, choose, materialise
 
 Estimator = Literal["sampled", "all"]
 BranchKind = Literal["additive", "mixture"]
@@ -65,14 +65,14 @@ class Branches(ABC):
 
     @abstractmethod
     def generate(
-        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Tensor], branch: Tensor, rng: torch.Generator
+        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Noise], branch: Tensor, rng: torch.Generator
     ) -> Tensor:
         """Return the pictures [N, 3, R, R] of samples of the given branches.
 
         Args:
             generator: The generator.
             ws: [M, L, w_dim], the codes of all samples one after the other: M is the sum of :meth:`codes_of`.
-            noise: One [N, 1, H, W] map per noise input.
+            noise: One [N, 1, H, W] map per noise input, or how to draw it.
             branch: [N].
             rng: Source of the random input of the intermediate layers; only what is used is drawn.
         """
@@ -132,7 +132,7 @@ class AdditiveBranches(Branches):
         return torch.ones_like(branch)
 
     def generate(
-        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Tensor], branch: Tensor, rng: torch.Generator
+        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Noise], branch: Tensor, rng: torch.Generator
     ) -> Tensor:
         """Return pictures with z1 added; see :meth:`Branches.generate`."""
         return generator(ws, noise, self.draw_z1(generator, branch, rng))
@@ -147,10 +147,10 @@ class AdditiveBranches(Branches):
         """
         z1 = {}
         for cut in range(1, min(self.cuts, generator.num_blocks - 1) + 1):
-            key = int(torch.randint(2**63 - 1, (), generator=rng))
             reached = branch >= cut
+            drawn = choose(rng, (reached * self.sigma).to(generator.device, non_blocking=True))
             if reached.any():
-                z1[cut] = Drawn(key, (reached * self.sigma).to(generator.device))
+                z1[cut] = drawn
         return z1
 
 
@@ -189,17 +189,19 @@ class MixtureBranches(Branches):
         return torch.tensor(self.codes)[branch]
 
     def generate(
-        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Tensor], branch: Tensor, rng: torch.Generator
+        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Noise], branch: Tensor, rng: torch.Generator
     ) -> Tensor:
         """Return pictures of mixed codes; see :meth:`Branches.generate`."""
         codes = self.codes_of(branch)
         if int(codes.max()) == 1:
             return generator(ws, noise)
-        weights = self.draw_weights(codes, rng).to(ws)  # [N M]
-        owner = torch.arange(len(codes)).repeat_interleave(codes).to(generator.device)
+        weights = self.draw_weights(codes, rng).to(ws, non_blocking=True)  # [N M]
+        owner = torch.arange(len(codes)).repeat_interleave(codes).to(generator.device, non_blocking=True)
         cut = generator.last_cut_within(self.side)
-        used = noise[: generator.noise_of_block(cut - 1).stop]
-        state = head_of_rows(generator, ws, [maps[owner] for maps in used], cut, self.chunk)
+        shapes = generator.noise_shapes()[: generator.noise_of_block(cut - 1).stop]
+        like = ws.new_empty(1, 1, 1, 1)
+        used = [materialise(noise[i], (len(codes), *shape), like)[owner] for i, shape in enumerate(shapes)]
+        state = head_of_rows(generator, ws, used, cut, self.chunk)
         tail_ws = torch.einsum("nm,mld->nld", weights, ws)
         return generator.tail(mix_rows(state, weights), tail_ws, noise, cut)
 

@@ -143,7 +143,7 @@ class LayeredGenerator(nn.Module, ABC):
 
     def draw_z(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw z [n, z_dim] ~ N(0, I) on this generator's device."""
-        return torch.randn(n, self.z_dim, generator=generator).to(self.device)
+        return torch.randn(n, self.z_dim, generator=generator).to(self.device, non_blocking=True)
 
     def draw_noise(self, n: int, generator: torch.Generator) -> list[Tensor]:
         """Draw one N(0, 1) map [n, 1, H, W] per noise input."""

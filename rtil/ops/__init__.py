@@ -8,7 +8,7 @@ Every operation can be differentiated twice, in float32, float64 and bfloat16.
 from rtil.ops.bias_act import bias_act
 from rtil.ops.conv2d import conv2d, conv_transpose2d, no_weight_gradients
 from rtil.ops.conv2d_resample import conv2d_resample
-from rtil.ops.counter import Drawn, Noise, counter_normal, materialise
+from rtil.ops.counter import Drawn, Noise, choose, counter_normal, materialise
 from rtil.ops.modulated_conv2d import demodulation, modulated_conv2d
 from rtil.ops.pixel_norm import pixel_norm
 from rtil.ops.styled_tail import styled_tail
@@ -19,6 +19,7 @@ __all__ = [
     "Drawn",
     "Noise",
     "bias_act",
+    "choose",
     "conv2d",
     "conv2d_resample",
     "conv_transpose2d",

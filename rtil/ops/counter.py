@@ -37,6 +37,11 @@ class Drawn:
 Noise = Tensor | Drawn
 
 
+def choose(generator: torch.Generator, sigma: Tensor | None = None) -> Drawn:
+    """Return input that is drawn where it is used, with a key from ``generator``; see :class:`Drawn`."""
+    return Drawn(int(torch.randint(2**63 - 1, (), generator=generator)), sigma)
+
+
 def philox(counter: Tensor, key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the four 32-bit words of Philox4x32-10 for the counters (low, high, 0, 0).
 

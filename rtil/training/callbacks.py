@@ -96,6 +96,7 @@ class Clock(pl.Callback):
         module: GANTraining[Any] = pl_module
         config, done = module.config, module.seen >= module.config.total_images
         if self._due(module, config.log_kimg) or done:
+            module.check_progress()
             self._log(module)
         if self._due(module, config.grid_kimg) or done:
             self._grid(module)

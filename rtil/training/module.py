@@ -19,6 +19,7 @@ from torch import Tensor
 from rtil.devices import compute_dtype
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
+from rtil.ops import Noise, choose
 from rtil.ranges import uint8_to_signed
 from rtil.seeds import generator as seeded
 from rtil.training.checkpoint import SETTINGS
@@ -52,6 +53,7 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
     phases: ClassVar[tuple[str, ...]]
     images_seen: Tensor
     bad_steps: Tensor
+    skipped: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -63,7 +65,8 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.branches = config.make_branches()
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("bad_steps", torch.zeros(len(self.phases), dtype=torch.int64))
+        self.register_buffer("bad_steps", torch.zeros(len(self.phases), dtype=torch.int64))  # in a row
+        self.register_buffer("skipped", torch.zeros(len(self.phases), dtype=torch.int64), persistent=False)
         self.seen = 0  # images_seen as a Python number, so that no step waits for the device
         self.step_images = 0
         self.dtype_main = torch.float32
@@ -93,13 +96,18 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
 
     def scalars(self) -> dict[str, float]:
         """Return what the log shows; waits for the device."""
-        return {name: float(value) for name, value in self.stats.items()}
+        skipped = {f"skipped_steps/{phase}": n for phase, n in zip(self.phases, self.skipped.tolist(), strict=True)}
+        return {name: float(value) for name, value in self.stats.items()} | skipped
 
-    def inputs(self, branch: Tensor, rng: torch.Generator) -> tuple[Tensor, list[Tensor]]:
-        """Draw ws [M, L, w_dim] of all codes and noise maps [N, 1, H, W] for samples of the given branches [N]."""
+    def inputs(self, branch: Tensor, rng: torch.Generator) -> tuple[Tensor, list[Noise]]:
+        """Draw ws [M, L, w_dim] of all codes and choose noise maps for samples of the given branches [N]."""
         generator = cast(LayeredGenerator, self.G)
         codes = int(self.branches.codes_of(branch).sum())
-        return generator.mapping(generator.draw_z(codes, rng)), generator.draw_noise(len(branch), rng)
+        return generator.mapping(generator.draw_z(codes, rng)), self.draw_noise(len(branch), rng)
+
+    def draw_noise(self, n: int, rng: torch.Generator) -> list[Noise]:
+        """Choose a noise map [n, 1, H, W] per noise input; it is drawn on the device, where it is used."""
+        return [choose(rng) for _ in self.G.noise_shapes()]
 
     def generate(self, branch: Tensor, rng: torch.Generator) -> Tensor:
         """Return pictures [N, 3, R, R] of the given branches, computed in the main phases' type."""
@@ -122,18 +130,25 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
         return torch.optim.Adam(network.parameters(), self.config.lr * share, (0.0, 0.99**share), fused=True)
 
     def take_step(self, opt: Any, network: torch.nn.Module, phase: str) -> None:
-        """Step unless a gradient is not finite; give up after many such steps in a row."""
+        """Step unless a gradient is not finite; the device decides, so nothing waits for it."""
         index = self.phases.index(phase)
         grads = [p.grad for p in network.parameters() if p.grad is not None]
-        if bool(torch.isfinite(torch.nn.utils.get_total_norm(grads))):
-            opt.step()
-            self.bad_steps[index] = 0
-        else:
-            self.bad_steps[index] += 1
-            self.stats[f"skipped_steps/{phase}"] = self.bad_steps[index].clone()
-            if int(self.bad_steps[index]) >= MAX_BAD_STEPS:
-                raise TrainingDivergedError(f"{MAX_BAD_STEPS} {phase} steps in a row were not finite: lower lr")
+        bad = torch.isfinite(torch.nn.utils.get_total_norm(grads)).logical_not()
+        opt.optimizer.found_inf = bad.float()  # where it is 1, fused Adam leaves weights and its own state alone
+        opt.step()
+        self.bad_steps[index].add_(1).mul_(bad)
+        self.skipped[index].add_(bad)
         opt.zero_grad(set_to_none=True)
+
+    def check_progress(self) -> None:
+        """Give up where many steps in a row were skipped; waits for the device.
+
+        Raises:
+            TrainingDivergedError: If so.
+        """
+        for phase, count in zip(self.phases, self.bad_steps.tolist(), strict=True):
+            if count >= MAX_BAD_STEPS:
+                raise TrainingDivergedError(f"the last {count} {phase} steps were not finite: lower lr")
 
     def log_scores(self, real: Tensor, fake: Sequence[Tensor]) -> None:
         """Keep the mean scores for the log."""

@@ -105,7 +105,7 @@ class PGGANTraining(GANTraining[PGGANConfig]):
         total = torch.zeros((), device=self.device)
         for index, (images, weight) in enumerate(fakes if c.gp_weight else []):
             rng = seeded(c.seed, "train/penalty", self.seen, index)
-            position = torch.rand(len(reals), generator=rng).to(self.device)
+            position = torch.rand(len(reals), generator=rng).to(self.device, non_blocking=True)
             with self.computing():
                 penalty = weight * gradient_penalty(self.D, reals, images, position).mean()
             self.manual_backward(c.gp_weight * penalty)

@@ -14,6 +14,7 @@ from rtil.branches import Part
 from rtil.discriminators import StyleGAN2Discriminator
 from rtil.discriminators.stylegan2 import group_of_sample
 from rtil.generators import StyleGAN2Generator
+from rtil.ops import Noise, choose, counter_normal
 from rtil.seeds import generator as seeded
 from rtil.training.config import StyleGAN2Config
 from rtil.training.losses import discriminator_loss, generator_loss, path_lengths, r1_penalty
@@ -60,7 +61,7 @@ class StyleGAN2Training(GANTraining[StyleGAN2Config]):
         means = {f"path_mean/branch{j}": mean for j, mean in enumerate(self.path_mean.tolist())}
         return super().scalars() | means
 
-    def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Tensor]]:
+    def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Noise]]:
         """Draw ws with style mixing and noise maps; see :meth:`GANTraining.inputs`."""
         M, L = int(self.branches.codes_of(branch).sum()), self.G.num_ws
         w = self.G.map_to_w(self.G.draw_z(2 * M, rng))
@@ -69,9 +70,9 @@ class StyleGAN2Training(GANTraining[StyleGAN2Config]):
         ws, other = w[:M, None].expand(-1, L, -1), w[M:, None].expand(-1, L, -1)
         crossover = torch.randint(1, L, (M, 1), generator=rng)
         mixes = torch.rand(M, 1, generator=rng) < self.config.style_mixing
-        from_other = (mixes & (torch.arange(L) >= crossover)).to(self.device)  # [M L]
+        from_other = (mixes & (torch.arange(L) >= crossover)).to(self.device, non_blocking=True)  # [M L]
         ws = torch.where(from_other[:, :, None], other, ws)
-        return ws, self.G.draw_noise(len(branch), rng)
+        return ws, self.draw_noise(len(branch), rng)
 
     def _generator_main(self, opt: Any, parts: list[Part]) -> Fakes:
         """Step G on its logistic loss; return the detached pictures of every part with its weight."""
@@ -116,11 +117,11 @@ class StyleGAN2Training(GANTraining[StyleGAN2Config]):
         for index, part in enumerate(parts):
             rng = seeded(c.seed, "path/part", self.seen, index)
             ws, noise = self.inputs(part.branch, rng)
-            y = torch.randn(n, 3, c.resolution, c.resolution, generator=rng).to(self.device) / c.resolution
+            y = counter_normal((n, 3, c.resolution, c.resolution), choose(rng).key, self.device) / c.resolution
             ws = ws if ws.requires_grad else ws.detach().requires_grad_(True)
             images = self.branches.generate(self.G, ws, noise, part.branch, rng)
             lengths = path_lengths(images, ws, y, self.branches.codes_of(part.branch))
-            branch = part.branch.to(self.device)
+            branch = part.branch.to(self.device, non_blocking=True)
             self._update_path_mean(lengths.detach(), branch)
             penalty = (lengths - self.path_mean[branch]).square().mean()
             self.manual_backward(penalty * (part.weight * c.path_weight * c.path_interval))
