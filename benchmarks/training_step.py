@@ -23,12 +23,14 @@ from torch.utils.data import DataLoader
 from benchmarks.peer_style import PeerDiscriminator, PeerGenerator
 from benchmarks.timing import seconds_of
 from benchmarks.without_trainer import WithoutTrainer
+from rtil.branches import Part
 from rtil.data.batches import TrainingBatches
 from rtil.devices import compute_dtype, wait_for
 from rtil.ops import Noise, choose
 from rtil.seeds import generator as seeded
 from rtil.training.callbacks import memory_mb
 from rtil.training.config import StyleGAN2Config
+from rtil.training.module import Fakes
 from rtil.training.stylegan2 import StyleGAN2Training
 
 PICTURES = 256
@@ -148,13 +150,35 @@ class TimedTraining(WithoutTrainer, StyleGAN2Training):
 
 
 class PeerTraining(TimedTraining):
-    """The same step on networks that compute as the published codes do."""
+    """The step of the published codes: their networks, and pictures that D's turn makes and scores anew."""
+
+    _parts: list[Part]
 
     def networks(self) -> tuple[PeerGenerator, PeerDiscriminator]:
         """Return generator and discriminator."""
         c = self.config
         G = PeerGenerator(c.resolution, c.channels, c.z_dim, c.w_dim, c.mapping_layers)
         return G, PeerDiscriminator(c.resolution, c.channels)
+
+    def _generator_main(self, opt: Any, parts: list[Part]) -> list[Fakes]:
+        self._parts = parts
+        return super()._generator_main(opt, parts)
+
+    def _discriminator_main(self, opt: Any, reals: Tensor, fakes: list[Fakes]) -> None:
+        """Step D on pictures that are made anew, from the same latents."""
+        with self.clock("D main"):
+            fresh = [
+                self._made_anew(index, part, of)
+                for index, (part, of) in enumerate(zip(self._parts, fakes, strict=True))
+            ]
+        super()._discriminator_main(opt, reals, fresh)
+
+    def _made_anew(self, index: int, part: Part, fakes: Fakes) -> Fakes:
+        rng = seeded(self.config.seed, "train/main", self.seen, index)
+        with torch.no_grad():
+            ws, noise = self.inputs(part.branch, rng)
+            images = self.branches.generate(self.G, ws, noise, part.branch, rng)
+        return fakes._replace(images=images, scores=self.D(images))
 
     def draw_noise(self, n: int, rng: torch.Generator) -> list[Noise]:
         """Draw noise maps where they are used, as a part of the phase that uses them."""

@@ -26,7 +26,7 @@ class WithoutTrainer(GANTraining[Any]):
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Run the backward pass."""
-        loss.backward()
+        loss.backward(*args, **kwargs)
 
 
 class Standalone:

@@ -8,9 +8,9 @@ numbers.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from rtil.devices import compute_dtype
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.ops import Noise, choose
+from rtil.ops import Noise, choose, no_weight_gradients
 from rtil.ranges import uint8_to_signed
 from rtil.seeds import generator as seeded
 from rtil.training.checkpoint import SETTINGS
@@ -29,8 +29,22 @@ from rtil.training.ema import ema_decay, update_ema
 MAX_BAD_STEPS = 20
 
 Config = TypeVar("Config", bound=TrainingConfig)
-Fakes = list[tuple[Tensor, float]]
-"""The detached pictures of every part of a step, with its weight."""
+
+
+class Fakes(NamedTuple):
+    """The pictures of a part of a step, for the discriminator's turn.
+
+    Attributes:
+        images: [N, 3, R, R], detached from the generator.
+        scores: [N] with the graph in which the discriminator made them.
+        weight: lambda of the part.
+        generator_loss: Scalar, detached, times the weight.
+    """
+
+    images: Tensor
+    scores: Tensor
+    weight: float
+    generator_loss: Tensor
 
 
 class TrainingDivergedError(UserError):
@@ -114,6 +128,25 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
         ws, noise = self.inputs(branch, rng)
         with self.computing():
             return self.branches.generate(self.G, ws, noise, branch, rng)
+
+    def pull_generator(self, images: Tensor, weight: float, loss_of: Callable[[Tensor], Tensor]) -> Fakes:
+        """Score pictures and run the generator's backward pass of ``weight * loss_of(scores)``.
+
+        The discriminator does not change until its own turn, so its scores serve there too: one forward pass for both.
+
+        Args:
+            images: [N, 3, R, R] with the generator's graph.
+            weight: lambda of the part.
+            loss_of: Maps scores [N] to the generator's loss.
+        """
+        pictures = images.detach().requires_grad_()
+        with self.computing():
+            scores = self.D(pictures)
+        loss = weight * loss_of(scores)
+        with no_weight_gradients():
+            (gradient,) = torch.autograd.grad(loss, pictures, retain_graph=True)
+        self.manual_backward(images, gradient)
+        return Fakes(pictures.detach(), scores, weight, loss.detach())
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -78,36 +78,30 @@ class PGGANTraining(GANTraining[PGGANConfig]):
         coarse = F.avg_pool2d(reals, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
         return torch.lerp(coarse, reals, moment.fade)
 
-    def _generator(self, opt: Any, parts: list[Part]) -> Fakes:
-        """Step G on its loss; return the detached pictures of every part with its weight."""
-        self.D.requires_grad_(False)
-        fakes, loss = [], torch.zeros((), device=self.device)
+    def _generator(self, opt: Any, parts: list[Part]) -> list[Fakes]:
+        """Step G on its loss; return the pictures of every part."""
+        fakes = []
         for index, part in enumerate(parts):
             images = self.generate(part.branch, seeded(self.config.seed, "train/main", self.seen, index))
-            with self.computing():
-                part_loss = -part.weight * self.D(images).mean()
-            self.manual_backward(part_loss)
-            loss = loss + part_loss.detach()
-            fakes.append((images.detach(), part.weight))
+            fakes.append(self.pull_generator(images, part.weight, lambda scores: -scores.mean()))
         self.take_step(opt, self.G, "generator")
-        self.D.requires_grad_(True)
-        self.stats["loss/generator"] = loss
+        self.stats["loss/generator"] = torch.stack([f.generator_loss for f in fakes]).sum()
         return fakes
 
-    def _discriminator(self, opt: Any, reals: Tensor, fakes: Fakes) -> None:
+    def _discriminator(self, opt: Any, reals: Tensor, fakes: list[Fakes]) -> None:
         c = self.config
         with self.computing():
             real_scores = self.D(reals)
-            fake_scores = [self.D(images) for images, _ in fakes]
-        estimate = wasserstein_estimate(real_scores, fake_scores, [weight for _, weight in fakes])
+        fake_scores = [f.scores for f in fakes]
+        estimate = wasserstein_estimate(real_scores, fake_scores, [f.weight for f in fakes])
         loss = c.drift * drift_penalty(real_scores) - estimate
         self.manual_backward(loss)
         total = torch.zeros((), device=self.device)
-        for index, (images, weight) in enumerate(fakes if c.gp_weight else []):
+        for index, part in enumerate(fakes if c.gp_weight else []):
             rng = seeded(c.seed, "train/penalty", self.seen, index)
             position = torch.rand(len(reals), generator=rng).to(self.device, non_blocking=True)
             with self.computing():
-                penalty = weight * gradient_penalty(self.D, reals, images, position).mean()
+                penalty = part.weight * gradient_penalty(self.D, reals, part.images, position).mean()
             self.manual_backward(c.gp_weight * penalty)
             total = total + penalty.detach()
         self.take_step(opt, self.D, "discriminator")

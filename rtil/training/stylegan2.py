@@ -1,8 +1,9 @@
 """StyleGAN2's training step, vanilla and RTIL.
 
-One step of ``batch`` images: the generator's logistic loss; every ``path_interval`` steps its path length; the
-discriminator's logistic loss on the same pictures; every ``r1_interval`` steps its R1; the moving average. With RTIL
-the pictures come from several branches (:mod:`rtil.branches`), whose losses add up with weights lambda.
+One step of ``batch`` images: the generator's logistic loss; the discriminator's on the same pictures; every
+``path_interval`` steps the generator's path length; every ``r1_interval`` steps the discriminator's R1; the moving
+average. With RTIL the pictures come from several branches (:mod:`rtil.branches`), whose losses add up with weights
+lambda.
 """
 
 from typing import Any, ClassVar
@@ -50,9 +51,9 @@ class StyleGAN2Training(GANTraining[StyleGAN2Config]):
         step = self.seen // c.batch
         parts = self.branches.parts(group_of_sample(c.batch), seeded(c.seed, "train/branches", self.seen))
         fakes = self._generator_main(opt_g, parts)
+        self._discriminator_main(opt_d, reals, fakes)
         if c.path_weight and step % c.path_interval == 0:
             self._generator_path(opt_g)
-        self._discriminator_main(opt_d, reals, fakes)
         if c.r1_gamma and step % c.r1_interval == 0:
             self._discriminator_r1(opt_d, reals)
 
@@ -74,29 +75,24 @@ class StyleGAN2Training(GANTraining[StyleGAN2Config]):
         ws = torch.where(from_other[:, :, None], other, ws)
         return ws, self.draw_noise(len(branch), rng)
 
-    def _generator_main(self, opt: Any, parts: list[Part]) -> Fakes:
-        """Step G on its logistic loss; return the detached pictures of every part with its weight."""
-        self.D.requires_grad_(False)
-        fakes, loss = [], torch.zeros((), device=self.device)
+    def _generator_main(self, opt: Any, parts: list[Part]) -> list[Fakes]:
+        """Step G on its logistic loss; return the pictures of every part."""
+        fakes = []
         for index, part in enumerate(parts):
             rng = seeded(self.config.seed, "train/main", self.seen, index)
             ws, noise = self.inputs(part.branch, rng, track=True)
             with self.computing():
                 images = self.branches.generate(self.G, ws, noise, part.branch, rng)
-                part_loss = part.weight * generator_loss(self.D(images))
-            self.manual_backward(part_loss)
-            loss = loss + part_loss.detach()
-            fakes.append((images.detach(), part.weight))
+            fakes.append(self.pull_generator(images, part.weight, generator_loss))
         self.take_step(opt, self.G, "generator")
-        self.D.requires_grad_(True)
-        self.stats["loss/generator"] = loss
+        self.stats["loss/generator"] = torch.stack([f.generator_loss for f in fakes]).sum()
         return fakes
 
-    def _discriminator_main(self, opt: Any, reals: Tensor, fakes: Fakes) -> None:
+    def _discriminator_main(self, opt: Any, reals: Tensor, fakes: list[Fakes]) -> None:
         with self.computing():
             real_scores = self.D(reals)
-            fake_scores = [self.D(images) for images, _ in fakes]
-        loss = discriminator_loss(real_scores, fake_scores, [weight for _, weight in fakes])
+        fake_scores = [f.scores for f in fakes]
+        loss = discriminator_loss(real_scores, fake_scores, [f.weight for f in fakes])
         self.manual_backward(loss)
         self.take_step(opt, self.D, "discriminator")
         self.stats["loss/discriminator"] = loss.detach()

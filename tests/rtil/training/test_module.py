@@ -7,7 +7,7 @@ from rtil.training import stylegan2
 from rtil.training.checkpoint import checkpoints
 from rtil.training.config import config_of
 from rtil.training.module import MAX_BAD_STEPS, TrainingDivergedError
-from rtil.training.run import train
+from rtil.training.run import MODULES, train
 
 BATCH = 8
 
@@ -64,3 +64,40 @@ def test_training_gives_up_after_many_such_steps(faces, tmp_path, monkeypatch):
     poison(monkeypatch, lambda step: step >= 2)
     with pytest.raises(TrainingDivergedError, match=r"the last \d+ generator steps were not finite: lower lr"):
         after(MAX_BAD_STEPS + 10, faces, tmp_path / "run")
+
+
+@pytest.mark.parametrize("arch", ["stylegan2", "pggan"])
+def test_one_forward_pass_of_the_discriminator_serves_both(arch, monkeypatch):
+    """The gradients are those of two separate passes, in both networks."""
+    networks = {"channels": {4: 8, 8: 8}, "z_dim": 8} | ({"w_dim": 8} if arch == "stylegan2" else {})
+    torch.manual_seed(0)
+    module = MODULES[arch](config_of({"data": "none", "resolution": 8, "arch": arch} | networks)).double()
+    monkeypatch.setattr(module, "manual_backward", lambda loss, *arguments: loss.backward(*arguments))
+    monkeypatch.setattr(module, "dtype_main", torch.float64)
+    G, D, rng = module.G, module.D, torch.Generator().manual_seed(1)
+    z, noise = G.draw_z(4, rng).double(), [n.double() for n in G.draw_noise(4, rng)]
+
+    def loss_of(scores):
+        return scores.square().mean()
+
+    def gradients(network):
+        taken = [p.grad for p in network.parameters() if p.grad is not None]
+        network.zero_grad(set_to_none=True)
+        return taken
+
+    fakes = module.pull_generator(G(G.mapping(z), noise), 0.3, loss_of)
+    assert not gradients(D)
+    ours = gradients(G)
+    fakes.scores.sigmoid().sum().backward()
+    ours += gradients(D)
+    images = G(G.mapping(z), noise)
+    assert torch.equal(fakes.images, images)
+    (0.3 * loss_of(D(images))).backward()
+    theirs = gradients(G)
+    gradients(D)
+    D(images.detach()).sigmoid().sum().backward()
+    theirs += gradients(D)
+    assert len(ours) == len(theirs) > 10
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(fakes.generator_loss, 0.3 * loss_of(D(images)).detach())
