@@ -72,7 +72,7 @@ install() {
     if [ -n "${WHEELS:-}" ]; then
         "$PYTHON" -m pip install --quiet --no-index --no-deps --target "$SITE" "$WHEELS"/*.whl
     else
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable '.[dev,cuda-build]'
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
     fi
     absent=$(missing) || return 1
     [ -z "$absent" ] || { echo "still missing: $absent"; return 1; }

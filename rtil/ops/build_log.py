@@ -3,7 +3,7 @@
 import re
 
 ERROR = re.compile(r"\b(error|fatal|Killed)\b|undefined reference|cannot find -l|No space left", re.IGNORECASE)
-NOISE = re.compile(r"^ninja: |^FAILED: |^\[\d+/\d+\]")
+NOISE = re.compile(r"^ninja: build stopped|^FAILED: |^\[\d+/\d+\]")
 MENDS = {
     r"unsupported GNU version|unsupported clang version": "this nvcc needs an older compiler: set CXX=g++-12, say",
     r"Unsupported gpu architecture": "nvcc and the GPU do not fit: install a torch and nvcc that know this GPU",
@@ -11,6 +11,7 @@ MENDS = {
     r"unrecognized .*std=c\+\+20|requires C\+\+20": "the compiler is too old: install g++ 11 or newer, or set CXX",
     r"No space left": "free disk space, or set RTIL_CACHE to a folder with more",
     r"\bKilled\b": "memory ran out: set MAX_JOBS=1",
+    r"invalid -j parameter": "set MAX_JOBS to a number",
     r"-lgomp|libgomp|-fopenmp|omp\.h": "the compiler has no OpenMP: install g++, or set CXX to one that has it",
 }
 OTHERWISE = "look there, or set CXX to another compiler"

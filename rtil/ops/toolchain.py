@@ -85,7 +85,10 @@ def find_compiler() -> Compiler:
         program = shutil.which(name)
         if program:
             command = (program, *arguments)
-            return Compiler(command, (_ask([*command, "--version"]).splitlines() or [""])[0])
+            try:
+                return Compiler(command, (_ask([*command, "--version"]).splitlines() or [""])[0])
+            except BuildError as error:
+                raise BuildError(f"{error}: repair or remove it, or set CXX to another; {MEANWHILE}") from error
     looked = f"$CXX: {shlex.join(wish)}" if wish else ", ".join(CXX_NAMES)
     raise BuildError(f"no C++ compiler (looked for {looked}): install one, e.g. apt install g++; {MEANWHILE}")
 
@@ -120,13 +123,9 @@ def find_cuda() -> CudaToolkit:
     others = []
     for nvcc in _nvccs(wanted):
         try:
-            toolkit = _toolkit(nvcc)
+            return _toolkit(nvcc, wanted)
         except BuildError as error:
             others.append(str(error))
-            continue
-        if toolkit.release == wanted:
-            return toolkit
-        others.append(f"nvcc {toolkit.release} ({nvcc})")
     found = ", ".join(dict.fromkeys(others)) or "none (looked in $CUDA_HOME, on the PATH and in pip's packages)"
     raise BuildError(f"torch {torch.__version__} needs nvcc {wanted}, found {found}: {CUDA_MEND}")
 
@@ -177,10 +176,12 @@ def _packaged_nvccs(wanted: str) -> Iterator[Path]:
             yield nvcc
 
 
-def _toolkit(nvcc: Path) -> CudaToolkit:
+def _toolkit(nvcc: Path, wanted: str) -> CudaToolkit:
     version = re.search(r"release (\d+\.\d+), (V\S+)", _ask([str(nvcc), "--version"]))
     if version is None:
         raise BuildError(f"{nvcc} (prints no version)")
+    if version[1] != wanted:
+        raise BuildError(f"nvcc {version[1]} ({nvcc})")
     for home in (nvcc.parents[1], nvcc.resolve().parents[1]):
         if (home / "include" / "cuda_runtime.h").is_file():
             return CudaToolkit(home, version[1], version[2])
@@ -209,9 +210,9 @@ def _ask(command: Sequence[str]) -> str:
         )
     except subprocess.CalledProcessError as error:
         complaint = (str(error.stdout).strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-        raise BuildError(f"{command[0]} does not run ({complaint}): repair or remove it") from error
+        raise BuildError(f"{command[0]} does not run ({complaint})") from error
     except OSError as error:
-        raise BuildError(f"{command[0]} does not run ({error.strerror}): repair or remove it") from error
+        raise BuildError(f"{command[0]} does not run ({error.strerror})") from error
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{command[0]} hangs: repair or remove it") from error
+        raise BuildError(f"{command[0]} hangs") from error
     return done.stdout

@@ -1,4 +1,4 @@
-// Host code common to the GPU's operations, for any `Launch`: of CUDA, or the loop of the CPU test driver.
+// Host code common to the GPU's operations, for any `Launch`: of CUDA, or the loop of a test on the CPU.
 //
 // A Launch has `fill`, the number of threads that keep the machine busy, and launch(body, threads).
 #pragma once

@@ -1,6 +1,6 @@
 // What the GPU bodies share: packs of neighbouring elements, and which thread does what.
 //
-// A body is a function of (block, thread) that needs no other thread: the CPU test driver runs the same code in a loop.
+// A body is a function of (block, thread) that needs no other thread: a test runs the same code in a loop on the CPU.
 // A thread has V channels (NHWC: V neighbours in memory) of X neighbouring columns; in NCHW V is 1.
 #pragma once
 

@@ -256,7 +256,7 @@ def test_cxx_comes_first(workshop, monkeypatch):
 
 def test_a_compiler_that_does_not_run(workshop):
     workshop.script("bin/c++", "#!/bin/sh\necho broken install; exit 3\n")
-    with pytest.raises(BuildError, match=r"c\+\+ does not run \(broken install\)"):
+    with pytest.raises(BuildError, match=r"c\+\+ does not run \(broken install\): .*native tier is used"):
         workshop.fresh()
 
 
@@ -272,7 +272,12 @@ def test_a_compile_error_is_told_once_and_its_log_kept(workshop):
         build.library(cuda=False)
     assert len(workshop.calls) == 1  # the same process does not try again
     workshop.has("wrong", there=False)
-    assert workshop.fresh().is_file()  # the next one does
+    library = workshop.fresh()  # the next one does
+    assert library.is_file()
+    assert sorted(path.name for path in library.parents[1].iterdir()) == [
+        library.parent.name,
+        f"{library.parent.name}.lock",
+    ]
 
 
 def test_a_cache_that_cannot_be_written(workshop, monkeypatch):
@@ -294,6 +299,7 @@ def test_no_sources(workshop):
         ("#error -- unsupported GNU version! gcc later than 15", "#error -- unsupported GNU version!", "set CXX"),
         ("nvcc fatal   : Unsupported gpu architecture 'compute_999'", "nvcc fatal", "know this GPU"),
         ("c++: fatal error: Killed signal terminated program cc1plus", "c++: fatal error: Killed", "MAX_JOBS=1"),
+        ("ninja: fatal: invalid -j parameter", "ninja: fatal: invalid -j parameter", "MAX_JOBS to a number"),
         ("a.s: Fatal error: can't write 12 bytes: No space left on device", "a.s: Fatal error", "disk space"),
         ("ptxas fatal   : Unsupported .version 9.3; current version is '9.2'", "ptxas fatal", "force-reinstall"),
         ("b.cpp:1:1: error: expected ';'", "b.cpp:1:1: error: expected ';'", "look there"),
@@ -347,6 +353,17 @@ def test_nvcc_of_another_version(cuda_world, monkeypatch):
         r"torch \S+ needs nvcc 99.1, found nvcc 98.7 \(.*/old/bin/nvcc\): pip install 'rtil\[cuda-build\]' brings it"
     )
     with pytest.raises(BuildError, match=message):
+        cuda_world.fresh(True, ("sm_80",))
+
+
+def test_nvcc_of_another_version_need_not_be_whole(cuda_world, monkeypatch):
+    bare = toolkit(cuda_world, "old", "98.7")
+    shutil.rmtree(bare / "include")
+    monkeypatch.setenv("CUDA_HOME", str(bare))
+    with pytest.raises(BuildError, match=r"needs nvcc 99.1, found nvcc 98.7 \(.*/old/bin/nvcc\): pip install"):
+        cuda_world.fresh(True, ("sm_80",))
+    monkeypatch.setenv("CUDA_HOME", str(cuda_world.folder / "gone"))
+    with pytest.raises(BuildError, match=r"found .*gone/bin/nvcc does not run \(No such file or directory\): pip inst"):
         cuda_world.fresh(True, ("sm_80",))
 
 

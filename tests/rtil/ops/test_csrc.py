@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtil.ops import build
+from rtil.ops import extension
 from rtil.ops.build import BuildError
 from rtil.ops.plan import Plan, after_up_convolution
 from rtil.ops.upfirdn2d import _ref
@@ -23,10 +23,9 @@ TAPS = torch.tensor([1.0, 3, 3, 1]) / 8
 @pytest.fixture(scope="module")
 def ops():
     try:
-        path = build.library(cuda=False)
+        extension.load()
     except BuildError as error:
         pytest.skip(f"no compiled operations: {error}")
-    torch.ops.load_library(path)
     return torch.ops.rtil
 
 

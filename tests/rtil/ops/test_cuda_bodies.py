@@ -1,15 +1,19 @@
 """The CUDA kernels' bodies, run on the CPU thread by thread, against float64 references and the CPU's own kernels."""
 
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtil.ops import build
+from rtil.ops import build, extension
 from rtil.ops.build import BuildError
+from rtil.ops.build_recipe import Recipe
 from rtil.ops.plan import Plan, after_up_convolution
+from rtil.ops.toolchain import find_compiler
 from rtil.ops.upfirdn2d import _ref
 
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -37,15 +41,18 @@ class Bodies:
 @pytest.fixture(scope="module")
 def ops():
     try:
-        path = build.library(cuda=False)
+        extension.load()
     except BuildError as error:
         pytest.skip(f"no compiled operations: {error}")
-    torch.ops.load_library(path)
     return torch.ops.rtil
 
 
 @pytest.fixture(scope="module")
-def bodies(ops):
+def bodies(ops, tmp_path_factory):
+    sources = tmp_path_factory.mktemp("csrc")
+    for path in (*build.SOURCES.glob("*.h"), Path(__file__).with_name("cuda_bodies.cpp")):
+        shutil.copy(path, sources)
+    torch.ops.load_library(build.make(Recipe(sources, find_compiler(), None, ())))
     return Bodies(ops)
 
 

@@ -2,7 +2,7 @@
 // `fill` is the number of threads that the imaginary machine wants: the fewer, the longer is a thread's strip.
 #pragma GCC optimize("O1")  // compiles faster, and speed is of no use here
 
-#include "../styled_tail_launch.h"
+#include "styled_tail_launch.h"
 
 namespace rtil {
 namespace {
