@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rtil.generators.constant import of_weights
 from rtil.ops import bias_act, conv2d, conv2d_resample
 from rtil.ops.bias_act import LRELU_GAIN, Activation
 
@@ -43,7 +44,8 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, I] to [N, O]."""
-        return bias_act(x @ (self.weight * self.scale).t(), self.bias * self.lr_mul, self.act)
+        weight = of_weights(self.weight, "scaled", lambda: self.weight * self.scale)
+        return bias_act(x @ weight.t(), self.bias if self.lr_mul == 1 else self.bias * self.lr_mul, self.act)
 
 
 class EqualConv2d(nn.Module):
@@ -88,7 +90,10 @@ class EqualConv2d(nn.Module):
         """Map x [N, I, H, W] to [N, O, H, W], or half that side."""
         # the activation is positively homogeneous: gains behind it ride on weights and bias instead of the whole map
         gain = self.out_gain * (LRELU_GAIN if self.act == "lrelu" else 1)
-        w = (self.weight * (self.scale * gain)).to(x.dtype, memory_format=torch.channels_last)
+        w = of_weights(self.weight, x.dtype, lambda: self._prepared(x.dtype, gain))
         y = conv2d_resample(x, w, self.fir, down=2) if self.down else conv2d(x, w, padding=self.kernel // 2)
         b = self.bias if self.bias is None or gain == 1 else self.bias * gain
         return bias_act(y, b, self.act, gain=1)
+
+    def _prepared(self, dtype: torch.dtype, gain: float) -> Tensor:
+        return (self.weight * (self.scale * gain)).to(dtype, memory_format=torch.channels_last)

@@ -163,7 +163,7 @@ def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
 
 def row_norms(t: Tensor) -> Tensor:
     """Return the norms that a sphere keeps: of v [N, L, D] per row, of noise maps [N, 1, H, W] per map."""
-    return t.square().sum(tuple(range(2, t.ndim)), keepdim=True).add(1e-9).sqrt()
+    return torch.linalg.vector_norm(t, dim=tuple(range(2, t.ndim)), keepdim=True)
 
 
 def on_sphere(t: Tensor, norms: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from rtil.generators.constant import constant_weights
 from rtil.inverse.constraints import Constraint
 from rtil.inverse.losses import Split, measurement_error
 from rtil.inverse.plateau import Plateau, PlateauWatch
@@ -84,6 +85,7 @@ class Optimised:
     history: dict[str, Tensor]
 
 
+@constant_weights()
 def optimise(
     start: Mapping[str, Tensor],
     evaluate: Callable[[dict[str, Tensor]], Evaluation],
@@ -146,10 +148,11 @@ def optimise(
             break
 
         gradients = torch.autograd.grad(loss.sum(), list(variables.values()), allow_unused=True, materialize_grads=True)
-        for gradient in gradients:
-            alive = alive & torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1).isfinite()
+        largest = [torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1) for gradient in gradients]
+        alive = alive & torch.stack(largest).isfinite().all(0)
+        diverged = ~alive
         for variable, gradient in zip(variables.values(), gradients, strict=True):
-            variable.grad = gradient.masked_fill(_per_image(~alive, gradient), 0)
+            variable.grad = gradient.masked_fill(_per_image(diverged, gradient), 0)
         before = {} if watch is None else {name: t.detach().clone() for name, t in variables.items()}
         stepper.param_groups[0]["lr"] = lr * schedule.at(step, steps)
         stepper.step()

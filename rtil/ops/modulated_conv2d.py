@@ -16,9 +16,14 @@ from rtil.ops.tier import tier_of
 _EPS = 1e-8
 
 
-def demodulation(w: Tensor, s: Tensor) -> Tensor:
-    """Return d [N, O] for weights w [O, I, k, k] and styles s [N, I]."""
-    return (s.square() @ w.square().sum(dim=(2, 3)).t() + _EPS).rsqrt()
+def energy(w: Tensor) -> Tensor:
+    """Return the sums of squares [O, I] of the kernels of weights w [O, I, k, k]."""
+    return w.square().sum(dim=(2, 3))
+
+
+def demodulation(w_energy: Tensor, s: Tensor) -> Tensor:
+    """Return d [N, O] for weights of an :func:`energy` [O, I] and styles s [N, I]."""
+    return (s.square() @ w_energy.t() + _EPS).rsqrt()
 
 
 def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodulate: bool = True) -> Tensor:
@@ -26,7 +31,7 @@ def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodula
 
     Args:
         x: [N, I, H, W], in the type to compute in.
-        w: [O, I, k, k] with k odd, parameters' own type, equalised scale already applied.
+        w: [O, I, k, k] with k odd, parameters' own type or x's, equalised scale already applied.
         s: [N, I] styles, parameters' own type.
         up: Transposed convolution with stride 2 and no padding: output side 2H + k - 2, to be filtered by a FIR.
         demodulate: Normalise the output channels to unit expected variance.
@@ -36,7 +41,7 @@ def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodula
     """
     if tier_of("modulated_conv2d", x) == "ref":
         return _ref(x, w, s, up, demodulate)
-    d = demodulation(w, s) if demodulate else None
+    d = demodulation(energy(w), s) if demodulate else None
     x = x * s.to(x.dtype)[:, :, None, None]
     w = w.to(x.dtype, memory_format=torch.channels_last)
     y = conv_transpose2d(x, w.transpose(0, 1), stride=2) if up else conv2d(x, w, padding=w.shape[-1] // 2)
