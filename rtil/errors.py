@@ -8,6 +8,10 @@ class UserError(ValueError):
     """A mistake in what the user asked for, not in the program; its message is one line."""
 
 
+class Notice(UserWarning):
+    """Something that the user should know while work goes on; commands print its message as one line."""
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'X'?"`` for the nearest valid name, or ``""`` when none is near.
 

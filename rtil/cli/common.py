@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import types
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,7 +21,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 
 import yaml
 
-from rtil.errors import UserError, did_you_mean, unknown
+from rtil.errors import Notice, UserError, did_you_mean, unknown
 
 Options = TypeVar("Options")
 TRUE, FALSE = ("true", "yes"), ("false", "no")
@@ -67,7 +68,7 @@ def run_command(
         plan: For ``--dry_run``: lines that say what would be done.
         bare: Values of options that may also be given without one.
     """
-    with _termination_raises():
+    with _termination_raises(), _notices_in_one_line():
         try:
             command = _CommandLine(options, prog, {**_flags(options), **(bare or {})})
             wish, given = command.read(sys.argv[1:] if argv is None else argv)
@@ -126,6 +127,23 @@ def kept_rows(folder: Path) -> Iterator[None]:
     except (KeyboardInterrupt, Terminated):
         print(f"finished rows are kept: go on with --out {folder} --resume", file=sys.stderr)
         raise
+
+
+@contextmanager
+def _notices_in_one_line() -> Iterator[None]:
+    """Print our own warnings without the place in the code that Python puts before them."""
+    before = warnings.formatwarning
+
+    def format_warning(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> str:
+        if issubclass(category, Notice):
+            return f"warning: {message}\n"
+        return before(message, category, *args, **kwargs)
+
+    warnings.formatwarning = format_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rtil.data.base import ImageDataset
+from rtil.errors import Notice
 from rtil.files import atomic_path, cache_folder
 
 CHUNK = 64
@@ -40,7 +41,7 @@ def preload(ds: ImageDataset) -> Tensor:
     try:
         _write(path, images)
     except OSError as error:
-        warnings.warn(f"decoded images are not cached in {path.parent}: {error}", stacklevel=2)
+        warnings.warn(f"decoded images are not cached in {path.parent}: {error}", Notice, stacklevel=2)
     return images
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from rtil.errors import Notice
 from rtil.ops import build, derivatives
 from rtil.ops.build import BuildError
 
@@ -52,7 +53,7 @@ def find(warn: bool = True) -> Extension | BuildError:
                 _outcome = _load()
                 error = str(_outcome) if isinstance(_outcome, BuildError) else _outcome.cuda_error
                 if warn and error is not None:
-                    warnings.warn(error, stacklevel=3)
+                    warnings.warn(error, Notice, stacklevel=3)
     return _outcome
 
 

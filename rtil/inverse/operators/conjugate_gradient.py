@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rtil.errors import Notice
+
 
 def conjugate_gradient(apply: Callable[[Tensor], Tensor], b: Tensor, tolerance: float, max_steps: int) -> Tensor:
     """Solve ``apply(x) = b`` for every image of a batch, from x = 0 (Hestenes and Stiefel 1952).
@@ -42,7 +44,7 @@ def conjugate_gradient(apply: Callable[[Tensor], Tensor], b: Tensor, tolerance: 
         warnings.warn(
             f"conjugate gradients left {unsolved} of {len(b)} images above the tolerance {tolerance:g} after "
             f"{max_steps} steps; raise max_steps or tolerance",
-            RuntimeWarning,
+            Notice,
             stacklevel=3,
         )
     return x

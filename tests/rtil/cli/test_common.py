@@ -221,3 +221,28 @@ def test_launch_starts_the_process_anew_once_with_malloc_settings(tmp_path: Path
 def test_an_unknown_subcommand_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_subcommand({"sample": "no.module"}, ["smaple"], "x") == 2
     assert "did you mean 'sample'?" in capsys.readouterr().err
+
+
+NOTICES = """
+import warnings
+from dataclasses import dataclass
+from rtil.cli.common import run_command
+from rtil.errors import Notice
+
+@dataclass
+class Options:
+    "Do something."
+
+def work(options):
+    warnings.warn("no compiler: native tier", Notice)
+    warnings.warn("theirs")
+
+before = warnings.formatwarning
+run_command(work, Options, [], "do")
+assert warnings.formatwarning is before
+"""
+
+
+def test_a_notice_is_one_line_and_a_warning_of_others_says_where():
+    done = subprocess.run([sys.executable, "-c", NOTICES], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["warning: no compiler: native tier", "<string>:13: UserWarning: theirs"]

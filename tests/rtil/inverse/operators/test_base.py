@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rtil.errors import UserError
+from rtil.errors import Notice, UserError
 from rtil.inverse.operators import Identity, PartialCirculant
 from rtil.inverse.operators.conjugate_gradient import conjugate_gradient
 
@@ -17,7 +17,7 @@ def test_conjugate_gradient_equals_a_direct_solve():
 
 def test_conjugate_gradient_warns_when_out_of_steps():
     system = torch.diag(torch.logspace(0, 4, 10, dtype=torch.float64))
-    with pytest.warns(RuntimeWarning, match="left 1 of 2 images above the tolerance"):
+    with pytest.warns(Notice, match="left 1 of 2 images above the tolerance"):
         conjugate_gradient(
             lambda v: v @ system, torch.eye(10, dtype=torch.float64)[:2] + torch.tensor([[0], [1]]), 1e-10, 3
         )
