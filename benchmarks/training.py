@@ -152,7 +152,7 @@ def measure(options: TrainingOptions) -> dict[str, Any]:
             options.repeats,
             tell=lambda line: print(line, flush=True),
         )
-        phases = {way: mean_phases(values) or workers[way].call("phases") for way, values in turns.items()}
+        phases = {way: middle(values).phases or workers[way].call("phases") for way, values in turns.items()}
         waits = {way: worker.call("host_waits") for way, worker in workers.items()}
         ops: dict[Way, list[OpTime]] = {}
         if options.profile:
@@ -188,9 +188,9 @@ def measure(options: TrainingOptions) -> dict[str, Any]:
     }
 
 
-def mean_phases(turns: Sequence[Turn]) -> dict[str, float]:
-    """Return the mean over the turns of every phase's seconds per step."""
-    return {name: sum(turn.phases[name] for turn in turns) / len(turns) for name in turns[0].phases}
+def middle(turns: Sequence[Turn]) -> Turn:
+    """Return the turn of median speed, the slower one of two."""
+    return sorted(turns, key=lambda turn: turn.seconds_per_image)[len(turns) // 2]
 
 
 def print_turns(turns: Mapping[Way, Sequence[Turn]]) -> None:

@@ -118,9 +118,9 @@ class TimedTraining(WithoutTrainer, StyleGAN2Training):
         with self.clock("draws"):
             return draw(*args)
 
-    def draw_noise(self, n: int, rng: torch.Generator) -> list[Noise]:
+    def choose_noise(self, rng: torch.Generator) -> list[Noise]:
         """Choose noise maps."""
-        return self._drawn(super().draw_noise, n, rng)
+        return self._drawn(super().choose_noise, rng)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take one step."""
@@ -180,11 +180,17 @@ class PeerTraining(TimedTraining):
             images = self.branches.generate(self.G, ws, noise, part.branch, rng)
         return fakes._replace(images=images, scores=self.D(images))
 
-    def draw_noise(self, n: int, rng: torch.Generator) -> list[Noise]:
-        """Draw noise maps where they are used, as a part of the phase that uses them."""
+    def pull_generator(self, images: Tensor, weight: float, loss_of: Callable[[Tensor], Tensor]) -> Fakes:
+        """Run the generator's backward pass; D's graph of these scores is not kept for its turn."""
+        fakes = super().pull_generator(images, weight, loss_of)
+        return fakes._replace(scores=fakes.scores.detach())
+
+    def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Noise]]:
+        """Draw ws, and noise maps as tensors in the phase that uses them."""
+        ws, _ = super().inputs(branch, rng, track)
         device_rng = torch.Generator(self.device).manual_seed(choose(rng).key)
         shapes = self.G.noise_shapes()
-        return [torch.randn(n, *shape, generator=device_rng, device=self.device) for shape in shapes]
+        return ws, [torch.randn(len(branch), *shape, generator=device_rng, device=self.device) for shape in shapes]
 
 
 class Bench:

@@ -34,7 +34,7 @@ LOGARITHMIC_SPAN = 8
 """Levels that span more than this factor are drawn on a logarithmic axis."""
 LEAST_TICK_SHARE = 0.08
 """Least distance of two labelled levels, as a share of the axis."""
-MARKERS = "os^DvPX"
+MARKERS = "os^DvPX*<"  # their number and that of the colours have no common divisor
 STYLES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
 NO_CHECKPOINT_STYLE = ":"
 EIGHT_BIT_ERROR = 1 / (12 * 255**2)

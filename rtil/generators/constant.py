@@ -7,6 +7,7 @@ are remembered; outside, and for weights that are being learned, nothing is.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -14,18 +15,19 @@ from torch import nn
 
 T = TypeVar("T")
 
-_remembered: dict[tuple[int, object], tuple[nn.Parameter, object]] | None = None
+Memory = dict[tuple[int, object], tuple[nn.Parameter, object]]
+
+_memory: ContextVar[Memory | None] = ContextVar("of_weights", default=None)  # each thread has its own
 
 
 @contextmanager
 def constant_weights() -> Iterator[None]:
     """Promise that no weight without a gradient changes inside the ``with`` block."""
-    global _remembered
-    before, _remembered = _remembered, {}
+    outside = _memory.set({})
     try:
         yield
     finally:
-        _remembered = before
+        _memory.reset(outside)
 
 
 def of_weights(parameter: nn.Parameter, use: object, make: Callable[[], T]) -> T:
@@ -36,9 +38,9 @@ def of_weights(parameter: nn.Parameter, use: object, make: Callable[[], T]) -> T
         use: Tells the results of one parameter apart, such as a type.
         make: Computes the result.
     """
-    if _remembered is None or parameter.requires_grad or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or parameter.requires_grad or (memory := _memory.get()) is None:
         return make()
     key = (id(parameter), use)
-    if key not in _remembered:
-        _remembered[key] = (parameter, make())  # the parameter is held, so that its id stays its own
-    return _remembered[key][1]  # type: ignore[return-value]
+    if key not in memory:
+        memory[key] = (parameter, make())  # the parameter is held, so that its id stays its own
+    return memory[key][1]  # type: ignore[return-value]

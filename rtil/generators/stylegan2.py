@@ -18,7 +18,16 @@ from rtil.errors import UserError
 from rtil.generators.base import LatentSpace, LayeredGenerator, State
 from rtil.generators.constant import of_weights
 from rtil.generators.layers import EqualLinear
-from rtil.ops import Noise, demodulation, energy, fir_filter, modulated_conv2d, styled_tail, upsample2d
+from rtil.ops import (
+    Noise,
+    demodulation,
+    energy,
+    fir_filter,
+    modulated_conv2d,
+    styled_tail,
+    upsample2d,
+    weights_to_convolve,
+)
 
 RTIL_CHANNELS = {4: 256, 8: 256, 16: 256, 32: 256, 64: 256, 128: 128, 256: 64}
 """RTIL's table 1, resolved: 10,206,434 trainable parameters at 256 px (the 12,300,877 printed there counts the mapping
@@ -68,7 +77,7 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Noise, z1: Noise | None = None) -> Tensor:
         """Run on x [N, I, H, W] with w [N, w_dim] and a noise map [N or 1, 1, H', W']; add z1 [N, O, H', W']."""
         s = self.affine(w)
-        weight, w_energy = of_weights(self.weight, x.dtype, lambda: self._prepared(x.dtype))
+        weight, w_energy = of_weights(self.weight, x.dtype, lambda: self._prepared(x))
         y = modulated_conv2d(x, weight, s, up=self.up, demodulate=False)
         return styled_tail(
             y,
@@ -80,9 +89,9 @@ class StyledConv(nn.Module):
             z1=z1,
         )
 
-    def _prepared(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _prepared(self, x: Tensor) -> tuple[Tensor, Tensor]:
         weight = self.weight * self.scale
-        return weight.to(dtype, memory_format=torch.channels_last), energy(weight)
+        return weights_to_convolve(weight, x), energy(weight)
 
 
 class ToRGB(nn.Module):
@@ -97,7 +106,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x [N, C, H, W] and w [N, w_dim] to rgb [N, 3, H, W]."""
-        weight = of_weights(self.weight, x.dtype, lambda: (self.weight * self.scale).to(x.dtype))
+        weight = of_weights(self.weight, x.dtype, lambda: weights_to_convolve(self.weight * self.scale, x))
         y = modulated_conv2d(x, weight, self.affine(w), demodulate=False)
         y = y.to(self.bias.dtype, memory_format=torch.contiguous_format)  # in which three channels are upsampled faster
         return y + self.bias[None, :, None, None]

@@ -9,7 +9,7 @@ from rtil.ops.bias_act import bias_act
 from rtil.ops.conv2d import conv2d, conv_transpose2d, no_weight_gradients
 from rtil.ops.conv2d_resample import conv2d_resample
 from rtil.ops.counter import Drawn, Noise, choose, counter_normal, materialise
-from rtil.ops.modulated_conv2d import demodulation, energy, modulated_conv2d
+from rtil.ops.modulated_conv2d import demodulation, energy, modulated_conv2d, weights_to_convolve
 from rtil.ops.pixel_norm import pixel_norm
 from rtil.ops.styled_tail import styled_tail
 from rtil.ops.upfirdn2d import downsample2d, fir_filter, upfirdn2d, upsample2d
@@ -36,4 +36,5 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
     "upsample_bilinear2d",
+    "weights_to_convolve",
 ]

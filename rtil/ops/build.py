@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -110,7 +110,8 @@ def make(recipe: Recipe) -> Path:
                 _compile(recipe, Path(folder), failed)
                 shutil.rmtree(cached.parent, ignore_errors=True)
                 Path(folder).rename(cached.parent)
-            failed.unlink(missing_ok=True)  # of an earlier attempt
+            with suppress(OSError):  # the log of an earlier attempt; may be absent or another user's
+                failed.unlink()
             return cached
     except OSError as error:
         raise BuildError(

@@ -26,6 +26,17 @@ def demodulation(w_energy: Tensor, s: Tensor) -> Tensor:
     return (s.square() @ w_energy.t() + _EPS).rsqrt()
 
 
+def weights_to_convolve(w: Tensor, x: Tensor) -> Tensor:
+    """Return weights [O, I, k, k] as :func:`modulated_conv2d` takes them fastest for maps like x.
+
+    In x's type, channels innermost; the reference tier multiplies them with the styles before it rounds anything, so it
+    gets them as they are.
+    """
+    if tier_of("modulated_conv2d", x) == "ref":
+        return w
+    return w.to(x.dtype, memory_format=torch.channels_last)
+
+
 def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodulate: bool = True) -> Tensor:
     """Convolve with per-sample modulated weights.
 
@@ -43,7 +54,7 @@ def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodula
         return _ref(x, w, s, up, demodulate)
     d = demodulation(energy(w), s) if demodulate else None
     x = x * s.to(x.dtype)[:, :, None, None]
-    w = w.to(x.dtype, memory_format=torch.channels_last)
+    w = weights_to_convolve(w, x)
     y = conv_transpose2d(x, w.transpose(0, 1), stride=2) if up else conv2d(x, w, padding=w.shape[-1] // 2)
     return y if d is None else y * d.to(y.dtype)[:, :, None, None]
 

@@ -95,14 +95,17 @@ class Clock(pl.Callback):
         """Do what is due."""
         module: GANTraining[Any] = pl_module
         config, done = module.config, module.seen >= module.config.total_images
-        if self._due(module, config.log_kimg) or done:
+        checkpoint = self._due(module, config.checkpoint_kimg) or done
+        log = self._due(module, config.log_kimg) or done
+        if log or checkpoint:
             module.check_progress()
+        if log:
             self._log(module)
         if self._due(module, config.grid_kimg) or done:
             self._grid(module)
         if self._due(module, config.snapshot_kimg) or done:
             self._snapshot(module)
-        if self._due(module, config.checkpoint_kimg) or done or self.stop:
+        if checkpoint or self.stop:
             trainer.save_checkpoint(checkpoint_path(self.run, module.seen))
             drop_old(self.run)
         if done or self.stop:

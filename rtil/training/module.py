@@ -110,17 +110,18 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
 
     def scalars(self) -> dict[str, float]:
         """Return what the log shows; waits for the device."""
-        skipped = {f"skipped_steps/{phase}": n for phase, n in zip(self.phases, self.skipped.tolist(), strict=True)}
+        counts = zip(self.phases, self.skipped.tolist(), strict=True)
+        skipped = {f"skipped_steps_since_start/{phase}": count for phase, count in counts}
         return {name: float(value) for name, value in self.stats.items()} | skipped
 
     def inputs(self, branch: Tensor, rng: torch.Generator) -> tuple[Tensor, list[Noise]]:
         """Draw ws [M, L, w_dim] of all codes and choose noise maps for samples of the given branches [N]."""
         generator = cast(LayeredGenerator, self.G)
         codes = int(self.branches.codes_of(branch).sum())
-        return generator.mapping(generator.draw_z(codes, rng)), self.draw_noise(len(branch), rng)
+        return generator.mapping(generator.draw_z(codes, rng)), self.choose_noise(rng)
 
-    def draw_noise(self, n: int, rng: torch.Generator) -> list[Noise]:
-        """Choose a noise map [n, 1, H, W] per noise input; it is drawn on the device, where it is used."""
+    def choose_noise(self, rng: torch.Generator) -> list[Noise]:
+        """Choose a noise map [N, 1, H, W] per noise input; it is drawn on the device, where it is used."""
         return [choose(rng) for _ in self.G.noise_shapes()]
 
     def generate(self, branch: Tensor, rng: torch.Generator) -> Tensor:

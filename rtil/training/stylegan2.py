@@ -73,7 +73,7 @@ class StyleGAN2Training(GANTraining[StyleGAN2Config]):
         mixes = torch.rand(M, 1, generator=rng) < self.config.style_mixing
         from_other = (mixes & (torch.arange(L) >= crossover)).to(self.device, non_blocking=True)  # [M L]
         ws = torch.where(from_other[:, :, None], other, ws)
-        return ws, self.draw_noise(len(branch), rng)
+        return ws, self.choose_noise(rng)
 
     def _generator_main(self, opt: Any, parts: list[Part]) -> list[Fakes]:
         """Step G on its logistic loss; return the pictures of every part."""

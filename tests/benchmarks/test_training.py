@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import training, training_step
 from benchmarks.__main__ import main
-from benchmarks.training import Way, ratios_of
+from benchmarks.training import Way, middle, ratios_of
 from benchmarks.training_step import Bench, PeerTraining, TimedTraining, Turn
 from rtil.training.config import StyleGAN2Config
 
@@ -104,7 +104,7 @@ def test_weighted_steps_stand_for_the_cycle(monkeypatch):
 
 def test_the_reference_trains_as_ours(monkeypatch):
     """Same weights, draws and losses: after a cycle both averages have gone the same way."""
-    monkeypatch.delattr(PeerTraining, "draw_noise")
+    monkeypatch.delattr(PeerTraining, "inputs")
     moved = []
     for peer in (False, True):
         bench = Bench(config(rtil=True, estimator="all"), peer, weighted=False)
@@ -115,6 +115,33 @@ def test_the_reference_trains_as_ours(monkeypatch):
         moved.append(torch.cat([p.detach().flatten() for p in bench.module.G.parameters()]) - before)
     assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.99
     assert moved[0].norm() > 0
+
+
+@pytest.mark.parametrize(("peer", "passes"), [(False, (1, 2)), (True, (2, 3))])
+def test_only_the_reference_makes_and_scores_its_pictures_anew(peer, passes):
+    """A plain step of ours runs G once and D twice: on the pictures for both turns, and on the reals."""
+    module = (bench := Bench(config(), peer, weighted=False)).module
+    counts = {}
+    for network in (module.G, module.D):
+        counts[network] = 0
+
+        def count(network, *_):
+            counts[network] += 1
+
+        network.register_forward_hook(count)
+    bench.step(bench.plain())
+    assert tuple(counts.values()) == passes
+
+
+def test_the_reference_keeps_no_graph_of_the_generators_turn():
+    module = Bench(config(), peer=True, weighted=False).module
+    images = module.generate(torch.zeros(4, dtype=torch.int64), torch.Generator())
+    assert not module.pull_generator(images, 1.0, lambda scores: scores.mean()).scores.requires_grad
+
+
+def test_phases_are_those_of_the_turn_of_median_speed():
+    turns = [Turn(seconds, {"R1": seconds}, 0) for seconds in (3.0, 1.0, 2.0)]
+    assert middle(turns).phases == {"R1": 2.0}
 
 
 def test_phases_are_without_the_phases_inside():

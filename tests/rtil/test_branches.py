@@ -6,7 +6,7 @@ from rtil.discriminators.stylegan2 import group_of_sample
 from rtil.errors import UserError
 from rtil.generators import PGGANGenerator, StyleGAN2Generator
 from rtil.generators.base import State
-from rtil.ops import materialise, upsample_bilinear2d
+from rtil.ops import choose, materialise, upsample_bilinear2d
 from rtil.seeds import generator as seeded
 
 
@@ -134,6 +134,23 @@ def test_the_plain_branch_is_the_plain_generator(g):
     ws, noise = g.mapping(torch.randn(2, 8)), g.draw_noise(2, seeded(0, "n"))
     plain = branches.generate(g, ws, noise, torch.zeros(2, dtype=torch.int64), seeded(0, "w"))
     assert torch.equal(plain, g(ws, noise))
+
+
+@pytest.mark.parametrize("side", [4, 16])
+def test_noise_that_is_drawn_in_place_is_the_same_in_head_and_tail_of_mixtures(g, side):
+    branches, branch = MixtureBranches((1, 3), side, (0.5, 0.5)), torch.tensor([1, 0, 1])
+    ws, rng = g.mapping(torch.randn(7, 8, generator=seeded(0, "z"))), seeded(0, "n")
+    drawn = [choose(rng) for _ in g.noise_shapes()]
+    for layer in g.modules():
+        if hasattr(layer, "noise_strength"):
+            layer.noise_strength.data.fill_(0.5)
+    maps = [
+        materialise(noise, (3, *shape), torch.zeros(1)) for noise, shape in zip(drawn, g.noise_shapes(), strict=True)
+    ]
+    a, b = (branches.generate(g, ws, noise, branch, seeded(1, "w")) for noise in (drawn, maps))
+    torch.testing.assert_close(a, b)
+    other = branches.generate(g, ws, [choose(rng) for _ in drawn], branch, seeded(1, "w"))
+    assert (a - other).abs().max() > 0.01
 
 
 def test_mixture_weights_are_dirichlet():

@@ -1,5 +1,7 @@
 """What is made of weights that stand still."""
 
+import threading
+
 import pytest
 import torch
 
@@ -41,6 +43,17 @@ def test_nothing_is_remembered_beyond_the_block_or_outside_one(weights):
     with constant_weights():
         assert torch.equal(of_weights(weights, "a", double), torch.tensor([2.0, 4, 6]))
     assert double.calls == 3
+
+
+def test_another_thread_makes_no_promise(weights):
+    """Its inverter may run beside a training that changes the weights."""
+    double = Doubling(weights)
+    with constant_weights():
+        of_weights(weights, "a", double)
+        other = threading.Thread(target=of_weights, args=(weights, "a", double))
+        other.start()
+        other.join()
+    assert double.calls == 2
 
 
 def test_weights_that_are_learned_are_prepared_every_time_with_their_graph(weights):

@@ -1,6 +1,7 @@
 import torch
 
 from rtil import seeds
+from rtil.generators.constant import of_weights
 from rtil.inverse.loop import Evaluation, Term, optimise
 from rtil.inverse.schedules import Ramp
 
@@ -82,3 +83,14 @@ def test_weight_zero_is_logged_but_does_not_act():
     outcome = run(logged)
     assert outcome.history["watched"].isnan().all()
     assert torch.equal(outcome.variables["v"], run().variables["v"])
+
+
+def test_what_is_made_of_weights_is_made_once_for_all_steps():
+    weights, made = torch.nn.Parameter(torch.ones(2), requires_grad=False), []
+
+    def evaluate(variables):
+        factor = of_weights(weights, "doubled", lambda: made.append(len(made)) or weights * 2)
+        return quadratic({"v": variables["v"] * factor / 2})
+
+    run(evaluate)
+    assert made == [0]

@@ -52,7 +52,11 @@ def bodies(ops, tmp_path_factory):
     sources = tmp_path_factory.mktemp("csrc")
     for path in (*build.SOURCES.glob("*.h"), Path(__file__).with_name("cuda_bodies.cpp")):
         shutil.copy(path, sources)
-    torch.ops.load_library(build.make(Recipe(sources, find_compiler(), None, ())))
+    try:
+        library = build.make(Recipe(sources, find_compiler(), None, ()))
+    except BuildError as error:
+        pytest.skip(f"the CUDA bodies cannot be compiled for the CPU: {error}")
+    torch.ops.load_library(library)
     return Bodies(ops)
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from rtil.ops import demodulation, energy, modulated_conv2d
+from rtil.ops import demodulation, energy, modulated_conv2d, weights_to_convolve
+from rtil.ops.selftest import using_tier
 from tests.rtil.ops.helpers import assert_close_to_ref, draw
 
 
@@ -20,3 +21,11 @@ def test_demodulated_channels_have_unit_expected_variance():
     torch.testing.assert_close(y.var((2, 3)), torch.ones(2, 4).double(), rtol=0.05, atol=0)
     plain = modulated_conv2d(x, w, s, demodulate=False)[:, :, 1:-1, 1:-1]
     torch.testing.assert_close(y, plain * demodulation(energy(w), s)[:, :, None, None])
+
+
+def test_the_reference_rounds_no_weights():
+    x, w = draw(1, 3, 4, 4).bfloat16(), draw(4, 3, 3, 3).float()
+    with using_tier("ref"):
+        assert weights_to_convolve(w, x) is w
+    with using_tier("native"):
+        assert weights_to_convolve(w, x).dtype == x.dtype

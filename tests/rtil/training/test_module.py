@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rtil.training import stylegan2
 from rtil.training.checkpoint import checkpoints
@@ -17,12 +18,12 @@ def faces(tmp_path, make_pictures):
     return make_pictures(tmp_path / "faces", 24, 16)
 
 
-def after(steps, faces, run):
+def after(steps, faces, run, **changes):
     """Train some steps; return the last checkpoint's tensors and its Adams."""
     networks = {"channels": {4: 8, 8: 8, 16: 8}, "z_dim": 16, "w_dim": 16, "mapping_layers": 2, "path_weight": 0}
     clock = {"log_kimg": 0.04, "grid_kimg": 9, "snapshot_kimg": 9, "checkpoint_kimg": 9}
     settings = {"data": str(faces), "resolution": 16, "batch": BATCH, "kimg": steps * BATCH / 1000}
-    train(config_of(settings | networks | clock), run)
+    train(config_of(settings | networks | clock | changes), run)
     state = torch.load(checkpoints(run)[-1], weights_only=True)
     return state["state_dict"], state["optimizer_states"]
 
@@ -48,6 +49,11 @@ def test_a_step_that_is_not_finite_is_skipped(faces, tmp_path, monkeypatch):
             assert torch.equal(value, before[name]), name
     assert not torch.equal(state["D.out.weight"], before["D.out.weight"])
     assert state["bad_steps"].tolist() == [1, 0, 0, 0]
+    log = EventAccumulator(str(tmp_path / "two")).Reload()
+    skipped = {tag: [e.value for e in log.Scalars(tag)] for tag in log.Tags()["scalars"] if "skipped" in tag}
+    assert skipped.pop("skipped_steps_since_start/generator")[-1] == 1
+    assert len(skipped) == 3
+    assert all(values[-1] == 0 for values in skipped.values())
     for p, kept in adams[0]["state"].items():
         for name, value in kept.items():
             torch.testing.assert_close(value, adams_before[0]["state"][p][name], rtol=0, atol=0)
@@ -60,14 +66,20 @@ def test_a_good_step_forgets_the_bad_ones(faces, tmp_path, monkeypatch):
     assert {int(kept["step"]) for kept in adams[0]["state"].values()} == {1}
 
 
-def test_training_gives_up_after_many_such_steps(faces, tmp_path, monkeypatch):
+@pytest.mark.parametrize("clock", ["log_kimg", "checkpoint_kimg"])
+def test_training_gives_up_after_many_such_steps(clock, faces, tmp_path, monkeypatch):
+    """When it next looks, before it writes a checkpoint."""
     poison(monkeypatch, lambda step: step >= 2)
-    with pytest.raises(TrainingDivergedError, match=r"the last \d+ generator steps were not finite: lower lr"):
-        after(MAX_BAD_STEPS + 10, faces, tmp_path / "run")
+    clocks = {"log_kimg": 9.0, "checkpoint_kimg": 9.0} | {clock: BATCH / 1000}
+    message = f"the last {MAX_BAD_STEPS} generator steps were not finite: lower lr"
+    with pytest.raises(TrainingDivergedError, match=message):
+        after(MAX_BAD_STEPS + 10, faces, tmp_path / "run", **clocks)
+    last = int(checkpoints(tmp_path / "run")[-1].stem.split("-")[-1]) if clock == "checkpoint_kimg" else 0
+    assert last < BATCH * (MAX_BAD_STEPS + 2)
 
 
 @pytest.mark.parametrize("arch", ["stylegan2", "pggan"])
-def test_one_forward_pass_of_the_discriminator_serves_both(arch, monkeypatch):
+def test_one_forward_pass_of_the_discriminator_serves_both(arch, fast, monkeypatch):
     """The gradients are those of two separate passes, in both networks."""
     networks = {"channels": {4: 8, 8: 8}, "z_dim": 8} | ({"w_dim": 8} if arch == "stylegan2" else {})
     torch.manual_seed(0)
