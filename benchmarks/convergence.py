@@ -1,13 +1,15 @@
 """``python -m benchmarks convergence``: error against seconds (ILO, ICML 2021, figures 6 and 7).
 
 ILO with a fixed number of steps a round, and CSGM, reconstruct held-out pictures; at every tenth step the mean squared
-error of the current iterate against the truth is noted. Only this plot uses the truth: the solvers never see it. The
-time that looking takes is not counted. ILO of fewer rounds is the beginning of the same run, so one run with all rounds
-gives the curves of 1, 2, 3, ... rounds; its first round alone is CSGM.
+error and LPIPS of the current iterate against the truth are noted. Only this plot uses the truth: the solvers never see
+it. The time that looking takes is not counted. ILO of fewer rounds is the beginning of the same run, so one run with
+all rounds gives the curves of 1, 2, 3, ... rounds; its first round alone is CSGM. The paper's figures are of the task
+``inversion``, where all of the picture is measured.
 """
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,20 +17,30 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from benchmarks.convergence_report import Curve, Point, draw, print_summary, summary, write_curves
+from benchmarks.convergence_file import CHECKPOINT, CurveFile, Key, Looks
+from benchmarks.convergence_report import Curve, Point, draw, print_summary, run_name, summary
 from benchmarks.frame import Recorded, run_benchmark
+from benchmarks.machine import describe
 from ilo import ILO
-from rtil.devices import Precision, pick_device, wait_for
+from rtil.devices import Precision, compute_dtype, pick_device, wait_for
 from rtil.errors import UserError
-from rtil.evaluation.study import HeldOut, Place, heldout_pictures, heldout_source
+from rtil.evaluation.metrics import Metrics
+from rtil.evaluation.study import HeldOut, heldout_pictures, heldout_source, places
 from rtil.inverse.latents import latent_space_of
 from rtil.inverse.operators import Operator
 from rtil.inverse.solver import Selection
 from rtil.runs import new_run
 from rtil.snapshot import Snapshot, load_snapshot
+from rtil.weights.backbones import LpipsNet
 
 RUNS = Path("runs/benchmarks")
-CURVES, CHART = "convergence.csv", "convergence.png"
+CHART = "convergence.png"
+LPIPS_NET: LpipsNet = "alex"
+MACHINE = ("cpu", "gpus", "threads", "torch", "ops")
+"""What of the machine must be the same where seconds are compared."""
+
+Judge = Callable[[Tensor], tuple[float, float | None]]
+"""Gives mean squared error and LPIPS of pictures [N, 3, R, R] in [0, 1]."""
 
 
 @dataclass
@@ -40,8 +52,8 @@ class ConvergenceOptions(Recorded):
         data: Held-out set: synthetic, or a folder or uncompressed zip; null is that of the checkpoints.
         split: Its part: validation or test; null is all of a set that was not trained on.
         images: Number of held-out pictures, in one batch.
-        task: cs, or inpaint.
-        rate: Observed fraction.
+        task: inversion (the paper's), cs, or inpaint.
+        rate: Observed fraction of cs and inpaint.
         ilo_steps: Steps of each of ILO's rounds; each number is a run.
         rounds: ILO's rounds; null is 4, or as many as the generator has blocks.
         csgm_steps: Steps of CSGM; each number is a run, the largest the reference.
@@ -51,14 +63,15 @@ class ConvergenceOptions(Recorded):
         seed: Root seed of operator and solvers.
         precision: Type of the layers: float32, bfloat16, or auto (bfloat16 where it is faster).
         device: auto, cpu, cuda or cuda:N.
-        out: Folder of the curves and the chart; null is the next numbered one in runs/benchmarks.
+        out: Folder of the curves and the chart; null is the next numbered one in runs/benchmarks. In one that holds
+            curves of the same settings, only the missing runs are made.
     """
 
     checkpoints: dict[str, str] = field(default_factory=dict)
     data: str | None = None
     split: HeldOut | None = None
-    images: int = 16
-    task: Literal["cs", "inpaint"] = "cs"
+    images: int = 32
+    task: Literal["inversion", "cs", "inpaint"] = "cs"
     rate: float = 0.1
     ilo_steps: list[int] = field(default_factory=lambda: [300, 50])
     rounds: int | None = None
@@ -84,27 +97,44 @@ class ConvergenceOptions(Recorded):
             if not values or min(values) < 1 or len(set(values)) != len(values):
                 given = ",".join(map(str, values)) or "empty"
                 raise UserError(f"{name} is {given}: valid are whole numbers of 1 or more, each once")
-        if self.out is not None and (self.out / CURVES).exists():
-            raise UserError(f"{self.out} holds curves already: give another --out")
 
 
-class Watch:
-    """Notes the error of iterates against the truth; a solver's callback.
+class Errors:
+    """Judges pictures against the truth by the mean over all of them, each counting alike.
 
     Args:
         truth: [N, 3, R, R] in [0, 1].
+        metrics: Gives LPIPS, if its weights are on this machine; without them there is the squared error alone.
+    """
+
+    def __init__(self, truth: Tensor, metrics: Metrics) -> None:
+        self.truth, self.metrics = truth, metrics
+
+    def __call__(self, x: Tensor) -> tuple[float, float | None]:
+        """Return mean squared error and LPIPS, if there is one, of [N, 3, R, R] in [0, 1]."""
+        lpips = None
+        if self.metrics.lpips_network is not None:
+            lpips = float(self.metrics(x, self.truth)["lpips"].mean())
+        return mean_squared_error(x, self.truth), lpips
+
+
+class Watch:
+    """Notes the errors of iterates; a solver's callback.
+
+    Args:
+        errors: Of pictures.
         operator: The operator; iterates are taken as they would be returned, after its ``consistent`` step.
         y: Measurements.
         steps: Of each round.
         every: Steps between two looks; the last iterate of a round is seen too.
     """
 
-    def __init__(self, truth: Tensor, operator: Operator, y: Tensor, steps: Sequence[int], every: int) -> None:
-        self.truth, self.operator, self.y = truth, operator, y
+    def __init__(self, errors: Judge, operator: Operator, y: Tensor, steps: Sequence[int], every: int) -> None:
+        self.errors, self.operator, self.y = errors, operator, y
         self.steps, self.every = tuple(steps), every
         self.points: list[Point] = []
         self.looking = 0.0
-        wait_for(truth.device)
+        wait_for(y.device)
         self.started = time.perf_counter()
 
     def __call__(self, round_number: int, step: int, x: Tensor) -> None:
@@ -114,24 +144,23 @@ class Watch:
         wait_for(x.device)
         now = time.perf_counter()
         seconds = now - self.started - self.looking
-        mse = mean_squared_error(self.operator.consistent(x, self.y), self.truth)
-        self.points.append(Point(round_number, sum(self.steps[:round_number]) + step, seconds, mse))
+        errors = self.errors(self.operator.consistent(x, self.y))
+        self.points.append(Point(round_number, sum(self.steps[:round_number]) + step, seconds, *errors))
         self.looking += time.perf_counter() - now
 
 
 def mean_squared_error(x: Tensor, truth: Tensor) -> float:
-    """Return the error of all images together; every one counts alike."""
+    """Return the squared error, not clamped, over all entries of all pictures."""
     return float((x - truth).square().mean())
 
 
-def follow(solver: ILO, operator: Operator, truth: Tensor, ids: Sequence[str], every: int) -> list[list[Point]]:
+def follow(solver: ILO, operator: Operator, errors: Errors, ids: Sequence[str], every: int) -> Looks:
     """Reconstruct pictures; return all looks at the iterates, and what each round returned."""
-    y = operator(truth, ids)
-    watch = Watch(truth, operator, y, solver.steps, every)
+    y = operator(errors.truth, ids)
+    watch = Watch(errors, operator, y, solver.steps, every)
     found = solver.invert(y, operator, ids, callback=watch)
     ends = {point.round: point for point in watch.points}
-    rounds = [ends[k]._replace(mse=mean_squared_error(x, truth)) for k, x in enumerate(found.rounds)]
-    return [watch.points, rounds]
+    return Looks(watch.points, [Point(*ends[k][:3], *errors(x)) for k, x in enumerate(found.rounds)])
 
 
 def with_median_seconds(repeats: Sequence[list[Point]]) -> list[Point]:
@@ -162,27 +191,43 @@ def measure(options: ConvergenceOptions) -> dict[str, Any]:
     source, split = heldout_source([s.info for s in checkpoints.values()], options.data, options.split)
     side = sides.pop()
     pictures = heldout_pictures(source, side, split, options.images)
-    truth = (pictures.images.float() / 255).to(device)
-    operator = Place(options.task, options.rate, {"rate": options.rate}).operator(side, options.seed).to(device)
+    (place,) = places([options.task], [options.rate], [], [])
+    operator = place.operator(side, options.seed).to(device)
     runs = {name: runs_of(options, snapshot.generator.num_blocks) for name, snapshot in checkpoints.items()}
-    folder = options.out or new_run(RUNS, f"convergence-{options.task}-{side}")
-    curves = []
-    for name, snapshot in checkpoints.items():
-        curves += follow_all(options, name, snapshot, runs[name], operator, truth, pictures.keys)
-    write_curves(curves, folder / CURVES)
-    draw(curves, folder / CHART, f"{operator.label}, {options.images} pictures, {side} px")
-    rows = summary(curves)
-    print_summary(rows)
-    print(f"curves: {folder / CURVES}\nchart: {folder / CHART}")
-    return {
-        "task": options.task,
-        "rate": options.rate,
+    errors = Errors((pictures.images.float() / 255).to(device), Metrics(LPIPS_NET, device))
+    facts = {
+        "task": place.task,
+        "rate": place.level,
         "images": options.images,
         "resolution": side,
-        "split": split,
         "selection": options.selection,
-        "repeats": options.repeats,
         "seed": options.seed,
+        "lpips": None if errors.metrics.lpips_network is None else LPIPS_NET,
+    }
+    here = describe()
+    settings = {
+        **facts,
+        "pictures": hashlib.sha256(pictures.images.numpy().tobytes()).hexdigest()[:12],
+        "every": options.every,
+        "precision": str(compute_dtype(options.precision, device)).removeprefix("torch."),
+        "device": str(device),
+        **{name: here[name] for name in MACHINE},
+        **{f"{CHECKPOINT}{name}": snapshot.weight_hash for name, snapshot in checkpoints.items()},
+    }
+    file = CurveFile(options.out or new_run(RUNS, f"convergence-{place.task}-{side}"), settings)
+    curves = []
+    for name, snapshot in checkpoints.items():
+        follow_missing(options, file, name, snapshot, runs[name], operator, errors, pictures.keys)
+        curves += [curve_of(file, name, method, steps, options.repeats) for method, steps in runs[name]]
+    chart = file.path.parent / CHART
+    draw(curves, chart, f"{operator.label}, {options.images} pictures, {side} px")
+    rows = summary(curves)
+    print_summary(rows)
+    print(f"curves: {file.path}\nchart: {chart}")
+    return {
+        **facts,
+        "split": split,
+        "repeats": options.repeats,
         "checkpoints": {name: {"weight_hash": s.weight_hash, **trained(s)} for name, s in checkpoints.items()},
         "runs": rows,
     }
@@ -193,16 +238,25 @@ def trained(snapshot: Snapshot) -> dict[str, Any]:
     return {name: snapshot.info[name] for name in ("arch", "rtil", "kimg") if name in snapshot.info}
 
 
-def follow_all(
+def follow_missing(
     options: ConvergenceOptions,
+    file: CurveFile,
     checkpoint: str,
     snapshot: Snapshot,
     runs: Sequence[tuple[str, tuple[int, ...]]],
     operator: Operator,
-    truth: Tensor,
+    errors: Errors,
     ids: Sequence[str],
-) -> list[Curve]:
-    """Follow every run of a checkpoint, all in turns, after a short one to warm up."""
+) -> None:
+    """Follow every run of a checkpoint that the file lacks, all in turns, after a short one to warm up."""
+    missing = {
+        key: steps
+        for repeat in range(options.repeats)
+        for method, steps in runs
+        if (key := Key(checkpoint, run_name(method, steps), repeat)) not in file.looks
+    }
+    if not missing:
+        return
     latent_space_of(snapshot.generator)  # its Gaussian fit is kept from here on
 
     def solver(steps: Sequence[int]) -> ILO:
@@ -210,20 +264,24 @@ def follow_all(
             snapshot.generator, steps, selection=options.selection, seed=options.seed, precision=options.precision
         )
 
-    longest = max((steps for _, steps in runs), key=len)
-    follow(solver([1] * len(longest)), operator, truth, ids, options.every)
-    found: list[list[list[list[Point]]]] = [[] for _ in runs]
-    for repeat in range(options.repeats):
-        for of_run, (method, steps) in zip(found, runs, strict=True):
-            of_run.append(follow(solver(steps), operator, truth, ids, options.every))
-            end = of_run[-1][1][-1]
-            name = Curve(checkpoint, method, steps, [], []).label()
-            print(f"{checkpoint}, {name}, repeat {repeat + 1}: mse {end.mse:.4g}, {end.seconds:.1f} s", flush=True)
-    curves = []
-    for (method, steps), repeats in zip(runs, found, strict=True):
-        points, ends = (with_median_seconds([r[i] for r in repeats]) for i in (0, 1))
-        curves.append(Curve(checkpoint, method, steps, points, ends))
-    return curves
+    follow(solver([1] * max(map(len, missing.values()))), operator, errors, ids, options.every)
+    for key, steps in missing.items():
+        looks = follow(solver(steps), operator, errors, ids, options.every)
+        file.add(key, looks)
+        end = looks.rounds[-1]
+        lpips = "" if end.lpips is None else f"lpips {end.lpips:.4g}, "
+        print(
+            f"{checkpoint}, {key.run}, repeat {key.repeat + 1}: mse {end.mse:.4g}, {lpips}{end.seconds:.1f} s",
+            flush=True,
+        )
+
+
+def curve_of(file: CurveFile, checkpoint: str, method: str, steps: tuple[int, ...], repeats: int) -> Curve:
+    """Return a run's curve, with the median of its repeats' seconds."""
+    name = run_name(method, steps)
+    found = [file.looks[Key(checkpoint, name, repeat)] for repeat in range(repeats)]
+    points = with_median_seconds([looks.points for looks in found])
+    return Curve(checkpoint, method, steps, points, with_median_seconds([looks.rounds for looks in found]))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -101,7 +101,7 @@ if [ "$TINY" = 1 ]; then
     part "training 8 px" 240 $bench training --resolution 8 --channels '{4:4,8:4}' --w_dim 8 --mapping_layers 1 \
         --batch 4 --trainings vanilla --tiers native --cycle weighted --repeats 1 --record "$OUT"
     part inversion 240 $bench inversion --resolution 8 --channels '{4:4,8:4}' --w_dim 8 --mapping_layers 1 \
-        --batches 1 --steps 1,1 --repeats 1 --record "$OUT"
+        --batches 1,2 --steps 1,1 --repeats 1 --record "$OUT"
 else
     part doctor 180 bash -c 'doctor --build'
     tiers=$("$PYTHON" -m benchmarks.gpu_summary "$OUT" --tiers) || tiers=native
@@ -112,7 +112,7 @@ else
         part "training $side px" 90 $bench training --resolution "$side" --batch 16 --tiers "${tiers##*,}" --repeats 2 \
             --profile --device cuda --record "$OUT"
     done
-    part inversion 60 $bench inversion --resolution 64 --batches 1,16 --steps 30,20,20,30 --repeats 2 --device cuda \
+    part inversion 75 $bench inversion --resolution 64 --batches 1,16,64 --steps 30,20,20,30 --repeats 2 --device cuda \
         --record "$OUT"
 fi
 "$PYTHON" -m benchmarks.gpu_summary "$OUT" || exit 1

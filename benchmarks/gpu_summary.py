@@ -12,6 +12,7 @@ from typing import Any
 
 Row = dict[str, Any]
 AIM_SHARE_OF_COPY = 0.8
+AT_MOST = "images/s at the rate of a convolution"
 TIMED_OUT = (124, 137)
 
 
@@ -116,10 +117,12 @@ def training_times(rows: Sequence[Row]) -> Iterator[str]:
             cost = number(spent / vanilla[run["tier"]]) if run["tier"] in vanilla else ""
             what = [f"{figures['resolution']} px, batch {figures['batch']}", run["training"], run["tier"]]
             waits = str(sum(run["host_waits"].values()))
-            rate = number(run["images_per_s"]["median"])
-            body.append([*what, number(spent), rate, cost, str(run["peak_mb"]), waits])
+            rate, most = number(run["images_per_s"]["median"]), number(run.get("images_per_s_of_convolutions"))
+            work = total_number(run.get("gflop_per_image", {}))
+            body.append([*what, number(spent), rate, cost, str(run["peak_mb"]), waits, work, most])
     head = ["network", "training", "tier", "s/kimg", "images/s", "vanilla = 1", "peak MB", "host waits in a step"]
-    yield from section("Training, lazy regularisers included", head, body)
+    yield from section("Training, lazy regularisers included", [*head, "GFLOP an image", AT_MOST], body)
+    yield from convolution_rates(rows)
 
 
 def training_phases(rows: Sequence[Row]) -> Iterator[str]:
@@ -137,13 +140,29 @@ def training_phases(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def inversion_rates(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield ILO's steps per second."""
-    body = [
-        [f"{row['figures']['resolution']} px", run["way"], str(run["batch"]), number(run["steps_per_s"]["median"])]
-        for row in rows
-        for run in row["figures"]["runs"]
-    ]
-    yield from section("Inversion (ILO)", ["network", "way", "batch", "steps/s"], body)
+    """Yield ILO's steps per second, what a batch costs beside the smallest, and what its steps do at each cut."""
+    body = []
+    for row in rows:
+        for run in row["figures"]["runs"]:
+            what = [f"{row['figures']['resolution']} px", run["way"], str(run["batch"])]
+            waits = " / ".join(str(sum(places.values())) for places in run["host_waits_by_cut"])
+            work = " / ".join(total_number(by_type) for by_type in run.get("gflop_per_step_by_cut", []))
+            body.append([*what, number(run["steps_per_s"]["median"]), waits, work])
+    head = ["network", "way", "batch", "steps/s", "host waits in a step, by cut", "GFLOP of a step, by cut"]
+    yield from section("Inversion (ILO)", head, body)
+    for row in rows:
+        yield ""
+        for name, spread in row["figures"]["ratios"].items():
+            yield f"- {name}: {number(spread['median'])} ({number(spread['low'])}-{number(spread['high'])})"
+    yield from convolution_rates(rows)
+
+
+def convolution_rates(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the rates that a convolution alone reached, in each run of a benchmark."""
+    found = [row["figures"]["convolution_tflop_per_s"] for row in rows]
+    if found:
+        each = (", ".join(f"{number(rate)} in {dtype}" for dtype, rate in rates.items()) for rates in found)
+        yield f"\nTFLOP/s of a convolution alone, as measured beside: {'; '.join(each)}"
 
 
 def section(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -163,6 +182,11 @@ def median(run: Mapping[str, Any], name: str) -> float | None:
 def number(value: float | None) -> str:
     """Write a number to three digits, None as nothing."""
     return "" if value is None else f"{value:.3g}"
+
+
+def total_number(by_type: Mapping[str, float]) -> str:
+    """Write the sum of figures by type to three digits, none as nothing."""
+    return number(sum(by_type.values()) if by_type else None)
 
 
 def read_object(path: Path) -> Row:

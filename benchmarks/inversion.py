@@ -2,18 +2,23 @@
 
 A StyleGAN2 generator with random weights (time does not depend on them) and random pictures; compressed sensing, or
 inpainting with or without a perceptual term. Each run is a whole schedule; inside it the steps of each round are timed
-apart. ``--against peer-style`` runs, in turns with ours, ILO as its published code computes it
-(:mod:`benchmarks.peer_ilo`), on the same weights.
+apart. The floating point operations of our steps, at the rate of a convolution alone, say what no step on this machine
+can be faster than; on a GPU it is also counted how often a step makes the host wait. ``--against peer-style`` runs, in
+turns with ours, ILO as its published code computes it (:mod:`benchmarks.peer_ilo`), on the same weights.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from benchmarks import peer_ilo
+from benchmarks.convolution_rate import convolution_rates, in_units, rates_text, seconds_at
+from benchmarks.counts import SecondSteps, flops, host_waits
 from benchmarks.frame import Recorded, print_table, run_benchmark
 from benchmarks.peer_style import PeerGenerator
 from benchmarks.record import Spread
@@ -97,6 +102,13 @@ class Way(NamedTuple):
     name: str
     batch: int
 
+    def __str__(self) -> str:
+        return f"{self.name}, batch {self.batch}"
+
+
+Run = Callable[[Callable[..., None]], object]
+"""Runs a schedule, and calls back with (round, step) for every iterate."""
+
 
 class Bench:
     """Networks and measurements of one run of the benchmark.
@@ -124,36 +136,34 @@ class Bench:
         lpips = None if self.peer is None or self.perceptual is None else load_lpips("vgg")
         self.peer_lpips = None if lpips is None else lpips.to(self.device)
 
-    def ways(self, steps: Sequence[int]) -> dict[Way, Callable[[], Sample]]:
+    def runs(self, steps: Sequence[int]) -> dict[Way, Run]:
         """Return what to measure, with these steps a round."""
-        found: dict[Way, Callable[[], Sample]] = {}
+        found: dict[Way, Run] = {}
         for batch in self.options.batches:
             side = self.options.resolution
             x = torch.rand(batch, 3, side, side, generator=seeds.generator(0, "benchmark/pictures")).to(self.device)
-            found[Way(OURS, batch)] = self._timed(steps, self._ours(x, steps))
+            found[Way(OURS, batch)] = self._ours(x, steps)
             if self.peer is not None:
-                found[Way(PEER, batch)] = self._timed(steps, self._peers(x, steps, self.peer))
+                found[Way(PEER, batch)] = self._peers(x, steps, self.peer)
         return found
 
-    def _timed(self, steps: Sequence[int], invert: Callable[[StepClock], object]) -> Callable[[], Sample]:
-        def run() -> Sample:
-            clock = StepClock(steps, self.device)
-            return Sample(seconds_of(lambda: invert(clock), self.device), clock.seconds)
+    def time(self, run: Run, steps: Sequence[int]) -> Sample:
+        """Run a schedule of these steps and return its times."""
+        clock = StepClock(steps, self.device)
+        return Sample(seconds_of(lambda: run(clock), self.device), clock.seconds)
 
-        return run
-
-    def _ours(self, x: Tensor, steps: Sequence[int]) -> Callable[[StepClock], object]:
+    def _ours(self, x: Tensor, steps: Sequence[int]) -> Run:
         solver = ILO(self.generator, steps, precision=self.options.precision, perceptual=self.perceptual)
         y = self.operator(x)
-        return lambda clock: solver.invert(y, self.operator, callback=clock)
+        return lambda callback: solver.invert(y, self.operator, callback=callback)
 
-    def _peers(self, x: Tensor, steps: Sequence[int], peer: PeerGenerator) -> Callable[[StepClock], object]:
+    def _peers(self, x: Tensor, steps: Sequence[int], peer: PeerGenerator) -> Run:
         if isinstance(self.operator, PartialCirculant):
             loss = peer_ilo.compressed_sensing_loss(self.operator, to_signed(x))
         else:
             mask = self.operator.observed.float()
             loss = peer_ilo.inpainting_loss(mask, to_signed(x) * mask, self.peer_lpips)
-        return lambda clock: peer_ilo.invert(peer, self.latents, loss, len(x), steps, clock)
+        return lambda callback: peer_ilo.invert(peer, self.latents, loss, len(x), steps, callback)
 
 
 def random_generator(options: InversionOptions) -> StyleGAN2Generator:
@@ -171,13 +181,25 @@ def random_generator(options: InversionOptions) -> StyleGAN2Generator:
 def measure(options: InversionOptions) -> dict[str, Any]:
     """Run the benchmark; print tables and return the figures."""
     bench = Bench(options)
-    for warm in bench.ways([1] * len(options.steps)).values():
-        warm()
-    samples = in_turns(bench.ways(options.steps), options.repeats, tell=lambda line: print(line, flush=True))
+    short = bench.runs([SecondSteps.STEPS] * len(options.steps))
+    work = {way: flops_of_steps(run) for way, run in short.items() if way.name == OURS}  # warms up, too
+    for way, run in short.items():
+        if way.name == PEER:
+            run(lambda *_: None)
+    samples = in_turns(
+        {way: partial(bench.time, run, options.steps) for way, run in bench.runs(options.steps).items()},
+        options.repeats,
+        tell=lambda line: print(line, flush=True),
+    )
+    waits = {way: waits_of_steps(run, bench.device, len(options.steps)) for way, run in short.items()}
+    types = sorted({dtype for of_way in work.values() for of_step in of_way for dtype in of_step})
+    rates = convolution_rates(types, bench.device)
     print_steps(options, samples)
+    print_bounds(work, rates)
     ratios = ratios_of(samples)
     for name, spread in ratios.items():
         print(f"{name}: {spread}")
+    print_waits(waits)
     return {
         "device": str(bench.device),
         "resolution": options.resolution,
@@ -189,9 +211,28 @@ def measure(options: InversionOptions) -> dict[str, Any]:
         "precision": {OURS: str(bench.dtype).removeprefix("torch."), PEER: "float32"},
         "steps": options.steps,
         "repeats": options.repeats,
-        "runs": [figures_of(way, values, sum(options.steps)) for way, values in samples.items()],
+        "convolution_tflop_per_s": in_units(rates, 1e12),
+        "runs": [
+            figures_of(way, values, sum(options.steps), waits[way]) | bounds_of(work.get(way, []), rates)
+            for way, values in samples.items()
+        ],
         "ratios": {name: spread.as_json() for name, spread in ratios.items()},
     }
+
+
+def flops_of_steps(run: Run) -> list[Counter[str]]:
+    """Run a short schedule and return the floating point operations, by type, of a step at each cut."""
+    steps = SecondSteps(flops)
+    run(steps)
+    return steps.rounds
+
+
+def waits_of_steps(run: Run, device: torch.device, rounds: int) -> list[Counter[str]]:
+    """Run a short schedule and return where a step at each cut makes the host wait for a GPU, and how often."""
+    steps = SecondSteps(partial(host_waits, device))
+    if device.type == "cuda":
+        run(steps)
+    return steps.rounds or [Counter() for _ in range(rounds)]
 
 
 def print_steps(options: InversionOptions, samples: Mapping[Way, Sequence[Sample]]) -> None:
@@ -202,8 +243,39 @@ def print_steps(options: InversionOptions, samples: Mapping[Way, Sequence[Sample
         rate = Spread.of([sum(options.steps) / sample.seconds for sample in values])
         at_cut = [Spread.of([sample.of_step[k] for sample in values]).median for k in rounds]
         per_image = Spread.of([sample.seconds for sample in values]).median / sum(options.steps) / way.batch
-        rows.append([f"{way.name}, batch {way.batch}", str(rate), f"{per_image:.3g}", *(f"{s:.3g}" for s in at_cut)])
+        rows.append([str(way), str(rate), f"{per_image:.3g}", *(f"{s:.3g}" for s in at_cut)])
     print_table(["", "steps/s", "s/step/image", *(f"s/step, cut {k}" for k in rounds)], rows)
+
+
+def print_bounds(work: Mapping[Way, Sequence[Mapping[str, float]]], rates: Mapping[str, float]) -> None:
+    """Print the floating point operations of a step at each cut, and how long they take at least."""
+    print(rates_text(rates))
+    rows = []
+    for way, steps in work.items():
+        gflop = [f"{sum(of_step.values()) / 1e9:.3g}" for of_step in steps]
+        rows.append([str(way), *gflop, *(f"{seconds_at(rates, of_step):.3g}" for of_step in steps)])
+    cuts = range(len(rows[0]) // 2)
+    head = [*(f"GFLOP/step, cut {k}" for k in cuts), *(f"s/step, cut {k}" for k in cuts)]
+    print_table(["at the rate of a convolution", *head], rows)
+
+
+def print_waits(waits: Mapping[Way, Sequence[Counter[str]]]) -> None:
+    """Print where steps make the host wait for a GPU."""
+    for way, steps in waits.items():
+        for k, places in enumerate(steps):
+            if places:
+                found = ", ".join(f"{place} {count}" for place, count in places.most_common())
+                print(f"{way}: the host waits for the GPU {places.total()} times in a step at cut {k}: {found}")
+
+
+def bounds_of(work: Sequence[Mapping[str, float]], rates: Mapping[str, float]) -> dict[str, Any]:
+    """Return the floating point operations of a way's steps, at each cut, as JSON values; none uncounted."""
+    if not work:
+        return {}
+    return {
+        "gflop_per_step_by_cut": [in_units(of_step, 1e9) for of_step in work],
+        "s_per_step_of_convolutions_by_cut": [float(f"{seconds_at(rates, of_step):.4g}") for of_step in work],
+    }
 
 
 def ratios_of(samples: Mapping[Way, Sequence[Sample]]) -> dict[str, Spread]:
@@ -222,7 +294,7 @@ def ratios_of(samples: Mapping[Way, Sequence[Sample]]) -> dict[str, Spread]:
     return found
 
 
-def figures_of(way: Way, samples: Sequence[Sample], steps: int) -> dict[str, Any]:
+def figures_of(way: Way, samples: Sequence[Sample], steps: int, waits: Sequence[Mapping[str, int]]) -> dict[str, Any]:
     """Return the figures of one way as JSON values; a step's seconds are those of its whole batch."""
     return {
         "way": way.name,
@@ -232,6 +304,7 @@ def figures_of(way: Way, samples: Sequence[Sample], steps: int) -> dict[str, Any
         "s_per_step_by_cut": [
             Spread.of([sample.of_step[k] for sample in samples]).as_json() for k in samples[0].of_step
         ],
+        "host_waits_by_cut": [dict(of_step) for of_step in waits],
     }
 
 

@@ -2,7 +2,8 @@
 
 Random pictures and fresh networks (time depends on neither). Every way, a training in a tier, has a process of its own
 and they take turns: one turn is a whole cycle of steps in which each lazy regulariser comes in its due proportion, from
-the serving of the pictures to the moving average. Lightning's loop, logs and snapshots are left out.
+the serving of the pictures to the moving average. Lightning's loop, logs and snapshots are left out. The floating point
+operations of our mean step, at the rate of a convolution alone, say what no step on this machine can be faster than.
 ``--against peer-style`` also trains the networks as the published codes compute them (:mod:`benchmarks.peer_style`),
 float32, vanilla and with all branches; by default with weighted cycles (:mod:`benchmarks.training_step`).
 """
@@ -15,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from benchmarks.convolution_rate import convolution_rates, in_units, rates_text, seconds_at
 from benchmarks.frame import Recorded, print_table, run_benchmark
 from benchmarks.record import Spread
 from benchmarks.timing import in_turns, ratio
@@ -145,8 +147,7 @@ def measure(options: TrainingOptions) -> dict[str, Any]:
     config = config_of(options, "vanilla")
     with ExitStack() as open_workers:
         workers = {way: open_workers.enter_context(start(options, way)) for way in ways_of(options)}
-        for worker in workers.values():
-            worker.call("warm_up")
+        flops: dict[Way, dict[str, float]] = {way: worker.call("warm_up") for way, worker in workers.items()}
         turns: dict[Way, list[Turn]] = in_turns(
             {way: partial(worker.call, "turn") for way, worker in workers.items()},
             options.repeats,
@@ -157,8 +158,11 @@ def measure(options: TrainingOptions) -> dict[str, Any]:
         ops: dict[Way, list[OpTime]] = {}
         if options.profile:
             ops = {way: worker.call("profile") for way, worker in workers.items()}
+    types = sorted({dtype for of_way in flops.values() for dtype in of_way})
+    rates = convolution_rates(types, torch.device(config.device))
     print_turns(turns)
     print_phases(phases)
+    print_bounds(flops, rates)
     ratios = ratios_of(turns)
     for name, spread in ratios.items():
         print(f"{name}: {spread}")
@@ -183,7 +187,11 @@ def measure(options: TrainingOptions) -> dict[str, Any]:
         "cycle": {"ours": options.cycle, PEER: options.peer_cycle},
         "cudnn_benchmark": options.cudnn_benchmark,
         "repeats": options.repeats,
-        "runs": [figures_of(way, values, phases[way], waits[way], ops.get(way)) for way, values in turns.items()],
+        "convolution_tflop_per_s": in_units(rates, 1e12),
+        "runs": [
+            figures_of(way, values, phases[way], waits[way], ops.get(way)) | bound_of(flops[way], rates)
+            for way, values in turns.items()
+        ],
         "ratios": {name: spread.as_json() for name, spread in ratios.items()},
     }
 
@@ -208,6 +216,28 @@ def print_phases(phases: Mapping[Way, Mapping[str, float]]) -> None:
     names = list(dict.fromkeys(name for of_way in phases.values() for name in of_way))
     rows = [[str(way), *(f"{1e3 * of_way.get(name, 0):.3g}" for name in names)] for way, of_way in phases.items()]
     print_table(["ms per step", *names], rows)
+
+
+def print_bounds(flops: Mapping[Way, Mapping[str, float]], rates: Mapping[str, float]) -> None:
+    """Print floating point operations an image, by type, and how many images a second they allow at most."""
+    print(rates_text(rates))
+    rows = []
+    for way, of_way in flops.items():
+        if of_way:
+            bound = bound_of(of_way, rates)
+            by_type = [f"{bound['gflop_per_image'].get(dtype, 0):.3g}" for dtype in rates]
+            most = f"{bound['images_per_s_of_convolutions']:.3g}"
+            rows.append([str(way), f"{sum(of_way.values()) / 1e9:.3g}", *by_type, most])
+    if rows:
+        print_table(["GFLOP an image", "all", *rates, "images/s at the rate of a convolution"], rows)
+
+
+def bound_of(flops: Mapping[str, float], rates: Mapping[str, float]) -> dict[str, Any]:
+    """Return the floating point operations an image and what they allow at most as JSON values; none uncounted."""
+    if not flops:
+        return {}
+    most = 1 / seconds_at(rates, flops)
+    return {"gflop_per_image": in_units(flops, 1e9), "images_per_s_of_convolutions": float(f"{most:.4g}")}
 
 
 def print_ops(way: Way, ops: Sequence[OpTime], step_seconds: float) -> None:

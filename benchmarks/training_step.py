@@ -7,12 +7,10 @@ each kind and counts it as often as the cycle has its kind, for steps that take 
 
 import math
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +18,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
+from benchmarks import counts
 from benchmarks.peer_style import PeerDiscriminator, PeerGenerator
 from benchmarks.timing import seconds_of
 from benchmarks.without_trainer import WithoutTrainer
@@ -240,11 +239,21 @@ class Bench:
         module.seen = (self._cycles * self.cycle + number) * self.config.batch
         module.training_step(batch, number)
 
-    def warm_up(self) -> None:
-        """Run a step of each kind; a slow peer, for which a step's own start is nothing, its plain step only."""
-        for number in [self.plain()] if isinstance(self.module, PeerTraining) else self.kinds():
-            self.step(number)
+    def warm_up(self) -> dict[str, float]:
+        """Run a step of each kind and return the floating point operations an image of the mean step, by type.
+
+        A slow peer, for which a step's own start is nothing, runs its plain step only, and nothing is counted.
+        """
+        found: Counter[str] = Counter()
+        if isinstance(self.module, PeerTraining):
+            self.step(self.plain())
+        else:
+            for number, count in self.kinds().items():
+                with counts.flops() as of_step:
+                    self.step(number)
+                found.update({dtype: count * flops for dtype, flops in of_step.items()})
         self._cycles += 1
+        return {dtype: flops / self.cycle / self.config.batch for dtype, flops in found.items()}
 
     def turn(self) -> Turn:
         """Measure a cycle; on a CPU its phases, too, as looking at the clock costs nothing there."""
@@ -296,14 +305,6 @@ class Bench:
 
     def host_waits(self) -> dict[str, int]:
         """Return where a plain step makes the host wait for the GPU, and how often: {file:line: times}."""
-        if self.device.type != "cuda":
-            return {}
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                self.step(self.plain())
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        places = [f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)]
-        return dict(Counter(places).most_common())
+        with counts.host_waits(self.device) as found:
+            self.step(self.plain())
+        return dict(found.most_common())

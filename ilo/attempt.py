@@ -29,7 +29,8 @@ class Attempt:
         y, operator, split = problem.y, problem.operator, problem.split
         weights = Weights(solver.measurement_weight, solver.geodesic_weight, solver.z1_weight, solver.perceptual_weight)
         perceptual = solver.perceptual_term(operator, y, split)
-        self.objective = Objective(operator, y, split, weights, solver.z1_sigma, perceptual)
+        rows_of = self.latents.ws if solver.geodesic_of == "ws" else None
+        self.objective = Objective(operator, y, split, weights, solver.z1_sigma, perceptual, rows_of)
         self.noise = None
         sna_sigma = resolve_sna_sigma(solver.sna_sigma, operator)
         if sna_sigma is not None:
@@ -129,7 +130,7 @@ class Attempt:
                 self.latents,
                 point,
                 solver.noise,
-                lambda start: self._constraints(0, start),
+                sphere=solver.sphere,
                 steps=solver.range_steps,
                 lr=solver.lrs[0],
                 schedule=solver.schedule,

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ilo.attempt import Attempt
 from ilo.checks import Radius, check_count, check_weight, radii_per_round
-from ilo.objective import Known, SNASigma
+from ilo.objective import GeodesicOf, Known, SNASigma
 from ilo.policies import Policy, has_perceptual_term
 from ilo.rounds import NoiseRule
 from rtil.errors import UserError
@@ -58,6 +58,7 @@ class ILO(Solver):
         geodesic_weight: Weight of the geodesic term, whose value is 149 for 18 independent rows. The published 0.01
             stands beside a loss thousands of times larger in compressed sensing; on this scale it lost about 1.5 dB in
             round 0 (10 % compressed sensing, 32 px faces).
+        geodesic_of: The rows that it compares, of those that move: ``v`` (ILO) or ``ws``, behind the mapping (PULSE).
         z1_weight: Weight of ||z1||^2 / (2 z1_sigma^2 size).
         z1_start: ``zero`` continues from the round before; ``normal`` draws N(0, z1_sigma^2) (RTIL, algorithm 1).
         z1_sigma: Standard deviation of z1's prior: that of training.
@@ -85,7 +86,8 @@ class ILO(Solver):
             that is no denoising. None for no noise.
         range_projection: How many times, after all rounds, the last feature is projected back to the range and the
             rounds behind the input are run again: t in algorithm 1. Their pictures are further entries of ``rounds``,
-            and the last of them is returned. The relative squared distances are "range" in the history.
+            and the last of them is returned. Latents and noise maps are on their spheres there, if ``sphere``, and in
+            no l1 ball: the radii are those of rounds. The relative squared distances are "range" in the history.
         range_steps: Adam steps of each such projection, with the learning rate of round 0.
         options: Those of :class:`rtil.inverse.solver.Solver`: selection, seed, precision, restarts, combination,
             batch_size.
@@ -102,6 +104,7 @@ class ILO(Solver):
         *,
         noise: NoiseRule = "5+2k",
         geodesic_weight: float = 1e-4,
+        geodesic_of: GeodesicOf = "v",
         z1_weight: float = 0.0,
         z1_start: Z1Start = "zero",
         z1_sigma: float = 1.0,
@@ -139,6 +142,7 @@ class ILO(Solver):
             raise UserError(f"lr is {lr}: valid is a positive number, or one for each of {len(self.steps)} rounds")
         for kind, value, choices in (
             ("noise rule", noise, NoiseRule),
+            ("geodesic rows", geodesic_of, GeodesicOf),
             ("z1 start", z1_start, Z1Start),
             ("start", start, Start),
             ("switch", switch, Switch),
@@ -174,6 +178,7 @@ class ILO(Solver):
         self.noise: NoiseRule = noise
         self.start: Start = start
         self.sphere, self.geodesic_weight = sphere, geodesic_weight
+        self.geodesic_of: GeodesicOf = geodesic_of
         self.z1_start: Z1Start = z1_start
         self.z1_weight, self.z1_sigma, self.z1_sphere = z1_weight, z1_sigma, z1_sphere
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight

@@ -1,14 +1,14 @@
 """What a round of ILO minimises, as named and weighted terms, each one value per image.
 
     measurement_weight error(A(x + n), y) + perceptual_weight distance(A(x + n), y)
-        + geodesic_weight geodesic(v) + z1_weight ||z1||^2 / (2 z1_sigma^2 size)
+        + geodesic_weight geodesic(rows) + z1_weight ||z1||^2 / (2 z1_sigma^2 size)
 
-n is zero, or fresh noise in every step: stochastic noise addition, for denoising (Dean et al. 2020, equation 4). For
-the squared error alone it leaves the expected gradient as it is. Iterates are judged by the measurement error without
-it, and without all other terms.
+The rows are those of v that move, or of ws to which they are mapped. n is zero, or fresh noise in every step:
+stochastic noise addition, for denoising (Dean et al. 2020, equation 4). For the squared error alone it leaves the
+expected gradient as it is. Iterates are judged by the measurement error without it, and without all other terms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ from rtil.inverse.operators.simple import Identity
 from rtil.inverse.perceptual_term import PerceptualTerm
 from rtil.ranges import to_unit
 
+GeodesicOf = Literal["ws", "v"]
+"""The style rows that the geodesic term compares: behind the mapping (PULSE), or before it (ILO)."""
 Known = Literal["known"]
 SNASigma = float | Known | None
 """Noise on the 0-255 scale, that of the operator, or none."""
@@ -47,6 +49,7 @@ class Objective:
         weights: Of the terms.
         z1_sigma: Standard deviation of z1's prior.
         perceptual: The perceptual term; None without, and then the measurement error has weight 1.
+        rows_of: Map of v to the rows that the geodesic term compares; None for v itself.
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class Objective:
         weights: Weights,
         z1_sigma: float = 1.0,
         perceptual: PerceptualTerm | None = None,
+        rows_of: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.operator, self.y, self.split = operator, y, split
-        self.weights, self.z1_sigma, self.perceptual = weights, z1_sigma, perceptual
+        self.weights, self.z1_sigma, self.perceptual, self.rows_of = weights, z1_sigma, perceptual, rows_of
 
     def __call__(self, picture: Tensor, variables: dict[str, Tensor], noise: Tensor | None = None) -> Evaluation:
         """Evaluate a picture.
@@ -83,13 +87,17 @@ class Objective:
                 terms["heldout"] = Term(0.0, score)
         zero = torch.zeros_like(score)
         if self.weights.geodesic:
-            terms["geodesic"] = Term(self.weights.geodesic, geodesic(variables["v"]) if "v" in variables else zero)
+            spread = self._geodesic(variables["v"]) if "v" in variables else zero
+            terms["geodesic"] = Term(self.weights.geodesic, spread)
         if self.weights.z1:
             penalty = gaussian_penalty(variables["z1"] / self.z1_sigma) if "z1" in variables else zero
             terms["z1"] = Term(self.weights.z1, penalty)
         if self.perceptual is not None:
             terms["perceptual"] = Term(self.weights.perceptual, self.perceptual(compared))
         return Evaluation(picture, terms, score)
+
+    def _geodesic(self, v: Tensor) -> Tensor:
+        return geodesic(v if self.rows_of is None else self.rows_of(v))
 
     def _error(self, x: Tensor, fit: bool) -> Tensor:
         weight = None if self.split is None else self.split.fit if fit else self.split.heldout
@@ -124,10 +132,13 @@ class StochasticNoise:
         self.sigma, self.image_ids, self.seed, self.restart = sigma, image_ids, seed, restart
 
     def draw(self, like: Tensor, round_index: int, step: int) -> Tensor:
-        """Return noise for pictures [N, 3, R, R], in units of [0, 1]."""
+        """Return noise for pictures [N, 3, R, R], in units of [0, 1].
+
+        It is drawn on the CPU, so that it is the same on every device; from pinned memory it goes to a GPU while the
+        step's other work is queued.
+        """
         place = self.restart, round_index, step
-        draws = [
-            torch.randn(like.shape[1:], generator=seeds.generator(self.seed, "inverse/sna", name, *place))
-            for name in self.image_ids
-        ]
-        return torch.stack(draws).to(like) * (self.sigma / 255)
+        noise = torch.empty(like.shape, pin_memory=like.is_cuda)
+        for image, name in zip(noise, self.image_ids, strict=True):
+            image.normal_(generator=seeds.generator(self.seed, "inverse/sna", name, *place))
+        return noise.to(like, non_blocking=True) * (self.sigma / 255)

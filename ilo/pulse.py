@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ilo.objective import GeodesicOf
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.latents import Latents
@@ -33,7 +34,6 @@ from rtil.inverse.solver import check_choice
 from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
 
 PulseNoise = Literal["trainable", "fixed", "zero"]
-GeodesicOf = Literal["ws", "v"]
 
 MOVING_MAPS = 5
 UNIT_TO_ERROR = 4

@@ -5,17 +5,17 @@ The latents and noise maps of these layers are moved until their output, without
 
     min over v, noise of  ||G_1(v, noise) - feature||^2 / ||feature||^2,    G_1: blocks 0..k-1.
 
-Rounds then start anew from there. What acts behind the cut stays.
+In algorithm 1 the latents lie in an l2 ball around zero, here on the spheres of their norms; its l1 balls, in which
+rounds may be held, are around features and not for this step. Rounds then start anew from there. What acts behind the
+cut stays.
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ilo.rounds import NoiseRule, Point, noise_maps
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.constraints import Constraint
+from rtil.inverse.constraints import start_norms
 from rtil.inverse.latents import Latents
 from rtil.inverse.loop import Evaluation, Optimised, Term, optimise
 from rtil.inverse.schedules import Ramp
@@ -29,8 +29,8 @@ def project_to_range(
     latents: Latents,
     point: Point,
     rule: NoiseRule,
-    constrained: Callable[[dict[str, Tensor]], dict[str, Constraint]],
     *,
+    sphere: bool,
     steps: int,
     lr: float,
     schedule: Ramp,
@@ -45,7 +45,7 @@ def project_to_range(
         latents: Its input space.
         point: At a cut.
         rule: The noise maps that it names for any round before the cut move, as far as they act before it.
-        constrained: Where the variables are held, given their start.
+        sphere: Whether style rows and noise maps keep their norms.
         steps: Adam steps.
         lr: Peak learning rate.
         schedule: Its course.
@@ -70,7 +70,7 @@ def project_to_range(
         distance = (feature - target).square().flatten(1).sum(1) / size
         return Evaluation(feature, {DISTANCE: Term(1.0, distance)}, distance)
 
-    constraints = constrained(start)
+    constraints = {name: start_norms(t) for name, t in start.items()} if sphere else {}
     outcome = optimise(start, evaluate, steps=steps, lr=lr, schedule=schedule, alive=alive, constraints=constraints)
     v = torch.cat([outcome.variables["v"], point.v[:, row:]], dim=1)
     return Point(v, noise(outcome.variables), point.z1_behind), outcome

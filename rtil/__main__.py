@@ -1,10 +1,17 @@
 """``python -m rtil reconstruct|render|sample``: use a trained prior."""
 
-import sys
+from collections.abc import Sequence
 
-from rtil.cli.common import run_subcommand
+from rtil.cli.common import launch, run_subcommand
 
 COMMANDS = {"reconstruct": "rtil.cli.reconstruct", "render": "rtil.cli.render", "sample": "rtil.cli.sample"}
+"""{name: module with ``main(argv)``}."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names; returns its exit code."""
+    return run_subcommand(COMMANDS, argv, "python -m rtil")
+
 
 if __name__ == "__main__":
-    sys.exit(run_subcommand(COMMANDS, None, "python -m rtil"))
+    launch("rtil.__main__")

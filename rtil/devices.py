@@ -1,8 +1,11 @@
 """On which device networks run, and in which type they compute."""
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from rtil.errors import UserError
 
@@ -46,3 +49,41 @@ def wait_for(device: torch.device) -> None:
     """Wait until a GPU has done what was asked of it, so that clocks see its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """Return x on a device, without waiting for what a GPU was asked before.
+
+    A copy from pageable memory waits until the GPU's stream has come to it, ``non_blocking`` or not.
+    """
+    if device.type == "cuda" and not x.is_cuda:
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
+@contextmanager
+def training_convolutions(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Set how a GPU computes convolutions inside the ``with`` block: as StyleGAN2's published code does by default.
+
+    cuDNN tries its algorithms for every new shape and keeps the fastest: a training has few shapes. It may choose
+    another one the next time, so a resumed run agrees with an uninterrupted one up to rounding.
+
+    TF32 rounds the factors of a product to 10 bits behind the point, and sums in float32. With the main phases in
+    float32 it is off, as there: float32 was asked for. With bfloat16 (7 bits) it is on, for the path length step and
+    the 4x4 end of the discriminator, R1's pass through it too: float16, in which the published code computes the path
+    length of its larger layers, has as many bits. Matrix products stay float32 either way.
+
+    Args:
+        device: Of the training; on a CPU nothing is set.
+        dtype: Of the main phases.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn: Any = torch.backends.cudnn  # whose types leave conv out
+    before = cudnn.benchmark, cudnn.conv.fp32_precision
+    cudnn.benchmark, cudnn.conv.fp32_precision = True, "tf32" if dtype == torch.bfloat16 else "ieee"
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.conv.fp32_precision = before

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_args
 
-from rtil.cli.common import kept_rows
+from rtil.cli.common import given_names, kept_rows
 from rtil.devices import pick_device
 from rtil.errors import UserError
 from rtil.evaluation.generation import Generation, check_radii
@@ -122,6 +122,7 @@ def generate(options: "EvalOptions") -> None:
 def open_generation(options: "EvalOptions") -> Generation:
     """Open classifier and checkpoints; every mistake shows here, before anything is computed or written."""
     assert options.classifier is not None  # noqa: S101
+    options.check_used(options.method, given_names(options))
     device = pick_device(options.device)
     checkpoints = {name: load_snapshot(path, device) for name, path in options.checkpoint_paths().items()}
     classifier = open_classifier(options.classifier, options.classifier_side).to(device)

@@ -217,6 +217,8 @@ def run(options: EvalOptions) -> None:
 
 def open_study(options: EvalOptions) -> Study:
     """Open checkpoints and pictures; every mistake shows here, before anything is computed or written."""
+    candidates = options.candidates()
+    options.check_used(list(dict.fromkeys(c.series.method for c in candidates)), given_names(options))
     device = pick_device(options.device)
     paths = options.checkpoint_paths()
     checkpoints: dict[str, Snapshot] = {name: load_snapshot(path, device) for name, path in paths.items()}
@@ -224,7 +226,7 @@ def open_study(options: EvalOptions) -> Study:
     resolution = next(iter(checkpoints.values())).generator.resolution
     study = Study(
         places=options.places(),
-        candidates=options.candidates(),
+        candidates=candidates,
         checkpoints=checkpoints,
         pictures=heldout_pictures(source, resolution, split, options.images),
         seed=options.seed,

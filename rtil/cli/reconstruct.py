@@ -8,9 +8,10 @@ luma. This is how a measurement is made, by the operator of the same task, rate 
     numpy.save("y.npy", operator(x).numpy())  # x [N, 3, 32, 32] in [0, 1]; y [N, M]
     $ python -m rtil reconstruct --task cs --rate 0.1 --operator_seed 7 --input y.npy --snapshot RUN
 
-The folder gets the pictures; ``result.json``, to read; and ``result.safetensors``, the inversion itself, from which
-``python -m rtil render`` makes the pictures again. The mean of several restarts (``--restarts 4 --combination mean``)
-comes with ``spread.png``, their standard deviation in each pixel and channel, from black (0) to white (see its label).
+The folder gets the pictures; ``result.json``, to read; ``history.csv``, every term before each step; and
+``result.safetensors``, the inversion itself, from which ``python -m rtil render`` makes the pictures again. The mean of
+several restarts (``--restarts 4 --combination mean``) comes with ``spread.png``, their standard deviation in each pixel
+and channel, from black (0) to white (see its label).
 
 ``--start_from`` goes on where an earlier reconstruction ended: what its file holds (latents, noise maps, deviations) is
 the start, so the first picture is its picture. With ``--sequence`` the files of a folder are frames: each starts from
@@ -24,9 +25,7 @@ moves the last cut only, 100 steps a frame, in small l1 balls around the frame b
 Without ``--start_from`` the first frame starts as usual; ``--frame_steps 0,0,0,100`` are the steps of the others.
 """
 
-import hashlib
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,30 +34,40 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from rtil.cli.common import run_command
+from rtil.cli.common import given_names, run_command
 from rtil.cli.measurements import read_measurement, read_sequence
+from rtil.cli.reconstruction_files import (
+    FRAMES,
+    HISTORY,
+    PICTURE,
+    RESULT,
+    RESULT_FILE,
+    SPREAD,
+    images_of,
+    lines_of,
+    numbered,
+    sha256_of,
+    write_pictures,
+    write_spread,
+)
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
-from rtil.evaluation.figures import picture_grid, to_pillow
+from rtil.evaluation.batches import Batches
 from rtil.evaluation.methods import SolverOptions, composing_as_trained
-from rtil.files import atomic_path, write_text
+from rtil.files import write_text
 from rtil.inverse.frames import FrameRecorder, write_animation
+from rtil.inverse.history import write_history
 from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import OPERATORS, Operator
 from rtil.inverse.perceptual import Perceptual
 from rtil.inverse.recipe import OperatorRecipe, make_with_recipe
-from rtil.inverse.result import Inversion
+from rtil.inverse.result import Inversion, join_batches
 from rtil.inverse.result_file import ResultFile, load_result, save_result
 from rtil.inverse.solver import Selection, Solver
 from rtil.runs import new_run
 from rtil.snapshot import Snapshot, load_snapshot
 
 RECONSTRUCT_RUNS = Path("runs/reconstruct")
-RESULT = "result.json"
-RESULT_FILE = "result.safetensors"
-PICTURE = "reconstruction.png"
-FRAMES = "frames.png"
-SPREAD = "spread.png"
 
 
 class Inverter(NamedTuple):
@@ -86,6 +95,7 @@ class Prepared(NamedTuple):
         recipe: How that is made.
         y: Measurements [N, ...].
         names: Of the N inputs.
+        batches: How many are inverted at a time.
         start: Where the (first) measurements start; None as usual.
     """
 
@@ -96,6 +106,7 @@ class Prepared(NamedTuple):
     recipe: OperatorRecipe
     y: Tensor
     names: list[str]
+    batches: Batches
     start: Place | None
 
 
@@ -117,7 +128,7 @@ class ReconstructOptions(SolverOptions):
         exposures: Number of coded masks of phase.
         operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, motion, phase; inpaint by rate).
         fit: Crop an input picture to its central square and resize it to the side that the task expects.
-        method: ilo, csgm, pulse or mganprior.
+        method: ilo, csgm, pulse, sparse or mganprior.
         selection: Which iterate is returned.
         seed: Root seed of the solver.
         start_from: The result.safetensors of an earlier reconstruction of as many similar pictures, by this snapshot,
@@ -127,6 +138,8 @@ class ReconstructOptions(SolverOptions):
         frame_steps: Steps, as in steps, of frames that start from one before; null is as the first.
         frames: Write frames.png, an animated PNG of the optimisation, for each picture: at most this many frames,
             evenly spaced iterates from the start and the reconstruction at last; null is none.
+        batch: Pictures inverted at a time; null chooses by their size. Memory depends on it, the pictures do not,
+            rounding aside.
         device: auto, cpu, cuda or cuda:N.
         out: Folder for the results; null is the next numbered one in runs/reconstruct.
     """
@@ -150,6 +163,7 @@ class ReconstructOptions(SolverOptions):
     sequence: bool = False
     frame_steps: list[int] | None = None
     frames: int | None = None
+    batch: int | None = None
     device: str = "auto"
     out: Path | None = None
 
@@ -169,6 +183,8 @@ class ReconstructOptions(SolverOptions):
             raise UserError(f"start_from has its own attempts but restarts is {self.restarts}: leave one of them away")
         if self.frame_steps is not None and not self.sequence:
             raise UserError("frame_steps are those of a sequence: add --sequence, or give steps")
+        if self.batch is not None and self.sequence:
+            raise UserError(f"batch is {self.batch} but a sequence is inverted frame by frame: leave one of them away")
         if not self.sequence and self.input_path.is_dir():
             raise UserError(f"{self.input} is a folder: add --sequence if its files are frames, or give one file")
         if self.out is not None and (self.out / RESULT).exists():
@@ -183,6 +199,7 @@ class ReconstructOptions(SolverOptions):
     def open(self) -> Prepared:
         """Return prior, inverter, operator and measurements."""
         assert self.snapshot is not None  # noqa: S101
+        self.check_used([self.method], given_names(self))
         device = pick_device(self.device)
         snapshot = load_snapshot(self.snapshot, device)
         side = snapshot.generator.resolution
@@ -212,7 +229,8 @@ class ReconstructOptions(SolverOptions):
             y = read_measurement(self.input_path, operator, self.fit)
             names = [self.input_path.name] * len(y)
         start = self._start(snapshot, following.solver, 1 if self.sequence else len(y))
-        return Prepared(snapshot, first, following, operator.to(device), recipe, y.to(device), names, start)
+        batches = Batches(self.batch, side, device)
+        return Prepared(snapshot, first, following, operator.to(device), recipe, y.to(device), names, batches, start)
 
     def _inverter(self, snapshot: Snapshot, perceptual: Perceptual | None) -> Inverter:
         (series,) = self.series([self.method])
@@ -255,84 +273,62 @@ def plan(options: ReconstructOptions) -> Iterator[str]:
 def run(options: ReconstructOptions) -> None:
     """Reconstruct as asked for."""
     work = options.open()
-    parts = work.y.split(1 if options.sequence else len(work.y))
+    count = len(work.y)
+    groups = [range(n, n + 1) for n in range(count)] if options.sequence else [range(count)]
     out, start, seconds, images = options.out, work.start, 0.0, list[dict[str, Any]]()
-    for number, y in enumerate(parts):
-        recorder = None if options.frames is None else FrameRecorder(options.frames)
-        solver, settings = work.first if start is None else work.following
-        ids = [str(len(images) + i) for i in range(len(y))]
-        latents = None if start is None else start.latents
-        found = solver.invert(y, work.operator, ids, callback=recorder, start_from=latents)
+    for number, group in enumerate(groups):
+        inverter = work.first if start is None else work.following
+        found, errors, animations = invert(work, inverter.solver, group, start, options.frames)
         out = out or new_run(RECONSTRUCT_RUNS, description(options))
-        here = slice(len(images), len(images) + len(y))
-        pictures = numbered(out / PICTURE, len(work.y))[here]
+        here = slice(group.start, group.stop)
+        pictures = numbered(out / PICTURE, count)[here]
         write_pictures(found.x, pictures)
-        if recorder is not None:
-            animations = numbered(out / FRAMES, len(work.y))[here]
-            for path, frames in zip(animations, recorder.frames(found.x).unbind(1), strict=True):
-                write_animation(frames, path)
+        for path, frames in zip(numbered(out / FRAMES, count)[here], animations, strict=bool(animations)):
+            write_animation(frames, path)
         if found.spread is not None:
-            write_spread(found.x, found.spread, numbered(out / SPREAD, len(parts))[number])
-        if start is not None:
-            settings = settings | {"start_from": start.sha256}
-        result_file = numbered(out / RESULT_FILE, len(parts))[number]
-        save_result(result_file, ResultFile.of(found, y, work.recipe, work.snapshot, options.method, settings))
-        errors = measurement_error(work.operator, found.x, y).tolist()
+            write_spread(found.x, found.spread, numbered(out / SPREAD, len(groups))[number])
+        write_history(numbered(out / HISTORY, len(groups))[number], found.history, work.names[here], group.start)
+        settings = inverter.settings if start is None else inverter.settings | {"start_from": start.sha256}
+        kept = ResultFile.of(found, work.y[here], work.recipe, work.snapshot, options.method, settings)
+        result_file = numbered(out / RESULT_FILE, len(groups))[number]
+        save_result(result_file, kept)
         images += images_of(found, work.names[here], pictures, errors)
         seconds += found.seconds
-        for picture, error, status in zip(pictures, errors, found.status, strict=True):
-            print(f"{picture}: {status}, measurement error {error:.3g}", flush=True)
+        print(*lines_of(pictures, images[here]), sep="\n", flush=True)
         start = Place(found.latents, sha256_of(result_file))
     assert out is not None  # noqa: S101  there is at least one measurement
     write_text(out / RESULT, json.dumps(result(options, work.snapshot, images, seconds), indent=2) + "\n")
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def invert(
+    work: Prepared, solver: Solver, group: range, start: Place | None, frames: int | None
+) -> tuple[Inversion, list[float], list[Tensor]]:
+    """Invert measurements that belong together, as many at a time as fit.
 
+    Args:
+        work: What is inverted.
+        solver: The inverter.
+        group: Their numbers among all measurements; what is drawn for them depends on these alone.
+        start: Where they start; None as usual.
+        frames: Most frames of an animation; None for none.
 
-def numbered(path: Path, count: int) -> list[Path]:
-    """Return a file name for each of several pictures: ``path`` itself for one, else ``name-000.png``, ...
-
-    Example:
-        >>> [path.name for path in numbered(Path("out/frames.png"), 2)]
-        ['frames-000.png', 'frames-001.png']
+    Returns:
+        The result, on the CPU; the measurement error of each picture; and its frames [T, 3, R, R], bytes, or none.
     """
-    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{n:03d}") for n in range(count)]
 
+    def of_batch(batch: Sequence[int]) -> tuple[Inversion, list[float], list[Tensor]]:
+        images = slice(batch[0], batch[-1] + 1)
+        recorder = None if frames is None else FrameRecorder(frames)
+        place = slice(images.start - group.start, images.stop - group.start)
+        latents = None if start is None else {name: t[:, place] for name, t in start.latents.items()}
+        y = work.y[images]
+        found = solver.invert(y, work.operator, [str(n) for n in batch], callback=recorder, start_from=latents)
+        errors = measurement_error(work.operator, found.x, y).tolist()
+        return found.to("cpu"), errors, [] if recorder is None else list(recorder.frames(found.x).unbind(1))
 
-def write_pictures(x: Tensor, paths: Sequence[Path]) -> None:
-    """Write pictures [N, 3, R, R] as PNG files."""
-    for path, picture in zip(paths, x, strict=True):
-        with atomic_path(path) as temporary:
-            to_pillow(picture).save(temporary, format="PNG")
-
-
-def write_spread(x: Tensor, spread: Tensor, path: Path) -> None:
-    """Write means and their spread, [N, 3, R, R] each, side by side; the label says which standard deviation is white.
-
-    White is the largest of all pictures, rounded up to two digits; a colour is that of the channels that vary.
-    """
-    largest = spread.max().item()
-    digits = 1 - math.floor(math.log10(largest)) if largest else 0
-    white = math.ceil(largest * 10**digits) / 10**digits or 1.0
-    picture_grid({"mean": x, f"std to {white:g}": spread / white}, path)
-
-
-def images_of(
-    found: Inversion, names: list[str], pictures: Sequence[Path], errors: list[float]
-) -> list[dict[str, Any]]:
-    """Return what result.json says of each picture; errors are those of pictures in [-1, 1], mean_spread of [0, 1]."""
-    images: list[dict[str, Any]] = [
-        {"input": name, "picture": picture.name, "status": status, "measurement_error": error}
-        for name, picture, status, error in zip(names, pictures, found.status, errors, strict=True)
-    ]
-    if found.spread is not None:
-        for image, spread in zip(images, found.spread.flatten(1).mean(1).tolist(), strict=True):
-            image["mean_spread"] = spread
-    return images
+    parts = [part for _, part in work.batches.over(group, of_batch)]
+    found = join_batches([found for found, _, _ in parts], sum(found.seconds for found, _, _ in parts))
+    return found, [e for _, errors, _ in parts for e in errors], [f for _, _, shown in parts for f in shown]
 
 
 def result(

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtil.cli.common import run_command
-from rtil.cli.reconstruct import PICTURE, SPREAD, numbered, write_pictures, write_spread
+from rtil.cli.reconstruction_files import (
+    PICTURE,
+    SPREAD,
+    by_image,
+    lines_of,
+    numbered,
+    write_pictures,
+    write_spread,
+)
 from rtil.devices import pick_device
 from rtil.errors import UserError
 from rtil.inverse.losses import measurement_error
@@ -79,8 +87,8 @@ def run(options: RenderOptions) -> None:
         write_spread(x.cpu(), result.spread, options.folder / SPREAD)
     operator = result.recipe.make().to(x.device)
     errors = measurement_error(operator, x, result.y.to(x.device)).tolist()
-    for picture, error, status in zip(pictures, errors, result.status, strict=True):
-        print(f"{picture}: {status}, measurement error {error:.3g}")
+    images = by_image({"status": result.status, "measurement_error": errors, "converged": result.converged})
+    print(*lines_of(pictures, images), sep="\n")
 
 
 if __name__ == "__main__":

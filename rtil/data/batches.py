@@ -118,7 +118,8 @@ class TrainingBatches(IterableDataset[Tensor]):
 class FacesDataModule(pl.LightningDataModule):
     """Serves training batches uint8 [B, 3, R, R], from memory where the set is small enough.
 
-    Set ``images_seen`` before ``fit`` to go on where a run stopped.
+    On a GPU a process of its own puts them together ahead of the step, from memory, too; on a CPU it would take the
+    processor that the step needs. Set ``images_seen`` before ``fit`` to go on where a run stopped.
 
     Args:
         data: ``synthetic``, or the path of a folder or uncompressed zip of pictures.
@@ -159,8 +160,14 @@ class FacesDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Return the loader of this rank, from ``images_seen`` on."""
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world_size, on_gpu = 0, 1, False
+        if self.trainer:
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            on_gpu = self.trainer.strategy.root_device.type == "cuda"
         source = preload(self.dataset) if self.in_memory else self.dataset
         batches = TrainingBatches(source, self.batch, self.seed, self.images_seen, self.mirror, rank, world_size)
-        workers = 0 if self.in_memory else self.workers
-        return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available())
+        workers = int(on_gpu) if self.in_memory else self.workers
+        context = "fork" if self.in_memory and on_gpu else None  # shares the pictures, others would copy them
+        return DataLoader(
+            batches, batch_size=None, num_workers=workers, pin_memory=on_gpu, multiprocessing_context=context
+        )

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from ilo.checks import check_weight
 from ilo.ilo import Switch, Z1Start
-from ilo.objective import SNASigma
+from ilo.objective import GeodesicOf, SNASigma
 from ilo.policies import Policy
 from ilo.presets import RadiiPreset, preset_radii
 from rtil.errors import UserError
@@ -21,11 +21,12 @@ RADII = ("radius_noise", "radius_latent", "radius_feature")
 
 @dataclass
 class ILOOptions:
-    """Settings of ILO, with the defaults of :class:`ilo.ILO`; CSGM has those that act in round 0.
+    """Settings of ILO, with the defaults of :class:`ilo.ILO`; CSGM has those that act in round 0, PULSE none.
 
     Args:
         lr: Peak learning rate of ILO, one number or one for each round; CSGM takes the first.
         geodesic_weight: Weight of the geodesic term (ILO, CSGM).
+        geodesic_of: Style rows that this term compares: v (before the mapping) or ws (behind it) (ILO, CSGM).
         z1_weight: Weight of the Gaussian penalty on z1 (ILO).
         z1_start: zero continues from the round before, normal draws N(0, z1_sigma^2) (ILO).
         z1_sigma: Standard deviation of z1's prior, in that penalty, the normal start and z1_sphere (ILO).
@@ -56,12 +57,13 @@ class ILOOptions:
             picture anew in each step; known takes that of each denoise, and none in other tasks; null for none (ILO,
             CSGM).
         range_projection: How many times, after the rounds, ILO goes back to the range of the layers before the last
-            cut, and runs the rounds behind the input again.
+            cut, and runs the rounds behind the input again. What moves there is held by sphere, not by the radii (ILO).
         range_steps: Steps of each such projection; they come on top of steps.
     """
 
     lr: list[float] = field(default_factory=lambda: [0.1])
     geodesic_weight: float = 1e-4
+    geodesic_of: GeodesicOf = "v"
     z1_weight: float = 0.0
     z1_start: Z1Start = "zero"
     z1_sigma: float = 1.0
@@ -111,6 +113,8 @@ class ILOOptions:
             "start": self.start,
             **self._radii(generator, len(steps), csgm),
         }
+        if self.geodesic_of != "v" and self.geodesic_weight:
+            found["geodesic_of"] = self.geodesic_of
         if not csgm:
             found |= {"z1_sigma": self.z1_sigma} if self.z1_sigma != 1 else {}
             found |= {"z1_sphere": True} if self.z1_sphere else {}

@@ -5,7 +5,8 @@ CSGM, PULSE and mGANprior run the sum of ILO's rounds. Perceptual terms belong t
 pictures.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
@@ -20,8 +21,9 @@ from mganprior.mganprior import cut_of_side
 from mganprior.start import AlphaInit
 from rtil.branches import MOST_CUTS
 from rtil.devices import Precision, compute_dtype
-from rtil.errors import UserError, unknown
+from rtil.errors import Notice, UserError, unknown
 from rtil.evaluation.ilo_options import ILOOptions, PerceptualChoice
+from rtil.evaluation.pulse_options import PULSEOptions
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.loop import OptimizerName
 from rtil.inverse.operators import Operator
@@ -70,6 +72,29 @@ PAPER_PAIR: Mapping[bool, Mapping[str, Any]] = {
 The numbers are theirs, the scale of the loss is this project's (pictures in [-1, 1], every task normalised): SGD with
 rate 1 takes other steps than there, and a difference between two checkpoints is also one between two optimisers."""
 
+OF_ANY_METHOD = ("steps", "steps_preset", "rounds", "precision", "restarts", "combination")
+OF_ILO = (*(f.name for f in fields(ILOOptions)), "noise", "rampup", "rampdown")
+OF_LATER_ROUNDS = (
+    "z1_weight",
+    "z1_start",
+    "z1_sigma",
+    "z1_sphere",
+    "radius_feature",
+    "range_projection",
+    "range_steps",
+)
+USED: Mapping[str, tuple[str, ...]] = {
+    "ilo": OF_ILO,
+    "csgm": tuple(name for name in OF_ILO if name not in OF_LATER_ROUNDS),
+    "pulse": tuple(f.name for f in fields(PULSEOptions)),
+    "sparse": ("sparse_inner", "sparse_radius", "sparse_alternations", "sparse_latent_steps", "sparse_steps"),
+    "mganprior": (
+        *("codes", "compose_side", "alpha_init", "optimizer", "mganprior_lr", "perceptual", "perceptual_weight"),
+        *("pair", "noise", "rampup", "rampdown"),
+    ),
+}
+"""Settings of each method besides :data:`OF_ANY_METHOD`; sparse has those of its inner method too."""
+
 
 class Series(NamedTuple):
     """One column of results: a method, and for mGANprior how many codes it has.
@@ -91,8 +116,8 @@ class Series(NamedTuple):
 
 
 @dataclass
-class SolverOptions(ILOOptions):
-    """Settings of the inverters; the defaults are those of :class:`ilo.ILO` and :class:`mganprior.MGANPrior`.
+class SolverOptions(PULSEOptions, ILOOptions):
+    """Settings of the inverters; the defaults are those of the classes of :data:`METHODS`.
 
     Args:
         steps: Steps of each of ILO's rounds; one number stands for every round; null is 100,60,60,100, as far as the
@@ -103,7 +128,7 @@ class SolverOptions(ILOOptions):
         rounds: Run only the first rounds, this many; with one number of steps, this many rounds (null is 4, or as many
             as the generator has blocks).
         noise: Noise maps that round k optimises, of those behind its cut: 5+2k (ILO's code), first5, next5, none, all.
-            CSGM and mGANprior have round 0 only.
+            CSGM and mGANprior have round 0 only; PULSE has pulse_noise.
         codes: Codes of mGANprior; several numbers, as 1,10,20, are several series.
         compose_side: Side in pixels of the feature at which mGANprior's codes become one; null is where the RTIL
             checkpoints of the same architecture were trained to mix them, for vanilla ones too; without any, resolution
@@ -125,8 +150,8 @@ class SolverOptions(ILOOptions):
         sparse_alternations: Turns of the latents; they come on top of steps.
         sparse_latent_steps: Steps of the latents in each.
         sparse_steps: Steps of the deviation in each.
-        rampup: Fraction of a round over which the learning rate rises.
-        rampdown: Fraction of a round over which it falls.
+        rampup: Fraction of a round over which the learning rate rises (not PULSE's).
+        rampdown: Fraction of a round over which it falls (not PULSE's).
         precision: Type of the layers while optimising: float32, bfloat16, or auto (bfloat16 where it is faster).
         restarts: Independent attempts.
         combination: best keeps each image's attempt of lowest error, mean averages the pictures.
@@ -175,6 +200,32 @@ class SolverOptions(ILOOptions):
             self._check_mganprior()
             found += [Series(method, codes) for codes in self.codes]
         return found
+
+    def used_by(self, method: str) -> frozenset[str]:
+        """Return the names of the settings that a method uses."""
+        inner = self.used_by(self.sparse_inner) if method == "sparse" else frozenset()
+        return frozenset((*OF_ANY_METHOD, *USED[method])) | inner
+
+    def check_used(self, methods: Sequence[str], given: Collection[str]) -> None:
+        """Say which settings a user gave that no method uses.
+
+        They get a notice, so that a file of one method's settings can be tried with another method; but those of ILO,
+        some of which its relatives have, are a mistake where they are not the default.
+
+        Args:
+            methods: All methods of a command.
+            given: Names of the options that were given to it.
+
+        Raises:
+            UserError: A setting of ILO has no effect.
+        """
+        used = frozenset[str]().union(*(self.used_by(method) for method in methods))
+        unused = [f.name for f in fields(SolverOptions) if f.name in given and f.name not in used]
+        wrong = [name for name in self._changed(USED["ilo"]) if name in unused]
+        if wrong:
+            raise UserError(f"{_unused(methods, wrong)}: leave {'it' if len(wrong) == 1 else 'them'} away")
+        if unused:
+            warnings.warn(_unused(methods, unused), Notice, stacklevel=1)
 
     def steps_per_round(self, num_blocks: int) -> tuple[int, ...]:
         """Return the steps of ILO's rounds for a generator with this many blocks.
@@ -227,8 +278,9 @@ class SolverOptions(ILOOptions):
         }
         if series.method == "mganprior":
             return self._mganprior(series, snapshot, sum(steps), pictures) | common
-        if series.method == "pulse":  # with its own schedule, rate and geodesic
-            return {"steps": sum(steps)} | {name: common[name] for name in common if not name.startswith("ramp")}
+        if series.method == "pulse":  # with a schedule of its own
+            of_all = {name: common[name] for name in common if not name.startswith("ramp")}
+            return {"steps": sum(steps), **self.of_pulse(), **of_all}
         if series.method == "sparse":
             return self._sparse(snapshot, selection, pictures)
         csgm = series.method == "csgm"
@@ -248,6 +300,8 @@ class SolverOptions(ILOOptions):
     ) -> Solver:
         """Return the inverter.
 
+        A setting of ILO that the method does not use, and that is not the default, gets a notice.
+
         Args:
             series: Method, and codes.
             snapshot: The checkpoint.
@@ -258,6 +312,10 @@ class SolverOptions(ILOOptions):
         Raises:
             UserError: A setting is not valid for this generator.
         """
+        ignored = [name for name in self._changed(USED["ilo"]) if name not in self.used_by(series.method)]
+        if ignored:
+            variant = f"variant '{series.name}': " if series.name else ""
+            warnings.warn(variant + _unused([series.method], ignored), Notice, stacklevel=1)
         arguments = self.arguments(series, snapshot, selection, perceptual is not None)
         for own in (arguments, arguments.get("of_inner", {})):
             if "rampup" in own:
@@ -288,6 +346,11 @@ class SolverOptions(ILOOptions):
         """
         name = self.perceptual_name(method)
         return None if name is None else Perceptual(name, compute_dtype(self.precision, device)).to(device)
+
+    def _changed(self, names: Iterable[str]) -> list[str]:
+        """Return those of the settings that are not the default."""
+        standard = SolverOptions()
+        return [name for name in names if getattr(self, name) != getattr(standard, name)]
 
     def _sparse(self, snapshot: Snapshot, selection: Selection, pictures: bool) -> dict[str, Any]:
         of_inner = self.arguments(Series(self.sparse_inner), snapshot, selection, pictures)
@@ -331,10 +394,21 @@ class SolverOptions(ILOOptions):
                 f"perceptual_weight is {self.perceptual_weight:g}: valid is a number above 0; for no term: "
                 "perceptual none"
             )
-        standard = {f.name: f.default for f in fields(SolverOptions)}
-        for name in PAPER_PAIR[True] if self.pair == "paper" else ():
-            if getattr(self, name) != standard[name]:
-                raise UserError(f"pair 'paper' sets {name} itself: leave {name} away, or use pair common")
+        clash = self._changed(PAPER_PAIR[True]) if self.pair == "paper" else []
+        if clash:
+            raise UserError(f"pair 'paper' sets {clash[0]} itself: leave {clash[0]} away, or use pair common")
+
+
+def _unused(methods: Sequence[str], names: Sequence[str]) -> str:
+    """Say that methods do not use settings, and which of their own they have instead.
+
+    Example:
+        >>> _unused(["pulse"], ["lr", "sphere"])
+        "method 'pulse' does not use lr, sphere, but has pulse_lr"
+    """
+    who = f"method '{methods[0]}' does not use" if len(methods) == 1 else f"none of {', '.join(methods)} uses"
+    own = [f"{method}_{name}" for method in methods for name in names if f"{method}_{name}" in USED[method]]
+    return f"{who} {', '.join(names)}" + (f", but has {', '.join(own)}" if own else "")
 
 
 def composing_as_trained(options: SolverOptions, snapshot: Snapshot, compared: Iterable[Snapshot]) -> SolverOptions:

@@ -4,29 +4,12 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from rtil.evaluation.ilo_options import ILOOptions
-from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.methods import USED, SolverOptions
 from rtil.evaluation.report import MARK
 from rtil.evaluation.study import Work
 
 OF_SOLVER = ("precision", "restarts", "combination")
-OF_ILO = (*(f.name for f in fields(ILOOptions)), "noise", "rampup", "rampdown", *OF_SOLVER)
-OF_LATER_ROUNDS = (
-    "z1_weight",
-    "z1_start",
-    "z1_sigma",
-    "z1_sphere",
-    "radius_feature",
-    "range_projection",
-    "range_steps",
-)
 OF_TERM = ("ilo_perceptual", "ilo_perceptual_weight", "perceptual_mode", "policy", "measurement_weight")
-ACTING: Mapping[str, tuple[str, ...]] = {
-    "ilo": OF_ILO,
-    "csgm": tuple(name for name in OF_ILO if name not in OF_LATER_ROUNDS),
-    "pulse": OF_SOLVER,
-}
-"""Settings of each method besides its steps."""
 
 
 def remarks(item: Work, has_term: bool) -> str:
@@ -56,7 +39,7 @@ def _unusual(method: str, options: SolverOptions, has_term: bool) -> list[str]:
     """Return the settings that act and are not the default's."""
     standard = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(options)}
     found = []
-    for name in ACTING[method]:
+    for name in (*USED[method], *OF_SOLVER):
         value = getattr(options, name)
         if name in OF_TERM and not has_term:
             if name == "ilo_perceptual" and value != "none":

@@ -65,6 +65,8 @@ class Row:
         arch: Architecture of the checkpoint; "" without one, and in rows of older versions.
         rtil: Whether the checkpoint was trained with RTIL.
         mixes_differently: Whether that training had other random input, or at another place, than the method optimises.
+        converged: Whether the picture met the measurements within the method's tolerance; None for methods that have
+            none (all but PULSE), and in rows of older versions.
     """
 
     image: str
@@ -87,6 +89,7 @@ class Row:
     arch: str = ""
     rtil: bool = False
     mixes_differently: bool = False
+    converged: bool | None = None
 
     @property
     def key(self) -> RowKey:

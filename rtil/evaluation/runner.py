@@ -5,7 +5,6 @@ oracle), watched through the solver's callback, and the PSNR after every round. 
 counted among a method's seconds.
 """
 
-import logging
 import math
 import sys
 import time
@@ -19,25 +18,23 @@ from tqdm import tqdm
 
 from rtil.data.images import read_image
 from rtil.devices import wait_for
-from rtil.errors import UserError
+from rtil.evaluation.batches import Batches
 from rtil.evaluation.figures import picture_grid, show_measurement, to_pillow
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.evaluation.metrics import Metrics, psnr
 from rtil.evaluation.rows import Row, RowFile
+from rtil.evaluation.stopwatch import Stopwatch
 from rtil.evaluation.study import Study, Work
 from rtil.evaluation.summary import LINEAR
 from rtil.files import atomic_path
 from rtil.inverse.latents import latent_space_of
 from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import Operator
-
-log = logging.getLogger(__name__)
+from rtil.inverse.result import converged_of
 
 SHOWN = 8
 """Pictures of a grid."""
 PICTURES = "pictures"
-BATCH_PIXELS = 64 * 64**2
-"""By default at most 64 pictures, and no more pixels than 64 pictures of 64 px, are inverted at a time."""
 
 
 class Results(NamedTuple):
@@ -49,6 +46,7 @@ class Results(NamedTuple):
         seconds: Of the whole batch.
         oracle: [N], dB.
         rounds: [N] lists, dB after each round.
+        converged: [N], of methods that know; else None.
     """
 
     x: Tensor
@@ -56,6 +54,7 @@ class Results(NamedTuple):
     seconds: float
     oracle: list[float]
     rounds: list[list[float]]
+    converged: list[bool] | None = None
 
 
 Invert = Callable[[Tensor, Tensor, Sequence[str]], Results]
@@ -69,16 +68,14 @@ class Oracle:
     """
 
     def __init__(self, truth: Tensor, operator: Operator, y: Tensor) -> None:
-        self.truth, self.operator, self.y, self.seconds = truth, operator, y, 0.0
+        self.truth, self.operator, self.y = truth, operator, y
+        self.stopwatch = Stopwatch(truth.device)
         self.best = torch.full((len(truth),), -torch.inf, device=truth.device)
 
     def __call__(self, round_number: int, step: int, x: Tensor) -> None:
         """Look at one iterate."""
-        wait_for(x.device)
-        started = time.perf_counter()
-        self.best = torch.fmax(self.best, psnr(self.operator.consistent(x, self.y), self.truth))
-        wait_for(x.device)
-        self.seconds += time.perf_counter() - started
+        with self.stopwatch.running():
+            self.best = torch.fmax(self.best, psnr(self.operator.consistent(x, self.y), self.truth))
 
 
 class Runner:
@@ -88,7 +85,7 @@ class Runner:
         study: What to do.
         folder: The run folder: ``rows.jsonl``, ``grid-*.png``, and ``pictures/``, the first reconstructions.
         linear_prior: Called once, when a row of the linear prior is missing.
-        batch: Pictures at a time; None chooses. Where they do not fit into a GPU's memory, it is halved until they do.
+        batch: Pictures at a time, see :class:`rtil.evaluation.batches.Batches`.
     """
 
     def __init__(
@@ -97,8 +94,8 @@ class Runner:
         self.study, self.folder = study, folder
         self.linear_prior = linear_prior
         self.prior: LinearPrior | None = None
-        self.batch = batch or max(1, min(64, BATCH_PIXELS // study.resolution**2))
         self.device = next(iter(study.checkpoints.values())).generator.device
+        self.batches = Batches(batch, study.resolution, self.device)
         self.truth = (study.pictures.images.float() / 255).to(self.device)
         self.metrics = Metrics(study.lpips, self.device)
         self.file = RowFile(folder / "rows.jsonl")
@@ -144,16 +141,13 @@ class Runner:
         if not missing:
             return
         invert = self._reference(item, operator) if item.candidate is None else self._solver(item, operator)
-        while missing:
-            indices = missing[: self.batch]
+
+        def of_batch(indices: Sequence[int]) -> tuple[Tensor, Tensor, Results]:
             truth, ids = self.truth[indices], [self.study.pictures.keys[i] for i in indices]
             y = operator(truth, ids)
-            try:
-                results = invert(y, truth, ids)
-            except torch.OutOfMemoryError:
-                self._halve_batch(len(indices))
-                continue
-            missing = missing[self.batch :]
+            return truth, y, invert(y, truth, ids)
+
+        for indices, (truth, y, results) in self.batches.over(missing, of_batch):
             self._save(item, indices, results.x)  # before the rows, which say that all of this is done
             values = self.metrics(results.x, truth)
             error = measurement_error(operator, results.x, y).tolist()
@@ -174,21 +168,12 @@ class Runner:
                     arch=str(trained.get("arch", "")),
                     rtil=bool(trained.get("rtil")),
                     mixes_differently=item.mixes_differently,
+                    converged=None if results.converged is None else results.converged[n],
                 )
                 for n, index in enumerate(indices)
             ]
             self.file.extend(rows)
             progress.advance(item, rows)
-
-    def _halve_batch(self, tried: int) -> None:
-        if tried == 1:
-            raise UserError(
-                f"{self.device} has not enough memory for one picture of {self.study.resolution} px: use --device cpu, "
-                "or fewer codes of mGANprior"
-            ) from None
-        self.batch = tried // 2
-        log.warning("memory is full with %d pictures at a time: going on with %d (see --batch)", tried, self.batch)
-        torch.cuda.empty_cache()
 
     def _solver(self, item: Work, operator: Operator) -> Invert:
         solver = self.study.solver(item)
@@ -198,10 +183,12 @@ class Runner:
             oracle = Oracle(truth, operator, y)
             found = solver.invert(y, operator, ids, callback=oracle)
             rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
-            seconds = found.seconds - oracle.seconds
+            seconds = found.seconds - oracle.stopwatch.seconds
             # iterates may be seen in bfloat16 and restarts be averaged: what is returned counts as well
             best = torch.fmax(oracle.best, torch.fmax(rounds.amax(1), psnr(found.x, truth)))
-            return Results(found.x, list(found.status), seconds, best.tolist(), rounds.tolist())
+            return Results(
+                found.x, list(found.status), seconds, best.tolist(), rounds.tolist(), converged_of(found.latents)
+            )
 
         return invert
 

@@ -24,6 +24,8 @@ ADAM_EPSILON = 1e-12
 
 OptimizerName = Literal["adam", "sgd"]
 
+ROUND, STEP = "round", "step"
+"""Names in the history: of which round a column is, and which of its steps it precedes."""
 MOVING = "moving"
 """Name in the history, with a plateau rule: 1 for a step in which the image moved, else 0."""
 LOOK_EVERY = 10
@@ -35,6 +37,23 @@ class Term(NamedTuple):
 
     weight: float
     value: Tensor
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Sees the iterates of a round, without waiting for the device.
+
+    Attributes:
+        number: Of the round.
+        show: Called with (step, picture), pictures [N, 3, R, R] in generator units.
+    """
+
+    number: int
+    show: Callable[[int, Tensor], None]
+
+    def __call__(self, step: int, picture: Tensor) -> None:
+        """Show one iterate."""
+        self.show(step, picture)
 
 
 class Evaluation(NamedTuple):
@@ -76,7 +95,8 @@ class Optimised:
         variables: The selected iterate of each image.
         score: [N], of that iterate; infinite where no iterate was finite.
         alive: [N] bool, False where the image diverged in this round or before.
-        history: {term: [N, steps]}, before each step; where the round ended early, the last values are repeated.
+        history: {term: [N, steps]}, before each step; where the round ended early, the last values are repeated. Its
+            ``round`` and ``step`` number the columns.
     """
 
     variables: dict[str, Tensor]
@@ -114,7 +134,7 @@ def optimise(
         plateau: An image whose score flattened does not move any more; once none does, the round ends. None: all steps.
         keep_last: Select the last finite iterate instead of that of the lowest score.
         on_iterate: Called with (step, picture) for every iterate, 0..steps unless the round ends early, without waiting
-            for the device.
+            for the device. A :class:`Watch` also says which round it is, else that is 0.
     """
     variables = {name: t.detach().clone().requires_grad_() for name, t in start.items()}
     watch = None if plateau is None else PlateauWatch(plateau, len(alive), alive.device)
@@ -162,7 +182,11 @@ def optimise(
             for name, t in before.items():  # Adam's momentum moves what has no gradient
                 variables[name].copy_(torch.where(_per_image(moving, t), variables[name], t))
 
-    return Optimised(best, best_score, alive, {name: _columns(values, steps) for name, values in history.items()})
+    step_numbers = torch.arange(steps, dtype=torch.float32, device=alive.device).expand(len(alive), -1)
+    number = on_iterate.number if isinstance(on_iterate, Watch) else 0
+    places = {ROUND: torch.full_like(step_numbers, number), STEP: step_numbers}
+    columns = {name: _columns(values, steps) for name, values in history.items()}
+    return Optimised(best, best_score, alive, places | columns)
 
 
 def _columns(values: list[Tensor], steps: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.latents import Latents, Start, start_noise
+from rtil.inverse.loop import Watch
 from rtil.inverse.losses import Split, measurement_error
 from rtil.inverse.result import Inversion, Status
 from rtil.ranges import to_unit
@@ -66,14 +67,14 @@ class Problem:
         weight = None if self.split is None else self.split.heldout if heldout else self.split.fit
         return measurement_error(self.operator, x, self.y, weight)
 
-    def watch(self, number: int) -> Callable[[int, Tensor], None]:
+    def watch(self, number: int) -> Watch:
         """Return what shows the iterates of a round, in generator units, to the callback."""
 
         def on_iterate(step: int, picture: Tensor) -> None:
             if self.callback is not None:
                 self.callback(number, step, to_unit(picture).clamp(0, 1))
 
-        return on_iterate
+        return Watch(number, on_iterate)
 
     @torch.no_grad()
     def inversion(

@@ -1,7 +1,7 @@
 """What every solver returns, and how a picture is rendered again from it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,6 +12,8 @@ from rtil.generators.mixing import DEFAULT_CHUNK, picture_of_codes
 from rtil.ranges import to_unit
 
 Status = Literal["ok", "diverged"]
+CONVERGED = "converged"
+"""Name among the latents of methods that know when they met the measurements: bool [S, N]."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,17 @@ class Inversion:
         rounds: [rounds, N, 3, R, R] in [0, 1]: the selected picture at the end of each round; the last one is x.
         score: [N] error by which x was selected: the measurement error, or that of the held-out entries.
         latents: Tensors [S, N, ...] from which :func:`render` makes x as it is before that step: ``v``, ``ws``,
-            ``noise_0``.., and ``z1_k`` by cut (ILO), ``alpha`` and ``cut`` (mGANprior) or ``nu`` (sparse deviations).
+            ``noise_0``.., and ``z1_k`` by cut (ILO), ``alpha`` and ``cut`` (mGANprior) or ``nu`` (sparse deviations);
+            and ``converged`` (PULSE), see :func:`converged_of`.
             S is 1, or the number of restarts where x is their mean (the step is then each restart's own).
-        history: {term: [N, steps of all rounds]}: every term of the objective before each step, and their ``loss``.
+        history: {term: [N, steps of all rounds]}: every term of the objective before each step, and their ``loss``;
+            ``round`` and ``step`` number these columns, and ``moving`` says which images moved (with a plateau rule).
+            The ``range`` of ILO's projections has columns of its own.
         status: "ok", or "diverged" for an image that became non-finite and kept its best finite iterate.
         seconds: Wall time of the whole call.
         spread: [N, 3, R, R], where x is the mean of S > 1 restarts: their standard deviation in each pixel and channel,
             with divisor S - 1. It tells what the measurements leave open to this solver, not how wrong x is. Else None.
+        batches: How many images were inverted at a time, batch after batch; rounding depends on it.
     """
 
     x: Tensor
@@ -41,6 +47,34 @@ class Inversion:
     status: list[Status]
     seconds: float
     spread: Tensor | None = None
+    batches: Sequence[int] = ()
+
+    def to(self, device: torch.device | str) -> "Inversion":
+        """Return it with its tensors on a device."""
+        return replace(
+            self,
+            x=self.x.to(device),
+            rounds=self.rounds.to(device),
+            score=self.score.to(device),
+            latents={name: t.to(device) for name, t in self.latents.items()},
+            history={name: t.to(device) for name, t in self.history.items()},
+            spread=None if self.spread is None else self.spread.to(device),
+        )
+
+
+def converged_of(latents: Mapping[str, Tensor]) -> list[bool] | None:
+    """Return for each of N images whether every attempt behind it met the measurements within the method's tolerance.
+
+    Args:
+        latents: Of an inversion.
+
+    Returns:
+        None for methods without a tolerance: all but PULSE.
+    """
+    if CONVERGED not in latents:
+        return None
+    found: list[bool] = latents[CONVERGED].all(0).tolist()
+    return found
 
 
 def render(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int = DEFAULT_CHUNK) -> Tensor:
@@ -89,6 +123,7 @@ def join_batches(parts: Sequence[Inversion], seconds: float) -> Inversion:
         status=[s for p in parts for s in p.status],
         seconds=seconds,
         spread=None if parts[0].spread is None else torch.cat([p.spread for p in parts if p.spread is not None]),
+        batches=[size for p in parts for size in p.batches or [len(p.x)]],
     )
 
 

@@ -22,7 +22,7 @@ from rtil import __version__
 from rtil.errors import UserError
 from rtil.files import atomic_path
 from rtil.inverse.recipe import OperatorRecipe
-from rtil.inverse.result import Inversion, Status, render_restarts
+from rtil.inverse.result import Inversion, Status, converged_of, render_restarts
 from rtil.snapshot import Snapshot
 
 FORMAT = "rtil-result-"
@@ -50,6 +50,7 @@ class ResultFile:
         recipe: How the operator is made.
         weight_hash: Of the snapshot.
         info: What that snapshot says of its training.
+        batches: How many images were inverted at a time; older files do not say, and then it is all.
         tool: Program and version that wrote the file.
     """
 
@@ -64,6 +65,7 @@ class ResultFile:
     recipe: OperatorRecipe
     weight_hash: str
     info: dict[str, Any]
+    batches: list[int]
     tool: str = f"rtil {__version__}"
 
     @classmethod
@@ -98,13 +100,19 @@ class ResultFile:
             recipe=recipe,
             weight_hash=snapshot.weight_hash,
             info=snapshot.info,
+            batches=list(found.batches) or [len(y)],
         )
+
+    @property
+    def converged(self) -> list[bool] | None:
+        """Whether each image met its measurements; see :func:`rtil.inverse.result.converged_of`."""
+        return converged_of(self.latents)
 
     def render(self, snapshot: Snapshot) -> Tensor:
         """Return the pictures [N, 3, R, R] in [0, 1] of the inversion, on the snapshot's device.
 
-        They are the same bit for bit on the machine where they were found, if that was in one batch; elsewhere sums are
-        rounded in another way.
+        They are the same bit for bit on the machine where they were found, being rendered in the same batches;
+        elsewhere sums are rounded in another way.
 
         Args:
             snapshot: The one that was inverted.
@@ -114,9 +122,14 @@ class ResultFile:
         """
         self.check_snapshot(snapshot)
         G = snapshot.generator
-        pictures = render_restarts(G, {name: t.to(G.device) for name, t in self.latents.items()})
-        operator, y = self.recipe.make().to(G.device), self.y.to(G.device)
-        return torch.stack([operator.consistent(x, y) for x in pictures]).mean(0)
+        operator = self.recipe.make().to(G.device)
+        pictures = []
+        for images in torch.arange(len(self.y)).split(self.batches):
+            latents = {name: t[:, images].to(G.device) for name, t in self.latents.items()}
+            y = self.y[images].to(G.device)
+            restarts = [operator.consistent(x, y) for x in render_restarts(G, latents)]
+            pictures.append(torch.stack(restarts).mean(0))
+        return torch.cat(pictures)
 
     def check_snapshot(self, snapshot: Snapshot) -> None:
         """Raise UserError unless the snapshot is the one that was inverted."""
@@ -140,6 +153,7 @@ def save_result(path: Path, result: ResultFile) -> None:
         {
             "tool": result.tool,
             "pictures": len(result.y),
+            "batches": result.batches,
             "status": result.status,
             "seconds": result.seconds,
             "method": result.method,
@@ -204,6 +218,7 @@ def _parse(about: dict[str, Any], tensors: dict[str, Tensor]) -> ResultFile:
         recipe=recipe,
         weight_hash=about["snapshot"]["weight_hash"],
         info=about["snapshot"]["info"],
+        batches=about.get("batches", [len(tensors["y"])]),
         tool=about["tool"],
     )
 

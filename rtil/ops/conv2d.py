@@ -7,41 +7,18 @@ three primitives that close under differentiation, all with f(x, w) bilinear:
 
     y = conv(x, w)        dL/dx = conv_transposed(g, w)       dL/dw = weight_gradient(g, x)
 
-so the derivative of ``weight_gradient`` in its two arguments is again ``conv`` and ``conv_transposed``.
+so the derivative of ``weight_gradient`` in its two arguments is again ``conv`` and ``conv_transposed``. The tier
+``ref`` is torch's own convolution with torch's own derivatives, in float32 at least.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-_weight_gradients_skipped = 0
-
-
-@contextmanager
-def no_weight_gradients() -> Iterator[None]:
-    """Leave out the gradients of weights and biases in backward passes inside the ``with`` block.
-
-    Weights are the second argument of the convolutions, biases and noise strengths those of ``bias_act`` and
-    ``styled_tail``: only for networks whose weights and biases do not depend on what is differentiated by.
-
-    R1 and path length differentiate a gradient that is taken with respect to pictures or styles only. Autograd does
-    not tell an operation which of its inputs' gradients are asked for; without this, the inner pass of a regulariser
-    computes every weight gradient, a third of its work, and throws it away.
-    """
-    global _weight_gradients_skipped
-    _weight_gradients_skipped += 1
-    try:
-        yield
-    finally:
-        _weight_gradients_skipped -= 1
-
-
-def weight_gradients_wanted() -> bool:
-    """Return False inside :func:`no_weight_gradients`."""
-    return _weight_gradients_skipped == 0
+from rtil.ops.tier import tier_of
+from rtil.ops.weight_gradients import weight_gradients_wanted
 
 
 class _Geometry(NamedTuple):
@@ -124,9 +101,19 @@ class _WeightGradient(torch.autograd.Function):
 
 def conv2d(x: Tensor, w: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
     """Correlate x [N, I, H, W] with w [O, I, k, k], as ``torch.nn.functional.conv2d``, twice differentiable."""
+    if tier_of("conv2d", x) == "ref":
+        return F.conv2d(*_exactly(x, w), stride=stride, padding=padding).to(x.dtype)
     return _Conv.apply(x, w, _Geometry(stride, padding, (0, 0), transposed=False))
 
 
 def conv_transpose2d(x: Tensor, w: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
     """Transposed convolution of x [N, I, H, W] with w [I, O, k, k], twice differentiable."""
+    if tier_of("conv_transpose2d", x) == "ref":
+        return F.conv_transpose2d(*_exactly(x, w), stride=stride, padding=padding).to(x.dtype)
     return _Conv.apply(x, w, _Geometry(stride, padding, (0, 0), transposed=True))
+
+
+def _exactly(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in float32 at least, in which torch's double backward is right everywhere."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    return x.to(exact), w.to(exact)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtil.ops.conv2d import weight_gradients_wanted
 from rtil.ops.plan import Plan, after_up_convolution, is_nhwc
+from rtil.ops.weight_gradients import weight_gradients_wanted
 
 _ops: Any = torch.ops.rtil
 

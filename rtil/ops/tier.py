@@ -3,7 +3,7 @@
 ref     slow and obviously right
 native  the best composition of torch's own operations; needs no compiler
 ext     the compiled library, built at first use, for every operation that it has; an error where it cannot be built
-auto    the default: ext where it measured faster and can be had, native elsewhere
+auto    the default: ext where it can be had and, on a CPU, measured faster; native elsewhere
 """
 
 import math
@@ -19,7 +19,17 @@ from rtil.ops.build import BuildError
 
 TIERS = ("ref", "native", "ext", "auto")
 COMPILED = ("bias_act", "counter_normal", "styled_tail", "upfirdn2d")
-OPERATIONS = (*COMPILED, "conv2d", "modulated_conv2d", "pixel_norm", "upsample_bilinear2d")
+COMPOSED = {"conv2d_resample": "made of a convolution and upfirdn2d, each in its own tier"}
+"""{operation of operations with tiers: what the report says of it}."""
+OPERATIONS = (
+    *COMPILED,
+    "conv2d",
+    "conv_transpose2d",
+    *COMPOSED,
+    "modulated_conv2d",
+    "pixel_norm",
+    "upsample_bilinear2d",
+)
 _SMALL = 1 << 18
 
 
@@ -46,7 +56,7 @@ def choice(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, 
     if wanted in ("ref", "native"):
         return Choice(wanted, f"RTIL_OPS={wanted}")
     if op not in COMPILED:
-        return Choice("native", "there is no compiled form")
+        return Choice("native", COMPOSED.get(op, "there is no compiled form"))
     if device.type not in ("cpu", "cuda"):
         return Choice("native", f"compiled for CPU and CUDA only, not for {device.type}")
     if wanted == "ext":
@@ -61,7 +71,7 @@ def choice(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, 
         return Choice("native", str(found))
     if device.type == "cuda" and not found.cuda:
         return Choice("native", found.cuda_error or "the library has no CUDA kernels")
-    return Choice("ext", "measured faster")
+    return Choice("ext", "measured faster" if device.type == "cpu" else "fewer passes over the map; not measured")
 
 
 def tier_of(op: str, x: Tensor) -> str:

@@ -65,8 +65,8 @@ def _spread_then_filter(x: Tensor, f: Tensor, plan: Plan) -> Tensor:
     """Depthwise transposed convolution, which skips the inserted zeros, cropped to the padded frame."""
     C, dtype = x.shape[1], x.dtype
     layout = torch.channels_last if is_nhwc(x) else torch.contiguous_format
-    if dtype == torch.bfloat16 and not x.is_cuda:
-        x = x.float()  # depthwise transposed convolution in bf16 measured 80 times slower
+    if dtype.itemsize == 2 and not x.is_cuda:
+        x = x.float()  # in two bytes its depthwise transposed convolution measured 10 to 80 times slower
     weight = (f.flip([0, 1]) if plan.flip else f).mul(plan.gain).to(x.dtype).expand(C, 1, *f.shape)
     out_h, out_w = plan._replace(down=(1, 1)).output_size(x.shape[2], x.shape[3], f)
     fh, fw = f.shape

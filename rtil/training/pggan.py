@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtil.branches import Part
+from rtil.devices import send
 from rtil.discriminators import PGGANDiscriminator
 from rtil.generators import PGGANGenerator
 from rtil.seeds import generator as seeded
@@ -99,7 +100,7 @@ class PGGANTraining(GANTraining[PGGANConfig]):
         total = torch.zeros((), device=self.device)
         for index, part in enumerate(fakes if c.gp_weight else []):
             rng = seeded(c.seed, "train/penalty", self.seen, index)
-            position = torch.rand(len(reals), generator=rng).to(self.device, non_blocking=True)
+            position = send(torch.rand(len(reals), generator=rng), self.device)
             with self.computing():
                 penalty = part.weight * gradient_penalty(self.D, reals, part.images, position).mean()
             self.manual_backward(c.gp_weight * penalty)

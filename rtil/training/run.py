@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
-from rtil.devices import pick_device
+from rtil.devices import compute_dtype, pick_device, training_convolutions
 from rtil.training.callbacks import Clock
 from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
 from rtil.training.config import TrainingConfig
@@ -59,7 +59,8 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         plugins=[AtomicCheckpointIO()],
         callbacks=[Clock(run, data.dataset, stop)],
     )
-    with stop.listening(), suppress(SIGTERMException):  # ours is the exit code that says SIGTERM
+    convolutions = training_convolutions(device, compute_dtype(config.precision, device))
+    with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 

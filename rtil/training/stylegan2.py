@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rtil.branches import Part
+from rtil.devices import send
 from rtil.discriminators import StyleGAN2Discriminator
 from rtil.discriminators.stylegan2 import group_of_sample
 from rtil.generators import StyleGAN2Generator
@@ -71,7 +72,7 @@ class StyleGAN2Training(GANTraining[StyleGAN2Config]):
         ws, other = w[:M, None].expand(-1, L, -1), w[M:, None].expand(-1, L, -1)
         crossover = torch.randint(1, L, (M, 1), generator=rng)
         mixes = torch.rand(M, 1, generator=rng) < self.config.style_mixing
-        from_other = (mixes & (torch.arange(L) >= crossover)).to(self.device, non_blocking=True)  # [M L]
+        from_other = send(mixes & (torch.arange(L) >= crossover), self.device)  # [M L]
         ws = torch.where(from_other[:, :, None], other, ws)
         return ws, self.choose_noise(rng)
 
@@ -117,7 +118,7 @@ class StyleGAN2Training(GANTraining[StyleGAN2Config]):
             ws = ws if ws.requires_grad else ws.detach().requires_grad_(True)
             images = self.branches.generate(self.G, ws, noise, part.branch, rng)
             lengths = path_lengths(images, ws, y, self.branches.codes_of(part.branch))
-            branch = part.branch.to(self.device, non_blocking=True)
+            branch = send(part.branch, self.device)
             self._update_path_mean(lengths.detach(), branch)
             penalty = (lengths - self.path_mean[branch]).square().mean()
             self.manual_backward(penalty * (part.weight * c.path_weight * c.path_interval))

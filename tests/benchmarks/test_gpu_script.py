@@ -31,6 +31,8 @@ def test_every_part_runs_at_toy_size(tmp_path):
     summary = (tmp_path / "out/summary.md").read_text()
     for expected in ("self-tests cpu native", "## Operations", "tail with FIR backward", "## Training", "## Inversion"):
         assert expected in summary
+    assert "- ours: cost of 2 images, that of 1 = 1: " in summary
+    assert summary.count("TFLOP/s of a convolution alone") == 2
     assert str(ROOT) not in summary
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {
@@ -83,6 +85,7 @@ def test_all_commands_of_the_gpu_mode_are_valid(tmp_path):
     run(tmp_path / "out", PYTHON=str(python), CALLS=str(calls))
     commands = calls.read_text().splitlines()
     assert [command.split()[2] for command in commands] == ["ops", "training", "training", "training", "inversion"]
+    assert "--batches 1,16,64" in commands[-1]
     for command in commands:
         words = ["cpu" if word == "cuda" else word for word in command.split()]
         assert main([*words[2:], "--print_config"]) == 0
@@ -113,3 +116,23 @@ def test_summary_marks_what_misses_the_aim(tmp_path):
     text = "\n".join(gpu_summary.summary(tmp_path))
     assert "50% *" in text
     assert "90% |" in text
+
+
+def test_summary_tells_of_inversion_what_a_step_does_and_a_batch_costs(tmp_path):
+    run_of = {"way": "ours", "batch": 64, "steps_per_s": {"median": 12.3456}}
+    run_of |= {"host_waits_by_cut": [{"loop.py:1": 2, "ilo.py:2": 1}, {}]}
+    run_of |= {"gflop_per_step_by_cut": [{"bfloat16": 1.5, "float32": 0.25}, {"bfloat16": 1.0}]}
+    peers = {"way": "peer-style", "batch": 64, "steps_per_s": {"median": 1.0}, "host_waits_by_cut": [{}, {}]}
+    ratios = {"ours: cost of 64 images, that of 1 = 1": {"median": 3.0, "low": 2.5, "high": 4.0}}
+    figures = {
+        "resolution": 64,
+        "runs": [run_of, peers],
+        "ratios": ratios,
+        "convolution_tflop_per_s": {"bfloat16": 400},
+    }
+    (tmp_path / "inversion.jsonl").write_text(json.dumps({"figures": figures}))
+    text = "\n".join(gpu_summary.summary(tmp_path))
+    assert "| 64 px | ours | 64 | 12.3 | 3 / 0 | 1.75 / 1 |" in text
+    assert "| 64 px | peer-style | 64 | 1 | 0 / 0 |  |" in text
+    assert "- ours: cost of 64 images, that of 1 = 1: 3 (2.5-4)" in text
+    assert "400 in bfloat16" in text

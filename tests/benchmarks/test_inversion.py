@@ -1,9 +1,13 @@
 import json
+import warnings
 
 import pytest
+import torch
 
-from benchmarks import inversion
+from benchmarks import counts, inversion
 from benchmarks.__main__ import main
+from benchmarks.inversion import Bench, InversionOptions, waits_of_steps
+from ilo import ILO
 
 SMALL = ["--resolution", "8", "--channels", "{4:6,8:4}", "--w_dim", "8", "--mapping_layers", "1", "--steps", "3,2"]
 SMALL += ["--batches", "1,3", "--device", "cpu"]
@@ -28,6 +32,13 @@ def test_record_of_ours_and_the_reference(results, capsys):
         assert run["steps_per_s"]["low"] <= run["steps_per_s"]["median"] <= run["steps_per_s"]["high"]
         in_steps = sum(s["low"] * n for s, n in zip(run["s_per_step_by_cut"], [3, 2], strict=True))
         assert 0 < in_steps < 1.5 * run["seconds"]["high"]
+        assert run["host_waits_by_cut"] == [{}, {}]
+    for run in (ways["ours", 1], ways["ours", 3]):
+        rates = figures["convolution_tflop_per_s"]
+        for flops, seconds in zip(run["gflop_per_step_by_cut"], run["s_per_step_of_convolutions_by_cut"], strict=True):
+            assert set(flops) == {"float32"}
+            assert seconds == pytest.approx(1e-3 * flops["float32"] / rates["float32"], rel=1e-2)
+    assert "gflop_per_step_by_cut" not in ways["peer-style", 1]
     assert set(figures["ratios"]) == {
         "ours: cost of 3 images, that of 1 = 1",
         "peer-style: cost of 3 images, that of 1 = 1",
@@ -61,8 +72,46 @@ def test_perceptual_term_in_both_ways(monkeypatch):
     monkeypatch.setattr(inversion, "load_lpips", lambda net: Small())
     words = [*SMALL, "--task", "inpaint", "--perceptual", "lpips", "--against", "peer-style", "--repeats", "1"]
     assert main(["inversion", *words]) == 0
-    assert calls.count("peers") == 2 * (2 + 5)  # batches, each with the steps of the warm-up and of the run
-    assert calls.count("ours") == 2 * (4 + 7)  # and the last iterate of each round
+    assert calls.count("peers") == 2 * (4 + 5)  # batches, each with the steps of the warm-up and of the run
+    assert calls.count("ours") == 2 * (6 + 7)  # and the last iterate of each round
+
+
+def test_operations_of_a_step_are_what_one_step_more_takes(results):
+    assert main(["inversion", *SMALL, "--repeats", "1", "--precision", "float32", "--record"]) == 0
+    runs = json.loads((results / "inversion.jsonl").read_text())["figures"]["runs"]
+    network = {"resolution": 8, "channels": {4: 6, 8: 4}, "w_dim": 8, "mapping_layers": 1}
+    bench = Bench(InversionOptions(**network, steps=[1], device="cpu"))
+    y = bench.operator(torch.rand(3, 3, 8, 8))
+
+    def flops(*steps):
+        with counts.flops() as found:
+            ILO(bench.generator, steps, precision="float32").invert(y, bench.operator)
+        return found["float32"] / 1e9
+
+    expected = [flops(4, 2) - flops(3, 2), flops(3, 3) - flops(3, 2)]
+    assert expected[0] > expected[1] > 0
+    (of_three,) = (run for run in runs if run["batch"] == 3)
+    assert [of_step["float32"] for of_step in of_three["gflop_per_step_by_cut"]] == pytest.approx(expected, rel=1e-3)
+
+
+def test_waits_are_those_of_the_second_steps(monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+
+    def run(callback):
+        for k in range(2):
+            for step in range(3):
+                callback(k, step)
+                if step < 2:
+                    for _ in range(1 + step + 10 * k):
+                        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = waits_of_steps(run, torch.device("cuda"), 2)
+    assert [places.total() for places in found] == [2, 12]
+    assert all(place.startswith("test_inversion.py:") for places in found for place in places)
+    assert modes == ["warn", "default"] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from benchmarks import training, training_step
+from benchmarks import counts, training, training_step
 from benchmarks.__main__ import main
 from benchmarks.training import Way, middle, ratios_of
 from benchmarks.training_step import Bench, PeerTraining, TimedTraining, Turn
@@ -55,7 +56,12 @@ def test_record_of_ours_and_the_reference(results, capsys, monkeypatch):
         ("vanilla", "peer-style"),
         ("all", "peer-style"),  # what the published codes run for RTIL
     }
-    for run in runs.values():
+    for (_, tier), run in runs.items():
+        assert ("gflop_per_image" in run) == (tier == "native")
+        if tier == "native":
+            assert run["images_per_s_of_convolutions"] == pytest.approx(
+                1e3 * figures["convolution_tflop_per_s"]["float32"] / run["gflop_per_image"]["float32"], rel=1e-2
+            )
         assert run["images_per_s"]["median"] == pytest.approx(1000 / run["s_per_kimg"]["median"], rel=1e-2)
         ms_per_step = 4 * run["s_per_kimg"]["median"]
         assert sum(run["ms_per_step_by_phase"].values()) == pytest.approx(ms_per_step, rel=0.1)
@@ -90,6 +96,17 @@ def test_a_cycle_has_every_regulariser_in_its_proportion(monkeypatch):
     assert taken.count("_generator_main") == taken.count("_discriminator_main") == 16
     assert taken.count("_generator_path") == 2
     assert taken.count("_discriminator_r1") == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_operations_of_an_image_are_those_of_a_whole_cycle(precision):
+    """Each of the three kinds of steps is run once for all of its kind."""
+    bench = Bench(replace(config(), precision=precision), peer=False, weighted=False)
+    found = bench.warm_up()
+    with counts.flops() as of_cycle:
+        bench.turn()
+    assert set(found) == {"float32", precision}
+    assert found == {dtype: pytest.approx(flops / 16 / 4) for dtype, flops in of_cycle.items()}
 
 
 def test_weighted_steps_stand_for_the_cycle(monkeypatch):

@@ -169,3 +169,60 @@ def test_a_z1_prior_of_another_width(planted):
     terms = Objective(operator, x, None, Weights(z1=1.0), z1_sigma=0.5)(to_signed(x), {"z1": z1}).terms
     expected = z1.square().flatten(1).sum(1) / (2 * 0.25 * 20)
     assert torch.allclose(terms["z1"].value, expected)
+
+
+def geocross(rows):
+    """Reference: PULSE's formula in float64, over all L x L pairs."""
+    a, b = rows.double()[:, :, None], rows.double()[:, None, :]
+    minus = ((a - b).square().sum(-1) + 1e-9).sqrt()
+    plus = ((a + b).square().sum(-1) + 1e-9).sqrt()
+    return (512 * (2 * torch.atan2(minus, plus)).square() / 8).mean((1, 2))
+
+
+@pytest.mark.parametrize("solver", [ILO, CSGM])
+def test_the_geodesic_term_compares_rows_before_or_behind_the_mapping(planted, solver):
+    G, operator, x = planted
+    found = {}
+    for rows in ("v", "ws"):
+        options = {"steps": (4,), "seed": 3, "geodesic_weight": 0.05, "geodesic_of": rows}
+        start = solver(G, **options | {"steps": (0,)}).invert(x, operator, IDS).latents[rows][0]
+        found[rows] = solver(G, **options).invert(x, operator, IDS)
+        history = found[rows].history
+        assert torch.allclose(history["geodesic"][:, 0].double(), geocross(start), rtol=1e-4)
+        assert torch.allclose(history["loss"], history["measurement"] + 0.05 * history["geodesic"])
+    plain = solver(G, steps=(4,), seed=3, geodesic_weight=0.05).invert(x, operator, IDS)
+    assert torch.equal(found["v"].x, plain.x), "the default"
+    assert not torch.allclose(found["ws"].x, plain.x, atol=1e-4)
+    with pytest.raises(UserError, match="ws, v"):
+        solver(G, steps=(1,), geodesic_of="w")
+
+
+def test_behind_a_cut_the_geodesic_term_compares_what_moves_there(planted):
+    G, operator, x = planted
+    options = {"seed": 3, "geodesic_weight": 0.05, "geodesic_of": "ws"}
+    start = ILO(G, steps=(0,), seed=3).invert(x, operator, IDS).latents["ws"][0]
+    history = ILO(G, steps=(0, 0, 1), **options).invert(x, operator, IDS).history
+    assert torch.allclose(history["geodesic"][:, 0].double(), geocross(start[:, G.first_row_behind(2) :]), rtol=1e-4)
+
+
+def test_noise_is_what_randn_draws():
+    """So that results are those of earlier versions, on every device."""
+    place = 2, 1, 7
+    expected = torch.stack(
+        [torch.randn(SIZE, generator=seeds.generator(5, "inverse/sna", name, *place)) for name in IDS]
+    )
+    noise = StochasticNoise(51.0, IDS, seed=5, restart=2)
+    assert torch.equal(noise.draw(torch.zeros(4, *SIZE), 1, 7), expected * (51.0 / 255))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_no_step_waits_for_its_noise():
+    noise, like = StochasticNoise(51.0, IDS, 5, 0), torch.zeros(4, *SIZE, device="cuda")
+    noise.draw(like, 0, 0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        drawn = [noise.draw(like, 0, step) for step in range(3)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for step, on_gpu in enumerate(drawn):
+        assert torch.equal(on_gpu.cpu(), noise.draw(torch.zeros(4, *SIZE), 0, step))

@@ -27,8 +27,8 @@ def moved(small_generator):
 
 def project(moved, **options):
     G, latents, point = moved
-    settings = {"steps": 80, "lr": 0.1, "schedule": Ramp(), "alive": ALIVE, **options}
-    return project_to_range(G, latents, point, "all", lambda start: {}, **settings)
+    settings = {"sphere": False, "steps": 80, "lr": 0.1, "schedule": Ramp(), "alive": ALIVE, **options}
+    return project_to_range(G, latents, point, "all", **settings)
 
 
 def test_it_lowers_the_distance_to_the_range(moved):
@@ -100,3 +100,20 @@ def test_norms_are_held_there_too(planted):
     held = ILO(G, **options, range_projection=1).invert(x, operator).latents["v"]
     assert torch.allclose(held.norm(dim=-1), start.norm(dim=-1), rtol=1e-5)
     assert not torch.equal(held[:, :, 0], start[:, :, 0])
+
+
+def test_the_balls_of_rounds_do_not_hold_it(planted):
+    """Algorithm 1 has none there; latents and noise maps stay on their spheres."""
+    G, operator, x = planted
+    held = {"radius_latent": 0.0, "radius_noise": 0.0, "steps": (2, 2), "lr": 0.3, "seed": 4}
+    start = ILO(G, **held).invert(x, operator, IDS).latents
+    moved = ILO(G, **held, range_projection=1).invert(x, operator, IDS).latents
+    row = G.first_row_behind(1)
+    assert torch.equal(moved["v"][:, :, row:], start["v"][:, :, row:]), "rounds cannot move them"
+    assert not torch.allclose(moved["v"][:, :, :row], start["v"][:, :, :row], atol=0.05)
+    assert torch.allclose(moved["v"].norm(dim=-1), start["v"].norm(dim=-1), rtol=1e-5)
+    norms = [of["noise_0"].norm(dim=(-2, -1)) for of in (moved, start)]
+    assert not torch.allclose(moved["noise_0"], start["noise_0"], atol=0.05)
+    assert torch.allclose(*norms, rtol=1e-5)
+    free = ILO(G, **held, range_projection=1, sphere=False).invert(x, operator, IDS).latents
+    assert not torch.allclose(free["v"].norm(dim=-1), start["v"].norm(dim=-1), rtol=1e-3)

@@ -160,6 +160,7 @@ def test_options_come_from_a_file_too(asked: list[str], workplace: Path) -> None
         (["--task", "classifier,cs"], ["no picture to reconstruct", "cs"]),
         (["--task", "cs"], ["classifier is of task classifier", "add --task classifier"]),
         (["--method", "mganprior"], ["'mganprior' has no task classifier", "ilo, csgm"]),
+        (["--method", "csgm", "--range_projection", "1"], ["'csgm' does not use range_projection", "leave it away"]),
         (["--selection", "heldout"], ["selection is heldout", "measurement or last"]),
         (["--radius_scales", "1,-2"], ["radius_scales is 1,-2", "numbers of 0 or more and none"]),
         (["--radius_scales", "1,1.0"], ["radius_scales", "each once"]),

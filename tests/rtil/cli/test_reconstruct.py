@@ -303,7 +303,7 @@ def test_a_sequence_of_measurements_with_restarts_and_frames(face: torch.Tensor)
     assert main([*SMALL, *argv, "--out", "f", "--frames", "3"]) == 0
     assert {path.name for path in Path("f").iterdir()} == {
         "result.json", *(f"{name}-00{n}.{kind}" for n in range(2) for name, kind in (
-            ("reconstruction", "png"), ("frames", "png"), ("result", "safetensors"),
+            ("reconstruction", "png"), ("frames", "png"), ("result", "safetensors"), ("history", "csv"),
         )),
     }  # fmt: skip
     assert main([*SMALL, *argv, "--out", "m", "--restarts", "2", "--combination", "mean"]) == 0

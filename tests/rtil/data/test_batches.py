@@ -1,5 +1,6 @@
 import pickle
 from itertools import accumulate, islice
+from multiprocessing import active_children
 from types import SimpleNamespace
 
 import pytest
@@ -163,12 +164,35 @@ def test_data_module_serves_varying_batches():
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+def trainer_on(device: str, rank: int = 0, world_size: int = 1) -> SimpleNamespace:
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    return SimpleNamespace(global_rank=rank, world_size=world_size, strategy=strategy)
+
+
 @pytest.mark.usefixtures("few")
 def test_data_module_takes_its_share_from_the_trainer():
     module = FacesDataModule("synthetic", 8, 4)
     whole = take(module.train_dataloader(), 2)
-    module.trainer = SimpleNamespace(global_rank=1, world_size=2)
+    module.trainer = trainer_on("cpu", 1, 2)
     assert torch.equal(take(module.train_dataloader(), 2), whole[:, 2:])
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.filterwarnings("ignore:.*pin_memory:UserWarning")  # where there is no GPU nothing is pinned
+@pytest.mark.parametrize("batch", [4, GROWING.batch_at])
+def test_on_a_gpu_a_process_makes_the_same_batches_ahead_and_ends(batch):
+    module = FacesDataModule("synthetic", 8, batch, seed=5)
+    loaders = []
+    for device in ("cpu", "cuda"):
+        module.trainer = trainer_on(device)
+        loaders.append(module.train_dataloader())
+    assert [loader.num_workers for loader in loaders] == [0, 1]
+    assert [loader.pin_memory for loader in loaders] == [False, True]
+    now, ahead = (iter(loader) for loader in loaders)
+    assert all(torch.equal(a, b) for a, b in islice(zip(now, ahead, strict=True), 9))
+    assert len(active_children()) == 1
+    del ahead
+    assert not active_children()
 
 
 @pytest.mark.usefixtures("few")

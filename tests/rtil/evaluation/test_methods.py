@@ -1,4 +1,5 @@
 import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,17 @@ import torch
 from ilo import CSGM, ILO, PULSE, SparseDeviation
 from ilo.presets import preset_radii
 from mganprior import MGANPrior
-from rtil.errors import UserError
-from rtil.evaluation.methods import METHODS, STEPS, Series, SolverOptions, composing_as_trained, mixes_differently
+from rtil.errors import Notice, UserError
+from rtil.evaluation.methods import (
+    METHODS,
+    OF_ANY_METHOD,
+    STEPS,
+    USED,
+    Series,
+    SolverOptions,
+    composing_as_trained,
+    mixes_differently,
+)
 from rtil.evaluation.rows import settings_hash
 from rtil.inverse.one_cycle import Linear1CycleDrop
 from rtil.inverse.operators import make_operator
@@ -21,14 +31,15 @@ from rtil.inverse.schedules import Ramp
 from rtil.inverse.solver import Solver
 from rtil.snapshot import Snapshot, load_snapshot
 
-ILO_SERIES, CSGM_SERIES = Series("ilo"), Series("csgm")
+ILO_SERIES, CSGM_SERIES, PULSE_SERIES = Series("ilo"), Series("csgm"), Series("pulse")
 TWENTY = Series("mganprior", 20)
 OF_ILO = {
-    *("geodesic_weight", "z1_weight", "z1_start", "z1_sigma", "z1_sphere", "sphere", "start", "noise"),
+    *("geodesic_weight", "geodesic_of", "z1_weight", "z1_start", "z1_sigma", "z1_sphere", "sphere", "start", "noise"),
     *("radius_noise", "radius_latent", "radius_feature", "switch", "switch_window", "switch_threshold"),
     *("perceptual_mode", "policy", "measurement_weight", "sna_sigma", "range_projection", "range_steps"),
 }
 OF_MGANPRIOR = {"compose_side", "alpha_init", "optimizer", "noise"}
+OF_PULSE = {"lr", "geodesic_weight", "geodesic_of", "noise", "eps", "clamp"}
 OF_ALL = {"precision", "restarts", "combination"}
 
 
@@ -74,7 +85,12 @@ def test_the_defaults_are_the_solvers_own() -> None:
     named = {"sparse_alternations": "alternations", "sparse_latent_steps": "steps", "sparse_steps": "sparse_steps"}
     assert {name: getattr(options, name) for name in named} == {name: own[of] for name, of in named.items()}
     sparse = {"sparse_inner", "sparse_radius", *named}
-    assert set(vars(options)) == others | perceptual | sparse | OF_ALL | OF_ILO | OF_MGANPRIOR
+    assert {name: getattr(options, f"pulse_{name}") for name in OF_PULSE} == {
+        name: _defaults(PULSE)[name] for name in OF_PULSE
+    }
+    pulse = {f"pulse_{name}" for name in OF_PULSE}
+    assert set(vars(options)) == others | perceptual | sparse | pulse | OF_ALL | OF_ILO | OF_MGANPRIOR
+    assert set(vars(options)) == {*OF_ANY_METHOD}.union(*USED.values())
 
 
 def test_every_setting_reaches_ilo(small: Snapshot) -> None:
@@ -83,6 +99,7 @@ def test_every_setting_reaches_ilo(small: Snapshot) -> None:
         lr=[0.1, 0.2, 0.3],
         noise="first5",
         geodesic_weight=0.5,
+        geodesic_of="ws",
         z1_weight=0.25,
         z1_start="normal",
         sphere=False,
@@ -96,7 +113,8 @@ def test_every_setting_reaches_ilo(small: Snapshot) -> None:
     solver = options.solver(ILO_SERIES, small, "heldout", seed=7)
     assert isinstance(solver, ILO)
     assert (solver.steps, solver.lrs, solver.noise) == ((3, 4, 5), (0.1, 0.2, 0.3), "first5")
-    assert (solver.geodesic_weight, solver.z1_weight, solver.z1_start) == (0.5, 0.25, "normal")
+    assert (solver.geodesic_weight, solver.geodesic_of) == (0.5, "ws")
+    assert (solver.z1_weight, solver.z1_start) == (0.25, "normal")
     assert (solver.sphere, solver.start, solver.schedule) == (False, "mean", Ramp(0.2, 0.3))
     assert (solver.compute_dtype, solver.restarts, solver.combination) == (torch.bfloat16, 2, "mean")
     assert (solver.selection, solver.seed) == ("heldout", 7)
@@ -154,12 +172,15 @@ def test_each_new_setting_changes_the_hash_and_only_where_it_acts(small: Snapsho
         "range": {"range_projection": 1},
         "sphere": {"z1_sphere": True, "z1_start": "normal"},
         "preset": {"steps_preset": "z1"},
+        "geodesic": {"geodesic_of": "ws"},
     }
     found = {name: hashed(ILO_SERIES, **options) for name, options in acting.items()}
     assert len({hashed(ILO_SERIES), *found.values()}) == len(acting) + 1
     assert hashed(ILO_SERIES, False, ilo_perceptual="lpips") == hashed(ILO_SERIES)
     for options in ({"range_projection": 1}, {"z1_sigma": 0.5}, {"radius_feature": [1.0]}):
         assert hashed(CSGM_SERIES, **options) == hashed(CSGM_SERIES)
+    assert hashed(CSGM_SERIES, geodesic_of="ws") != hashed(CSGM_SERIES)
+    assert hashed(ILO_SERIES, geodesic_of="ws", geodesic_weight=0.0) == hashed(ILO_SERIES, geodesic_weight=0.0)
     for options in ({"switch_window": 5}, {"range_steps": 5}, {"policy": "paper"}, {"ilo_perceptual_weight": 2.0}):
         assert hashed(ILO_SERIES, **options) == hashed(ILO_SERIES), "nothing to act on"
 
@@ -298,6 +319,70 @@ def test_pulse_has_its_own_schedule_and_the_sum_of_the_steps(small: Snapshot) ->
         steps=[11], rounds=1, restarts=2
     ).arguments(Series("pulse"), small, "last")
     assert same
+
+
+def test_every_setting_reaches_pulse(small: Snapshot) -> None:
+    options = SolverOptions(
+        steps=[3],
+        rounds=1,
+        pulse_lr=0.7,
+        pulse_geodesic_weight=0.1,
+        pulse_geodesic_of="v",
+        pulse_noise="fixed",
+        pulse_eps=0.01,
+        pulse_clamp=True,
+    )
+    solver = options.solver(PULSE_SERIES, small, "last", 0)
+    assert isinstance(solver, PULSE)
+    assert (solver.steps, solver.lr, solver.geodesic_weight, solver.geodesic_of) == (3, 0.7, 0.1, "v")
+    assert (solver.noise, solver.largest_error, solver.clamp) == ("fixed", 0.04, True)
+
+
+def test_pulses_settings_have_the_hash_of_older_versions(small: Snapshot) -> None:
+    """They were these alone, before PULSE had any option of its own."""
+    older = {"steps": 320, "selection": "last", "precision": "auto", "restarts": 1, "combination": "best"}
+    assert SolverOptions(steps=[100, 60, 60, 100], lr=[0.3]).arguments(PULSE_SERIES, small, "last") == older
+    assert SolverOptions(steps=[320], rounds=1, pulse_lr=0.3).arguments(PULSE_SERIES, small, "last") == older | {
+        "lr": 0.3
+    }
+
+
+def test_settings_without_effect_are_told_for_each_method(small: Snapshot) -> None:
+    options = SolverOptions(steps=[2], lr=[0.3], start="mean", range_projection=1, codes=[3])
+    pulse = r"^method 'pulse' does not use lr, start, range_projection, but has pulse_lr$"
+    for series, told in (
+        (PULSE_SERIES, pulse),
+        (CSGM_SERIES, r"^method 'csgm' does not use range_projection$"),
+        (Series("csgm", name="quick"), r"^variant 'quick': method 'csgm' does not use range_projection$"),
+        (TWENTY, r"^method 'mganprior' does not use lr, start, range_projection, but has mganprior_lr$"),
+    ):
+        with pytest.warns(Notice, match=told):
+            options.solver(series, small, "last", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        for series in (ILO_SERIES, Series("sparse")):
+            options.solver(series, small, "last", 0)
+        for series in (PULSE_SERIES, CSGM_SERIES, TWENTY):
+            SolverOptions(steps=[2], codes=[3], pulse_lr=0.1).solver(series, small, "last", 0)
+    with pytest.warns(Notice, match="does not use range_projection"):
+        replace(options, sparse_inner="csgm").solver(Series("sparse"), small, "last", 0)
+
+
+def test_settings_that_no_method_uses() -> None:
+    options = SolverOptions(lr=[0.3], range_projection=1, codes=[3])
+    everything = list(vars(options))
+    with pytest.raises(UserError, match=r"^method 'pulse' does not use lr, range_projection.*: leave them away$"):
+        options.check_used(["pulse"], everything)
+    with pytest.raises(UserError, match=r"^none of csgm, pulse uses range_projection: leave it away$"):
+        options.check_used(["csgm", "pulse"], ["steps", "range_projection"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        options.check_used(["ilo", "pulse"], ["lr", "range_projection", "steps", "images"])
+        options.check_used(["pulse"], [])
+    with pytest.warns(Notice, match=r"^method 'pulse' does not use lr, but has pulse_lr$"):
+        SolverOptions().check_used(["pulse"], ["lr"])
+    with pytest.warns(Notice, match=r"^none of ilo, csgm uses codes$"):
+        options.check_used(["ilo", "csgm"], ["codes", "range_projection"])
 
 
 def test_the_papers_pair(small: Snapshot, small_rtil: Snapshot) -> None:

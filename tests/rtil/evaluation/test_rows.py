@@ -22,8 +22,11 @@ def path(tmp_path):
 
 
 def test_rows_come_back_as_written(path):
-    rows = [row("a"), row("ü\u2028b", psnr_round=(18.0, math.inf, 20.1), status="diverged", level=None),
-            row("c", task="inpaint", level="mask-1", selection="heldout", psnr_oracle=22.0)]  # fmt: skip
+    rows = [
+        row("a"),
+        row("ü\u2028b", psnr_round=(18.0, math.inf, 20.1), status="diverged", level=None, converged=False),
+        row("c", task="inpaint", level="mask-1", selection="heldout", psnr_oracle=22.0, converged=True),
+    ]
     file = RowFile(path)
     assert file.finished_keys() == frozenset()
     file.append(rows[0])
@@ -67,6 +70,7 @@ def test_rows_of_older_versions_are_read(path):
     )
     (got,) = RowFile(path).rows()
     assert (got.psnr, got.selection, got.arch, got.rtil, got.mixes_differently) == (20.5, "last", "", False, False)
+    assert got.converged is None
     assert math.isnan(got.kimg)
 
 

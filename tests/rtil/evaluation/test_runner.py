@@ -1,20 +1,22 @@
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from ilo import ILO
+from ilo import ILO, PULSE
 from rtil.errors import UserError
 from rtil.evaluation.candidates import Candidate, Variant, candidates_of_methods, candidates_of_variants
 from rtil.evaluation.linear_prior import LinearPrior
-from rtil.evaluation.methods import SolverOptions
+from rtil.evaluation.methods import METHODS, SolverOptions
 from rtil.evaluation.metrics import psnr
-from rtil.evaluation.rows import Row
-from rtil.evaluation.runner import Runner
+from rtil.evaluation.rows import Row, RowFile
+from rtil.evaluation.runner import Oracle, Runner
 from rtil.evaluation.study import Study, heldout_pictures, places
+from rtil.inverse.operators import make_operator
 from rtil.inverse.result import Inversion
 from rtil.snapshot import load_snapshot
 
@@ -124,6 +126,27 @@ def test_architectures_and_all_methods_in_one_evaluation(
     marked = {(row.method, row.checkpoint) for row in rows if row.mixes_differently}
     assert marked == {("mganprior-3", "rtil"), ("ilo", "pg-rtil")}
     assert len(Runner(mixed, tmp_path, _prior).write_grids()) == 2 * 3
+
+
+@pytest.mark.parametrize(("eps", "expected"), [(1e-9, False), (9.0, True)])
+def test_rows_of_pulse_say_whether_they_converged(
+    eps: float, expected: bool, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "pulse", partial(PULSE, eps=eps))
+    chosen = replace(study, candidates=_of(SolverOptions(steps=[2]), "pulse", "csgm"))
+    Runner(chosen, tmp_path, _prior).run()
+    rows = RowFile(tmp_path / "rows.jsonl").rows()
+    assert {row.method: row.converged for row in rows} == {"pulse": expected, "csgm": None, "linear": None}
+
+
+def test_the_oracle_keeps_the_best_iterate_and_its_time() -> None:
+    truth = torch.full((2, 3, 16, 16), 0.5)
+    operator = make_operator("inversion", (3, 16, 16))
+    oracle = Oracle(truth, operator, truth)
+    for step, offset in enumerate((0.3, 0.1, 0.2)):
+        oracle(0, step, truth + torch.tensor([offset, 0.4 - offset]).view(2, 1, 1, 1))
+    assert oracle.best.tolist() == pytest.approx([20.0, 20.0], abs=1e-3)
+    assert 0 < oracle.stopwatch.seconds < 1
 
 
 def test_variants_and_baselines_stand_side_by_side(study: Study, tmp_path: Path) -> None:

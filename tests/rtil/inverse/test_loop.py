@@ -2,7 +2,8 @@ import torch
 
 from rtil import seeds
 from rtil.generators.constant import of_weights
-from rtil.inverse.loop import Evaluation, Term, optimise
+from rtil.inverse.loop import Evaluation, Term, Watch, optimise
+from rtil.inverse.plateau import Plateau
 from rtil.inverse.schedules import Ramp
 
 TARGET = torch.tensor([[1.0, -2.0], [0.5, 3.0], [4.0, 0.0]])
@@ -94,3 +95,16 @@ def test_what_is_made_of_weights_is_made_once_for_all_steps():
 
     run(evaluate)
     assert made == [0]
+
+
+def test_columns_of_the_history_are_numbered():
+    outcome = run(steps=4, on_iterate=Watch(3, lambda step, picture: None))
+    assert torch.equal(outcome.history["step"], torch.arange(4.0).expand(3, -1))
+    assert (outcome.history["round"] == 3).all()
+    assert (run(steps=4, on_iterate=lambda step, picture: None).history["round"] == 0).all()
+
+
+def test_a_round_that_ended_early_has_all_its_numbers():
+    outcome = run(steps=30, alive=torch.zeros(3, dtype=torch.bool), plateau=Plateau(5, 0.1))
+    assert (outcome.history["moving"] == 0).all()
+    assert torch.equal(outcome.history["step"], torch.arange(30.0).expand(3, -1))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtil.inverse.result import Inversion, Status, best_of, join_batches, mean_of
+from rtil.inverse.result import Inversion, Status, best_of, converged_of, join_batches, mean_of
 
 
 def inversion(seed: int, images: int = 3, status: list[Status] | None = None) -> Inversion:
@@ -55,3 +55,24 @@ def test_a_diverged_attempt_is_never_the_best_and_marks_the_mean(bad: int) -> No
     attempts = [inversion(a, status=["ok", "diverged" if a == bad else "ok", "ok"]) for a in range(2)]
     assert torch.equal(best_of(attempts).x[1], attempts[1 - bad].x[1])
     assert mean_of(attempts).status == ["ok", "diverged", "ok"]
+
+
+def test_an_image_converged_if_every_attempt_behind_it_did() -> None:
+    flags = torch.tensor([[True, True, False], [True, False, False]])
+    assert converged_of({"converged": flags}) == [True, False, False]
+    assert converged_of({"ws": torch.zeros(1, 3, 2, 5)}) is None
+
+
+def test_batches_are_counted() -> None:
+    first = join_batches([inversion(0), inversion(1, images=2)], 1.0)
+    assert first.batches == [3, 2]
+    assert join_batches([first, inversion(2, images=1)], 1.0).batches == [3, 2, 1]
+
+
+def test_all_tensors_move_to_a_device() -> None:
+    moved = mean_of([inversion(0), inversion(1)]).to("meta")
+    assert moved.spread is not None
+    tensors = [moved.x, moved.rounds, moved.score, moved.spread, *moved.latents.values(), *moved.history.values()]
+    assert {t.device.type for t in tensors} == {"meta"}
+    here = inversion(0)
+    assert torch.equal(here.to("cpu").x, here.x)

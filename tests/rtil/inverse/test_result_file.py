@@ -11,15 +11,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ilo import CSGM, ILO
+from ilo import CSGM, ILO, PULSE, SparseDeviation
 from mganprior import MGANPrior
 from rtil.errors import UserError
+from rtil.generators.base import LayeredGenerator
+from rtil.inverse import result_file
 from rtil.inverse.recipe import make_with_recipe
 from rtil.inverse.result import Inversion
 from rtil.inverse.result_file import ResultFile, load_result, save_result
 from rtil.snapshot import Snapshot, load_snapshot
 
 SIZE = (3, 16, 16)
+
+
+def sparse(generator: LayeredGenerator, seed: int, inner: Callable[..., Any], **options: Any) -> SparseDeviation:
+    """Return sparse deviations of few steps behind another solver."""
+    return SparseDeviation(inner(generator, seed=seed, **options), 5.0, alternations=2, steps=3, sparse_steps=4)
 
 
 @pytest.fixture
@@ -50,6 +57,13 @@ def solved(
         (CSGM, {"steps": 3}),
         (MGANPrior, {"steps": 3, "codes": 3}),
         (MGANPrior, {"steps": 2, "codes": 2, "restarts": 2, "combination": "mean"}),
+        (PULSE, {"steps": 3}),
+        (PULSE, {"steps": 3, "noise": "zero", "restarts": 2, "combination": "mean"}),
+        (sparse, {"inner": ILO, "steps": (3, 2, 2)}),
+        (sparse, {"inner": ILO, "steps": (2, 2), "selection": "last", "restarts": 2, "combination": "mean"}),
+        (sparse, {"inner": CSGM, "steps": 3}),
+        (sparse, {"inner": PULSE, "steps": 3}),
+        (ILO, {"steps": (2, 2), "batch_size": 1}),
     ],
 )
 @pytest.mark.parametrize(("task", "parameters"), [("cs", {"rate": 0.3}), ("colorize", {})])
@@ -71,6 +85,38 @@ def test_pictures_are_made_again_bit_for_bit(
         assert torch.equal(read.spread, found.spread)  # type: ignore[arg-type]
     else:
         assert read.spread is None
+
+
+def test_each_batch_is_made_again_as_it_was(snapshot: Snapshot, tmp_path: Path) -> None:
+    x = torch.rand(5, *SIZE, generator=torch.Generator().manual_seed(1))
+    found, result = solved(snapshot, x, ILO, "cs", {"rate": 0.3}, steps=(2, 2), batch_size=2)
+    save_result(tmp_path / "r.safetensors", result)
+    read = load_result(tmp_path / "r.safetensors")
+    assert read.batches == [2, 2, 1]
+    assert torch.equal(read.render(snapshot), found.x)
+
+
+def test_files_of_older_versions_are_one_batch(snapshot: Snapshot, x: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    found, result = solved(snapshot, x, CSGM, "inversion", {}, steps=1)
+    save_result(path, result)
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["about"])
+    del about["batches"]
+    text = json.dumps(about)
+    _rewrite(path, about=text, sha256=result_file._digest(text, load_file(path)))
+    read = load_result(path)
+    assert read.batches == [2]
+    assert torch.equal(read.render(snapshot), found.x)
+
+
+def test_what_converged_is_kept(snapshot: Snapshot, x: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    for eps, expected in ((1e-9, [False, False]), (9.0, [True, True])):
+        save_result(path, solved(snapshot, x, PULSE, "inversion", {}, steps=1, eps=eps)[1])
+        assert load_result(path).converged == expected
+    save_result(path, solved(snapshot, x, CSGM, "inversion", {}, steps=1)[1])
+    assert load_result(path).converged is None
 
 
 @pytest.mark.parametrize("arch", ["stylegan2", "pggan"])

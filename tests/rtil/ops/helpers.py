@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rtil.ops.selftest import using_tier
 
-TYPES = (torch.float64, torch.float32, torch.bfloat16)
+TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = ("NCHW", "NHWC", "cut")
 
 
@@ -40,6 +40,9 @@ def relative(ours: Tensor, exact: Tensor) -> float:
     """Return ||ours - exact|| / ||exact||, or ||ours|| where the exact value is 0."""
     ours, exact = ours.detach().double(), exact.detach().double()
     return float((ours - exact).norm()) / (float(exact.norm()) or 1.0)
+
+
+CONVOLUTIONS_WITHIN = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 0.02 / 8, torch.bfloat16: 0.02}
 
 
 def assert_close_to_ref(function: Callable[..., Tensor], *inputs: Tensor, within: float) -> None:

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from rtil.ops import bias_act, no_weight_gradients
 from tests.rtil.ops.helpers import LAYOUTS, TYPES, assert_close_to_ref, draw, lay
 
-WITHIN = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.02}
+WITHIN = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 0.02 / 8, torch.bfloat16: 0.02}
 SETTINGS = [{}, {"act": "linear"}, {"gain": 1.7, "clamp": 0.6}, {"act": "linear", "clamp": 0.3}]
 
 

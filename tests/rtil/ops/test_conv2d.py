@@ -1,4 +1,5 @@
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from rtil.ops import conv2d, conv_transpose2d, no_weight_gradients
 from rtil.ops.conv2d import _Geometry
 from rtil.seeds import generator as seeded
 from rtil.training.losses import path_lengths, r1_penalty
-from tests.rtil.ops.helpers import draw
+from tests.rtil.ops.helpers import CONVOLUTIONS_WITHIN, LAYOUTS, TYPES, assert_close_to_ref, draw, lay
+
+FORMS = [partial(conv2d, padding=1), partial(conv2d, stride=2), partial(conv_transpose2d, stride=2)]
 
 
 @pytest.mark.parametrize(("stride", "padding", "size"), [(1, 1, 6), (1, 0, 5), (2, 0, 7), (2, 0, 6), (2, 1, 8)])
-def test_conv2d_equals_torch_to_second_order(stride, padding, size):
+def test_conv2d_equals_torch_to_second_order(tier, stride, padding, size):
     x, w = draw(2, 3, size, size).requires_grad_(), draw(4, 3, 3, 3, seed=1).requires_grad_()
     torch.testing.assert_close(conv2d(x, w, stride, padding), F.conv2d(x, w, stride=stride, padding=padding))
     assert torch.autograd.gradcheck(lambda x, w: conv2d(x, w, stride, padding), (x, w))
@@ -22,11 +25,29 @@ def test_conv2d_equals_torch_to_second_order(stride, padding, size):
 
 
 @pytest.mark.parametrize("size", [3, 4])
-def test_conv_transpose2d_equals_torch_to_second_order(size):
+def test_conv_transpose2d_equals_torch_to_second_order(tier, size):
     x, w = draw(2, 3, size, size).requires_grad_(), draw(3, 2, 3, 3, seed=1).requires_grad_()
     torch.testing.assert_close(conv_transpose2d(x, w, stride=2), F.conv_transpose2d(x, w, stride=2))
     assert torch.autograd.gradcheck(lambda x, w: conv_transpose2d(x, w, stride=2), (x, w))
     assert torch.autograd.gradgradcheck(lambda x, w: conv_transpose2d(x, w, stride=2), (x, w))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", FORMS)
+def test_tiers_agree_to_second_order(fast, form, layout, dtype):
+    x, w = lay(draw(2, 6, 9, 9).to(dtype), layout), lay(draw(6, 6, 3, 3, seed=1).to(dtype), layout)
+    assert_close_to_ref(form, x, w, within=CONVOLUTIONS_WITHIN[dtype])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_reference_is_torchs_own(monkeypatch, form):
+    x, w = draw(1, 2, 5, 5).requires_grad_(), draw(2, 2, 3, 3)
+    monkeypatch.setenv("RTIL_OPS", "ref")
+    assert form(x, w).grad_fn.name().startswith("ConvolutionBackward")
+    assert form(x.bfloat16(), w.bfloat16()).dtype == torch.bfloat16
+    monkeypatch.setenv("RTIL_OPS", "native")
+    assert form(x, w).grad_fn.name().startswith("_ConvBackward")
 
 
 def relative(fast, exact):
@@ -37,7 +58,7 @@ def relative(fast, exact):
 
 
 @pytest.mark.parametrize("side", [8, 16, 32, 64])
-def test_second_order_weight_gradients_of_a_stack_in_bfloat16(side):
+def test_second_order_weight_gradients_of_a_stack_in_bfloat16(tier, side):
     """The case that torch's own double backward gets wrong by about 100 % at 16, 32, 64 px on AMX processors."""
     torch.manual_seed(0)
     weights = [torch.randn(16, 16, 3, 3) / 12 for _ in range(4)]

@@ -3,7 +3,7 @@ import torch
 
 from rtil.errors import UserError
 from rtil.ops import conv2d_resample, downsample2d, fir_filter, upsample2d
-from tests.rtil.ops.helpers import draw
+from tests.rtil.ops.helpers import CONVOLUTIONS_WITHIN, LAYOUTS, TYPES, assert_close_to_ref, draw, lay
 
 
 @pytest.mark.parametrize(("up", "down", "resample"), [(2, 1, upsample2d), (1, 2, downsample2d)])
@@ -28,6 +28,16 @@ def test_gradients_of_first_and_second_order(tier, up, down, kernel):
     fir, x, w = fir_filter().double(), draw(1, 2, 4, 4).requires_grad_(), draw(2, 2, kernel, kernel).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, w: conv2d_resample(x, w, fir, up, down), (x, w))
     assert torch.autograd.gradgradcheck(lambda x, w: conv2d_resample(x, w, fir, up, down), (x, w))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("up", "down"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_tiers_agree_to_second_order(fast, up, down, kernel, layout, dtype):
+    x, w = lay(draw(2, 6, 6, 8).to(dtype), layout), draw(6, 6, kernel, kernel, seed=1).to(dtype)
+    within = CONVOLUTIONS_WITHIN[dtype]
+    assert_close_to_ref(lambda x, w: conv2d_resample(x, w, fir_filter(), up, down), x, w, within=within)
 
 
 def test_another_factor_is_refused():

@@ -17,7 +17,7 @@ from rtil.seeds import generator as seeded
 from tests.rtil.ops.helpers import LAYOUTS, assert_close_to_ref, derivatives, draw, lay, relative
 
 FIR = ops.fir_filter()
-WITHIN = {torch.float64: 1e-9, torch.float32: 5e-3, torch.float16: 0.05, torch.bfloat16: 0.06}  # float32: TF32
+WITHIN = {torch.float64: 1e-9, torch.float32: 5e-3, torch.float16: 0.06 / 8, torch.bfloat16: 0.06}  # float32: TF32
 DRAWN_WITHIN = 1e-5  # draws are float32
 PLACES = [("cpu", "native"), ("cuda", "native"), ("cuda", "ext")]
 MAPS = [(2, 5, 9, 11), (1, 3, 4, 4), (2, 70, 17, 33), (3, 8, 65, 67)]
@@ -38,11 +38,11 @@ def on(device, function):
     return lambda *inputs: function(*(x.to(device) for x in inputs)).cpu()
 
 
-def grid(device, dtypes=tuple(WITHIN)):
+def grid(device):
     """Return the types and layouts to try."""
     if device.type == "cpu":
         return [(torch.float32, "NHWC")]
-    return list(product(dtypes, LAYOUTS))
+    return list(product(WITHIN, LAYOUTS))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_styled_tail(device, fir, drawn):
 
 @pytest.mark.parametrize("function", [partial(ops.conv2d, padding=1), partial(ops.conv_transpose2d, stride=2)])
 def test_convolutions(device, function):
-    for dtype, layout in grid(device, (torch.float64, torch.float32, torch.bfloat16)):
+    for dtype, layout in grid(device):
         x, w = lay(draw(4, 16, 16, 16).to(dtype), layout), (draw(16, 16, 3, 3, seed=1) / 12).to(dtype)
         assert_close_to_ref(on(device, function), x, w, within=WITHIN[dtype])
 

@@ -107,6 +107,20 @@ def test_a_growing_run_resumes_in_the_middle_of_a_fade(faces, tmp_path, changes)
     assert int(a["images_seen"]) == 176
 
 
+def test_convolutions_are_set_for_the_device_and_type_of_the_training(faces, tmp_path, monkeypatch):
+    told = []
+
+    @contextmanager
+    def convolutions(device, dtype):
+        told.append((str(device), dtype))
+        yield
+        told.append(checkpoints(tmp_path) != [])
+
+    monkeypatch.setattr("rtil.training.run.training_convolutions", convolutions)
+    train(config(faces, 0.008, device="cpu", precision="bfloat16"), tmp_path)
+    assert told == [("cpu", torch.bfloat16), True]
+
+
 @pytest.mark.parametrize("changes", [{}, {"arch": "pggan"}], ids=["stylegan2", "pggan"])
 def test_training_moves_every_weight_and_writes_what_users_look_for(faces, tmp_path, changes):
     run = tmp_path / "run"

@@ -1,0 +1,104 @@
+"""What reconstruct and render leave in their folders, and say of each picture."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rtil.evaluation.figures import picture_grid, to_pillow
+from rtil.files import atomic_path
+from rtil.inverse.history import steps_per_round
+from rtil.inverse.result import Inversion, converged_of
+
+RESULT = "result.json"
+RESULT_FILE = "result.safetensors"
+HISTORY = "history.csv"
+PICTURE = "reconstruction.png"
+FRAMES = "frames.png"
+SPREAD = "spread.png"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """Return a file name for each of several pictures: ``path`` itself for one, else ``name-000.png``, ...
+
+    Example:
+        >>> [path.name for path in numbered(Path("out/frames.png"), 2)]
+        ['frames-000.png', 'frames-001.png']
+    """
+    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{n:03d}") for n in range(count)]
+
+
+def write_pictures(x: Tensor, paths: Sequence[Path]) -> None:
+    """Write pictures [N, 3, R, R] as PNG files."""
+    for path, picture in zip(paths, x, strict=True):
+        with atomic_path(path) as temporary:
+            to_pillow(picture).save(temporary, format="PNG")
+
+
+def write_spread(x: Tensor, spread: Tensor, path: Path) -> None:
+    """Write means and their spread, [N, 3, R, R] each, side by side; the label says which standard deviation is white.
+
+    White is the largest of all pictures, rounded up to two digits; a colour is that of the channels that vary.
+    """
+    largest = spread.max().item()
+    digits = 1 - math.floor(math.log10(largest)) if largest else 0
+    white = math.ceil(largest * 10**digits) / 10**digits or 1.0
+    picture_grid({"mean": x, f"std to {white:g}": spread / white}, path)
+
+
+def images_of(
+    found: Inversion, names: list[str], pictures: Sequence[Path], errors: list[float]
+) -> list[dict[str, Any]]:
+    """Return what result.json says of each picture.
+
+    Errors are those of pictures in [-1, 1], mean_spread of [0, 1]. The steps per round are there with a plateau rule,
+    and whether it converged with methods that know.
+    """
+    return by_image(
+        {
+            "input": names,
+            "picture": [picture.name for picture in pictures],
+            "status": found.status,
+            "measurement_error": errors,
+            "converged": converged_of(found.latents),
+            "steps_per_round": steps_per_round(found),
+            "mean_spread": None if found.spread is None else found.spread.flatten(1).mean(1).tolist(),
+        }
+    )
+
+
+def by_image(columns: Mapping[str, Sequence[Any] | None]) -> list[dict[str, Any]]:
+    """Return what is said of each picture, given lists of N by name; what is None is said of none.
+
+    Example:
+        >>> by_image({"status": ["ok", "diverged"], "converged": None})
+        [{'status': 'ok'}, {'status': 'diverged'}]
+    """
+    known = {name: values for name, values in columns.items() if values is not None}
+    return [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)]
+
+
+def lines_of(pictures: Sequence[Path], images: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield what is printed of each picture, given what result.json says of it.
+
+    Example:
+        >>> image = {"status": "ok", "measurement_error": 0.01, "converged": False, "steps_per_round": [40, 12.5]}
+        >>> list(lines_of([Path("a.png")], [image]))
+        ['a.png: ok, measurement error 0.01, not converged, 40 + 12.5 steps']
+    """
+    for picture, image in zip(pictures, images, strict=True):
+        words = [f"{picture}: {image['status']}", f"measurement error {image['measurement_error']:.3g}"]
+        if "converged" in image:
+            words.append("converged" if image["converged"] else "not converged")
+        if "steps_per_round" in image:
+            words.append(f"{' + '.join(map(str, image['steps_per_round']))} steps")
+        yield ", ".join(words)

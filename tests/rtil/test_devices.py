@@ -1,0 +1,56 @@
+from contextlib import suppress
+
+import pytest
+import torch
+
+from rtil.devices import send, training_convolutions
+from rtil.errors import UserError
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def settings():
+    cudnn = torch.backends.cudnn
+    return cudnn.benchmark, cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, "ieee"), (torch.bfloat16, "tf32")])
+@pytest.mark.parametrize("error", [UserError, KeyboardInterrupt])
+def test_convolutions_of_a_training_are_set_and_set_back(dtype, precision, error):
+    before = settings()
+    with suppress(error), training_convolutions(GPU, dtype):
+        assert settings() == (True, precision, before[2])
+        raise error
+    assert settings() == before
+
+
+def test_on_a_processor_nothing_is_set():
+    before = settings()
+    with training_convolutions(CPU, torch.bfloat16):
+        assert settings() == before
+
+
+def test_what_is_sent_to_the_processor_is_what_was_there():
+    x = torch.arange(6.0)
+    assert send(x, CPU) is x
+
+
+def test_what_is_sent_to_a_gpu_is_pinned_first(monkeypatch):
+    """A stand-in for the copies, as there need be no GPU."""
+    done = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: done.append("pinned") or x)
+    monkeypatch.setattr(torch.Tensor, "to", lambda x, device, non_blocking: done.append((device, non_blocking)) or x)
+    send(torch.ones(2), GPU)
+    assert done == ["pinned", (GPU, True)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gets_the_numbers_without_a_wait():
+    x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        there = send(x, GPU)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(there.cpu(), x)
+    assert send(there, GPU) is there
