@@ -8,9 +8,14 @@
 # ended), doctor.json, ops.jsonl, training.jsonl, inversion.jsonl, log.txt. A part that fails or runs out of its time is
 # noted and the next one starts.
 #
-# Runs with $PYTHON, else .venv/bin/python, else python3. What this Python lacks is installed: with pip install -e .
-# from the package index, or from the wheels in the folder $WHEELS, next to this run only, on a machine without network.
-# $BUDGET_S are the seconds for everything (default 530).
+# Runs with $PYTHON, else .venv/bin/python, else python3, and installs what this Python lacks: pip install -e '.[dev]'.
+# On a machine that has torch but no network, a folder $PACKAGES that was made elsewhere has it. Where only torch,
+# Lightning and pytest are installed that is:
+#
+#   pip install --no-deps --target .packages jsonargparse docstring_parser typeshed_client lpips platformdirs
+#   PACKAGES=.packages benchmarks/gpu.sh
+#
+# Every part has a limit in seconds; together they are $BUDGET_S (default 530), behind which no other part is begun.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,9 +40,11 @@ fi
 mkdir -p "$OUT" || exit 2
 OUT=$(cd "$OUT" && pwd)
 rm -f "$OUT"/{summary.md,parts.jsonl,doctor.json,ops.jsonl,training.jsonl,inversion.jsonl,log.txt}
-SITE=$(mktemp -d)
-trap 'rm -rf "$SITE"' EXIT
-export PYTHONUNBUFFERED=1
+if [ -n "${PACKAGES:-}" ]; then
+    PACKAGES=$(cd "$PACKAGES" && pwd) || exit 2
+    export PYTHONPATH="$PACKAGES${PYTHONPATH:+:$PYTHONPATH}"
+fi
+export PYTHON OUT PACKAGES=${PACKAGES:-} PYTHONUNBUFFERED=1 PIP_RETRIES=1 PIP_TIMEOUT=5
 
 # part NAME SECONDS COMMAND...: run it, at most so long and within the budget, and note how it ended.
 part() {
@@ -69,51 +76,78 @@ install() {
     absent=$(missing) || return 1
     [ -n "$absent" ] || return 0
     echo "missing: $absent"
-    if [ -n "${WHEELS:-}" ]; then
-        "$PYTHON" -m pip install --quiet --no-index --no-deps --target "$SITE" "$WHEELS"/*.whl
-    else
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-    fi
+    [ -z "$PACKAGES" ] || { echo "put it into the folder \$PACKAGES, with what it needs itself"; return 1; }
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
     absent=$(missing) || return 1
     [ -z "$absent" ] || { echo "still missing: $absent"; return 1; }
 }
 
 doctor() {
-    "$PYTHON" -m rtil.doctor "$@" --json >"$OUT/doctor.json"
+    "$PYTHON" -m rtil.doctor --build --json >"$OUT/doctor.json"
     local code=$?
     "$PYTHON" -m benchmarks.gpu_summary "$OUT" --doctor
     return $code
 }
 
-export PYTHON OUT SITE WHEELS=${WHEELS:-}
-export PYTHONPATH="$SITE${PYTHONPATH:+:$PYTHONPATH}"
-export -f missing install doctor
-
-bench="$PYTHON -m benchmarks"
-part install 120 bash -c install
-if [ "$TINY" = 1 ]; then
-    export CUDA_VISIBLE_DEVICES=
-    part doctor 240 bash -c doctor
-    part tests 240 "$PYTHON" -m pytest -p no:cacheprovider --tb short --showlocals tests/rtil/ops/test_devices.py
-    export RTIL_OPS=native
-    part ops 240 $bench ops --sizes 1x4x4 --dtypes bfloat16 --ops tail,R1 --tiers native --repeats 1 --sample_ms 0.01 \
-        --record "$OUT"
-    part "training 8 px" 240 $bench training --resolution 8 --channels '{4:4,8:4}' --w_dim 8 --mapping_layers 1 \
-        --batch 4 --trainings vanilla --tiers native --cycle weighted --repeats 1 --record "$OUT"
-    part inversion 240 $bench inversion --resolution 8 --channels '{4:4,8:4}' --w_dim 8 --mapping_layers 1 \
-        --batches 1,2 --steps 1,1 --repeats 1 --record "$OUT"
-else
-    part doctor 180 bash -c 'doctor --build'
-    tiers=$("$PYTHON" -m benchmarks.gpu_summary "$OUT" --tiers) || tiers=native
-    part tests 75 "$PYTHON" -m pytest -p no:cacheprovider --tb short --showlocals tests/rtil/ops/test_devices.py
-    part ops 90 $bench ops --sizes 64x64x256,16x128x128,32x64x32 --layouts nhwc --tiers "$tiers" --sample_ms 10 \
-        --device cuda --record "$OUT"
-    for side in 256 64 128; do
-        part "training $side px" 90 $bench training --resolution "$side" --batch 16 --tiers "${tiers##*,}" --repeats 2 \
-            --profile --device cuda --record "$OUT"
+# tests FILE[:PLACE]...: run tests of the operations, of a file or of a place in it. The processes of pytest run side by
+# side, as each computes its references on one thread.
+tests() {
+    local what pid code=0 pids=()
+    for what in "$@"; do
+        named_test "$what" &
+        pids+=($!)
     done
-    part inversion 75 $bench inversion --resolution 64 --batches 1,16,64 --steps 30,20,20,30 --repeats 2 --device cuda \
-        --record "$OUT"
+    for pid in "${pids[@]}"; do
+        wait "$pid" || code=1
+    done
+    return $code
+}
+
+# named_test FILE[:PLACE]: run them; every line begins with their name.
+named_test() {
+    local file=${1%%:*} place
+    place=${1#"$file"}
+    set -o pipefail
+    "$PYTHON" -m pytest -p no:cacheprovider -vv --tb short --showlocals "tests/rtil/ops/$file" -k "${place#:}" 2>&1 |
+        sed -u "s/^/$1: /"
+}
+
+export -f missing install doctor tests named_test
+
+[ "$TINY" = 0 ] || export CUDA_VISIBLE_DEVICES=
+part install 30 bash -c install
+part doctor 100 bash -c doctor
+tiers=$("$PYTHON" -m benchmarks.gpu_summary "$OUT" --tiers) || tiers=native
+tier=${tiers##*,}
+if [ "$TINY" = 1 ]; then
+    checked=(test_cuda_gpu.py test_devices.py:cpu-native)
+elif [ "$tier" = ext ]; then
+    checked=(test_cuda_gpu.py test_devices.py:cuda-ext test_devices.py:cuda-native)
+else
+    checked=(test_devices.py:cuda-native)
+fi
+part tests 75 bash -c 'tests "$@"' tests "${checked[@]}"
+
+export RTIL_OPS=$tier # no part tries again to build what could not be built
+bench=("$PYTHON" -m benchmarks)
+if [ "$TINY" = 1 ]; then
+    part ops 75 "${bench[@]}" ops --sizes 1x4x4 --dtypes bfloat16 --layouts nhwc,nchw --ops tail,R1 --tiers "$tiers" \
+        --repeats 1 --sample_ms 0.01 --limit_s 60 --record "$OUT"
+    tiny=(--resolution 8 --channels '{4:4,8:4}' --w_dim 8 --mapping_layers 1 --repeats 1 --record "$OUT")
+    part "training 8 px" 70 "${bench[@]}" training "${tiny[@]}" --batch 4 --trainings vanilla --tiers "$tier" \
+        --cycle weighted
+    part inversion 45 "${bench[@]}" inversion "${tiny[@]}" --batches 1,2 --steps 1,1
+else
+    part ops 75 "${bench[@]}" ops --sizes 64x64x256,32x64x32,16x128x128 --dtypes bfloat16,float32 --layouts nhwc,nchw \
+        --tiers "$tiers" --repeats 3 --sample_ms 10 --limit_s 60 --device cuda --record "$OUT"
+    training=("${bench[@]}" training --batch 16 --tiers "$tier" --cycle weighted --device cuda --record "$OUT")
+    part "training 256 px" 70 "${training[@]}" --resolution 256 --profile
+    part "training 64 px" 45 "${training[@]}" --resolution 64
+    part "training 128 px" 45 "${training[@]}" --resolution 128 --repeats 2
+    part inversion 45 "${bench[@]}" inversion --resolution 64 --batches 1,16,64 --steps 30,20,20,30 --repeats 2 \
+        --device cuda --record "$OUT"
+    part "training 256 px, plain cuDNN" 45 "${training[@]}" --resolution 256 --trainings vanilla --repeats 2 \
+        --plain_cudnn
 fi
 "$PYTHON" -m benchmarks.gpu_summary "$OUT" || exit 1
 echo "== done in $SECONDS s: $OUT/summary.md"

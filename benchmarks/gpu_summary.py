@@ -5,6 +5,7 @@ Needs nothing but Python, so that it also tells what went wrong where torch is m
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +15,14 @@ Row = dict[str, Any]
 AIM_SHARE_OF_COPY = 0.8
 AT_MOST = "images/s at the rate of a convolution"
 TIMED_OUT = (124, 137)
+END_OF_TESTS = re.compile(r"=+ (?P<counts>\d+ .* in [\d.]+s.*?) =+")
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     folder, wish = Path(words[0]), words[1] if len(words) > 1 else ""
     if wish == "--tiers":
-        library = read_object(folder / "doctor.json").get("library", {})
-        print("native,ext" if library.get("state") == "loaded" and library.get("cuda") else "native")
+        print(",".join(tiers(read_object(folder / "doctor.json"))))
     elif wish == "--doctor":
         print(*checks(read_object(folder / "doctor.json")), sep="\n")
     else:
@@ -41,11 +42,19 @@ def summary(folder: Path) -> Iterator[str]:
     yield from section("Parts", ["part", "ended", "s"], [as_part(row) for row in read_rows(folder / "parts.jsonl")])
     yield "\n## Checks\n"
     yield from checks(doctor)
+    yield from tests_of(folder / "log.txt")
     yield from bandwidths(read_rows(folder / "ops.jsonl"))
     trainings = read_rows(folder / "training.jsonl")
     yield from training_times(trainings)
     yield from training_phases(trainings)
     yield from inversion_rates(read_rows(folder / "inversion.jsonl"))
+
+
+def tiers(doctor: Row) -> list[str]:
+    """Return the tiers that can be measured: the compiled one where it is built for all that the machine has."""
+    library = doctor.get("library", {})
+    built = library.get("state") == "loaded" and (library["cuda"] or not doctor["gpus"])
+    return ["native", "ext"] if built else ["native"]
 
 
 def as_part(row: Row) -> list[str]:
@@ -76,34 +85,62 @@ def checks(doctor: Row) -> Iterator[str]:
             yield f"    FAILED {row['op']} {row['device']} {row['dtype']} {row['tier']}: {found}"
 
 
+def tests_of(log: Path) -> Iterator[str]:
+    """Yield what failed in each process of pytest and how it ended, out of the log; nothing of one that was stopped."""
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []:
+        name, _, rest = line.partition(": ")
+        end = END_OF_TESTS.fullmatch(rest)
+        if end or rest.startswith("FAILED tests/"):
+            yield f"{name}: {end['counts'] if end else rest}"
+
+
 def bandwidths(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the operations' times and bandwidths; those that miss the aim are marked."""
     if not rows:
         return
+    figures = rows[-1]["figures"]
     cases: dict[tuple[str, ...], dict[str, Row]] = {}
-    for run in rows[-1]["figures"]["runs"]:
-        key = (run["size"], run["dtype"], run["layout"], run["op"], run["direction"])
+    for run in figures["runs"]:
+        key = (run["layout"], run["size"], run["dtype"], run["op"], run["direction"])
         cases.setdefault(key, {})[run["way"]] = run
     body = []
-    for (size, dtype, layout, op, direction), ways in cases.items():
-        ours = next(ways[way] for way in ("ext", "native", "own") if way in ways)
+    for (layout, size, dtype, op, direction), ways in cases.items():
+        ours = our_run(ways)
         share = median(ours, "share_of_copy")
         mark = "" if share is None or share >= AIM_SHARE_OF_COPY else " *"
+        nchw = our_run(cases.get(("nchw", size, dtype, op, direction), {})) if layout == "nhwc" else {}
         body.append(
             [
                 f"{op} {direction}",
                 f"{size} {dtype} {layout}",
-                ours["way"],
-                number(median(ours, "ms")),
+                ours.get("way", "none"),
+                number(median(ours, "ms")) + " (eager)" * ("not_captured" in ours),
+                number(ours.get("eager_ms")),
                 number(median(ours, "gb_per_s")),
                 "" if share is None else f"{share:.0%}{mark}",
                 number(median(ways.get("copy", {}), "gb_per_s")),
                 number(median(ours, "times_faster_than_native")),
                 number(median(ours, "times_faster_than_composition")),
+                number(nchw["ms"]["median"] / ours["ms"]["median"]) if nchw and ours else "",
             ]
         )
-    head = ["operation", "map", "tier", "ms", "GB/s", "of copy", "copy GB/s", "x native", "x composition"]
-    yield from section(f"Operations (* below {AIM_SHARE_OF_COPY:.0%} of the copy's bandwidth)", head, body)
+    head = ["operation", "map", "tier", "ms", "eager ms", "GB/s", "of copy", "copy GB/s"]
+    title = f"Operations (* below {AIM_SHARE_OF_COPY:.0%} of the copy's bandwidth)"
+    yield from section(title, [*head, "x native", "x composition", "x NCHW"], body)
+    if any("eager_ms" in run for run in figures["runs"]):
+        yield "\nms: the GPU's own time, of replayed CUDA graphs; eager ms: of a call from Python, the host's included"
+    failures: dict[str, list[str]] = {}
+    for name, problem in figures["failures"].items():
+        failures.setdefault(problem, []).append(name)
+    for problem, names in failures.items():
+        yield f"\nFAILED {'; '.join(names)}: {problem}"
+    if figures["left_out"]:
+        yield f"\nno time for {len(figures['left_out'])} cases, from '{figures['left_out'][0]}' on"
+
+
+def our_run(ways: Mapping[str, Row]) -> Row:
+    """Return the run that is ours among the ways to compute a case, the compiled one if it can be; else none."""
+    return next((ways[way] for way in ("ext", "native", "own") if way in ways), {})
 
 
 def training_times(rows: Sequence[Row]) -> Iterator[str]:
@@ -115,7 +152,7 @@ def training_times(rows: Sequence[Row]) -> Iterator[str]:
         for run in figures["runs"]:
             spent = run["s_per_kimg"]["median"]
             cost = number(spent / vanilla[run["tier"]]) if run["tier"] in vanilla else ""
-            what = [f"{figures['resolution']} px, batch {figures['batch']}", run["training"], run["tier"]]
+            what = [network_of(figures), run["training"], run["tier"]]
             waits = str(sum(run["host_waits"].values()))
             rate, most = number(run["images_per_s"]["median"]), number(run.get("images_per_s_of_convolutions"))
             work = total_number(run.get("gflop_per_image", {}))
@@ -127,16 +164,21 @@ def training_times(rows: Sequence[Row]) -> Iterator[str]:
 
 def training_phases(rows: Sequence[Row]) -> Iterator[str]:
     """Yield milliseconds per step by phase."""
-    runs = [(row["figures"]["resolution"], run) for row in rows for run in row["figures"]["runs"]]
+    runs = [(network_of(row["figures"]), run) for row in rows for run in row["figures"]["runs"]]
     names = list(dict.fromkeys(name for _, run in runs for name in run["ms_per_step_by_phase"]))
     body = [
         [
-            f"{side} px {run['training']} {run['tier']}",
+            f"{network}, {run['training']}, {run['tier']}",
             *(number(run["ms_per_step_by_phase"].get(name)) for name in names),
         ]
-        for side, run in runs
+        for network, run in runs
     ]
     yield from section("ms per step by phase (the GPU is waited for between phases)", ["training", *names], body)
+
+
+def network_of(figures: Row) -> str:
+    """Return what was trained, and whether cuDNN was left as torch has it."""
+    return f"{figures['resolution']} px, batch {figures['batch']}" + ", plain cuDNN" * figures["plain_cudnn"]
 
 
 def inversion_rates(rows: Sequence[Row]) -> Iterator[str]:

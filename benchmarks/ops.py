@@ -2,13 +2,15 @@
 
 Each case (operation, size, type, layout) is computed by our tiers and by torch's operations one after the other
 (:mod:`benchmarks.ops_cases`), in turns with copying a map of that size. GB/s count the bytes that must be read and
-written at best, so the share of the copy's bandwidth says how far from the limit of the memory an operation is.
+written at best, so the share of the copy's bandwidth says how far from the limit of the memory an operation is. On a
+GPU its own time counts, that of replayed CUDA graphs; a call from Python is timed beside (:mod:`benchmarks.sampling`).
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,7 +18,8 @@ import torch
 from benchmarks.frame import Recorded, print_table, run_benchmark
 from benchmarks.ops_cases import OPS, R1, Layout, Run, Shape, prepare, prepare_copy, prepare_r1
 from benchmarks.record import Spread
-from benchmarks.timing import in_turns, ratio, seconds_of
+from benchmarks.sampling import Timed, first_line, timed
+from benchmarks.timing import in_turns, ratio
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
 from rtil.ops.selftest import using_tier
@@ -25,7 +28,6 @@ COPY, COMPOSITION, PEER = "copy", "composition", "peer-style"
 TIERS = ("ref", "native", "ext")
 OWN = "own"
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-MOST_CALLS = 10_000
 
 
 @dataclass
@@ -41,6 +43,7 @@ class OpsOptions(Recorded):
         against: peer-style also times the published codes' way, in float32 and NCHW.
         repeats: How often each way is timed; the median counts.
         sample_ms: Length of one of these times; many calls for short operations.
+        limit_s: Seconds behind which no other case is begun: what is left out is named, the rest recorded.
         device: auto, cpu, cuda or cuda:N.
     """
 
@@ -54,11 +57,14 @@ class OpsOptions(Recorded):
     against: Literal["peer-style"] | None = None
     repeats: int = 5
     sample_ms: float = 20
+    limit_s: float | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.repeats < 1 or not self.sample_ms > 0:
-            raise UserError(f"repeats {self.repeats}, sample_ms {self.sample_ms}: valid are numbers above 0")
+        for name in ("repeats", "sample_ms", "limit_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} is {value}: valid are numbers above 0")
         for name, values in (("dtypes", self.dtypes), ("layouts", self.layouts), ("tiers", self.tiers)):
             if not values or len(set(values)) != len(values):
                 raise UserError(f"{name} is {','.join(values) or 'empty'}: give each wanted one once")
@@ -97,10 +103,10 @@ class Case(NamedTuple):
 
 
 def maps_of(options: OpsOptions, device: torch.device) -> Iterator[Map]:
-    """Yield all maps."""
-    for text in options.sizes or ["32x128x16", "32x64x32", *["16x64x256"] * (device.type == "cuda")]:
-        for dtype in options.dtypes:
-            for layout in options.layouts:
+    """Yield all maps, one layout after the other."""
+    for layout in options.layouts:
+        for text in options.sizes or ["32x128x16", "32x64x32", *["16x64x256"] * (device.type == "cuda")]:
+            for dtype in options.dtypes:
                 yield Map(Shape.of(text), dtype, layout)
 
 
@@ -115,58 +121,46 @@ def cases_of(options: OpsOptions, on: Map) -> Iterator[Case]:
                 yield Case(name, "backward", on)
 
 
-class Sampler:
-    """Times calls, as many at a time as fill a sample.
-
-    Args:
-        run: What is called.
-        tier: In which it is called; None is any.
-        sample_s: Seconds of a sample.
-        device: Is waited for before and behind a sample.
-    """
-
-    def __init__(self, run: Run, tier: str | None, sample_s: float, device: torch.device) -> None:
-        self.run, self.tier, self.device, self.calls = run, tier, device, 1
-        self()  # warms up
-        self.calls = max(1, min(MOST_CALLS, math.ceil(sample_s / max(self(), 1e-9))))
-
-    def __call__(self) -> float:
-        """Return the seconds of a call."""
-        if self.tier is None:
-            return self._sample()
-        with using_tier(self.tier):
-            return self._sample()
-
-    def _sample(self) -> float:
-        return seconds_of(self._repeat, self.device) / self.calls
-
-    def _repeat(self) -> None:
-        for _ in range(self.calls):
-            self.run.call()
-
-
 def ways_of(options: OpsOptions, own: bool) -> list[str]:
     """Return how a case is computed: where there are no tiers, by our own way; and the copy."""
     ours = [OWN] if own else options.tiers
     return [*ours, COMPOSITION, *[PEER] * (options.against is not None), COPY]
 
 
-def samplers_of(case: Case, options: OpsOptions, device: torch.device) -> dict[str, Sampler]:
-    """Return the ways to compute a case, and the copy; without those that need more memory than there is."""
-    found = {}
-    for way in ways_of(options, own=case.op == R1):
-        tier = way if way in TIERS else None
-        make = partial(Sampler, tier=tier, sample_s=options.sample_ms / 1e3, device=device)
-        try:
-            if tier is None:
-                found[way] = make(prepared(case, way, device))
-            else:
-                with using_tier(tier):
-                    run = prepared(case, way, device)
-                found[way] = make(run)
-        except torch.OutOfMemoryError:
-            print(f"{case}, {case.on}: no memory for {way}", flush=True)
-    return found
+class Way(NamedTuple):
+    """How a case is computed and timed.
+
+    Attributes:
+        timed: Its sampler.
+        bytes_moved: Fewest that must be read and written; None where arithmetic is the limit.
+    """
+
+    timed: Timed
+    bytes_moved: int | None = None
+
+
+def prepared_ways(case: Case, options: OpsOptions, device: torch.device) -> tuple[dict[str, Way], dict[str, str]]:
+    """Return the ways to compute a case, and the copy; and why others fail, as for lack of memory."""
+    found, failed = {}, {}
+    for name in ways_of(options, own=case.op == R1):
+        with tier_set(name):
+            try:
+                run = prepared(case, name, device)
+                found[name] = Way(timed(run.call, options.sample_ms / 1e3, device), run.bytes_moved)
+            except RuntimeError as error:
+                failed[name] = first_line(error)
+    return found, failed
+
+
+def tier_set(way: str) -> AbstractContextManager[None]:
+    """Return what sets the tier of a way, if it has one."""
+    return using_tier(way) if way in TIERS else nullcontext()
+
+
+def sample(name: str, way: Way) -> float:
+    """Return the seconds of one sample of a way."""
+    with tier_set(name):
+        return way.timed.sampler()
 
 
 def prepared(case: Case, way: str, device: torch.device) -> Run:
@@ -182,34 +176,60 @@ def prepared(case: Case, way: str, device: torch.device) -> Run:
 
 def measure(options: OpsOptions) -> dict[str, Any]:
     """Run the benchmark; print a table for every map and return the figures."""
-    device = pick_device(options.device)
-    figures = []
-    for on in maps_of(options, device):
-        rows = []
-        for case in cases_of(options, on):
-            samplers = samplers_of(case, options, device)
-            seconds = in_turns(samplers, options.repeats)
-            of_case = figures_of(case, {way: s.run.bytes_moved for way, s in samplers.items()}, seconds)
-            figures += of_case
-            rows.append(as_row(case, options, {found["way"]: found for found in of_case}))
-        ours = options.tiers[-1]
-        columns = [*(f"{way} ms" for way in ways_of(options, own=False)), f"{ours} GB/s", "of copy", "x composition"]
-        print_table([f"{on}", *columns], rows)
+    device, started = pick_device(options.device), perf_counter()
+    figures: list[dict[str, Any]] = []
+    failures: dict[str, str] = {}
+    left_out: list[str] = []
+    with stream_on(device):
+        for on in maps_of(options, device):
+            rows = []
+            for case in cases_of(options, on):
+                if options.limit_s is not None and perf_counter() - started > options.limit_s:
+                    left_out.append(f"{case}, {on}")
+                    continue
+                ways, failed = prepared_ways(case, options, device)
+                seconds = in_turns({name: partial(sample, name, way) for name, way in ways.items()}, options.repeats)
+                of_case = figures_of(case, ways, seconds)
+                figures += of_case
+                rows.append(as_row(case, options, device, {found["way"]: found for found in of_case}))
+                failures |= {f"{case}, {on}, {name}": problem for name, problem in failed.items()}
+                tell_problems(case, failed, ways)
+            if rows:
+                print_table([f"{on}", *columns_of(options, device)], rows)
+    if left_out:
+        print(f"left out after {options.limit_s:g} s: {len(left_out)}, from '{left_out[0]}' on")
     return {
         "device": str(device),
         "repeats": options.repeats,
         "sample_ms": options.sample_ms,
         "runs": figures,
+        "failures": failures,
+        "left_out": left_out,
     }
 
 
-def figures_of(
-    case: Case, bytes_moved: Mapping[str, int | None], seconds: Mapping[str, Sequence[float]]
-) -> list[dict[str, Any]]:
-    """Return the figures of a case, one for each way, as JSON values."""
+def stream_on(device: torch.device) -> AbstractContextManager[object]:
+    """Return what makes a stream of a GPU current, as CUDA graphs are captured on any but the default one."""
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
+
+
+def tell_problems(case: Case, failed: Mapping[str, str], ways: Mapping[str, Way]) -> None:
+    """Print which ways failed and which have no CUDA graph."""
+    for name, problem in failed.items():
+        print(f"{case}, {case.on}: {name} failed: {problem}", flush=True)
+    for name, way in ways.items():
+        if way.timed.not_captured is not None:
+            print(f"{case}, {case.on}: {name} timed from Python, as its capture failed: {way.timed.not_captured}")
+
+
+def figures_of(case: Case, ways: Mapping[str, Way], seconds: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Return the figures of a case, one for each way, as JSON values.
+
+    ``ms`` is the GPU's own time where ``eager_ms``, that of a call from Python, is beside it.
+    """
     found = []
     for way, times in seconds.items():
-        size = bytes_moved[way]
+        how, size = ways[way]
         figures: dict[str, Any] = {
             "op": case.op,
             "direction": case.direction,
@@ -219,9 +239,13 @@ def figures_of(
             "way": way,
             "ms": Spread.of([1e3 * t for t in times]).as_json(),
         }
+        if how.eager_s is not None:
+            figures["eager_ms"] = float(f"{1e3 * how.eager_s:.4g}")
+        if how.not_captured is not None:
+            figures["not_captured"] = how.not_captured
         if size is not None:
             figures["gb_per_s"] = Spread.of([size / t / 1e9 for t in times]).as_json()
-        copied = bytes_moved.get(COPY)
+        copied = ways[COPY].bytes_moved if COPY in ways else None
         if size is not None and copied is not None and way != COPY:
             per_byte = [t / copied for t in seconds[COPY]]
             figures["share_of_copy"] = ratio(per_byte, [t / size for t in times]).as_json()
@@ -232,7 +256,16 @@ def figures_of(
     return found
 
 
-def as_row(case: Case, options: OpsOptions, figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def columns_of(options: OpsOptions, device: torch.device) -> list[str]:
+    """Return the heads of a table's columns behind the first."""
+    ours = options.tiers[-1]
+    eager = [f"{ours} eager ms"] * (device.type == "cuda")
+    return [*(f"{way} ms" for way in ways_of(options, own=False)), *eager, f"{ours} GB/s", "of copy", "x composition"]
+
+
+def as_row(
+    case: Case, options: OpsOptions, device: torch.device, figures: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     """Return the table's row of a case; its bandwidth and ratio are of the last tier, in R1's case of the own way."""
 
     def median(way: str, name: str, form: str = ".3g") -> str:
@@ -240,9 +273,11 @@ def as_row(case: Case, options: OpsOptions, figures: Mapping[str, Mapping[str, A
 
     ours = OWN if case.op == R1 else options.tiers[-1]
     shown = [ours if way == options.tiers[-1] else way for way in ways_of(options, own=False)]
+    eager = figures.get(ours, {}).get("eager_ms")
     return [
         str(case),
         *(median(way, "ms") for way in shown),
+        *["" if eager is None else f"{eager:.3g}"] * (device.type == "cuda"),
         median(ours, "gb_per_s"),
         median(ours, "share_of_copy", ".0%"),
         median(ours, f"times_faster_than_{COMPOSITION}"),

@@ -21,7 +21,7 @@ from benchmarks import peer_style
 from rtil import ops
 from rtil.ops import Drawn
 from rtil.ops.bias_act import LRELU_GAIN, LRELU_SLOPE
-from rtil.seeds import generator as seeded
+from rtil.seeds import derive_seed
 
 Layout = Literal["nhwc", "nchw"]
 TAPS = (1, 3, 3, 1)
@@ -176,9 +176,15 @@ class Run(NamedTuple):
     bytes_moved: int | None
 
 
+def normal(name: str, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Return float32 random numbers, drawn on the device: the largest maps take a CPU seconds."""
+    rng = torch.Generator(device).manual_seed(derive_seed(0, f"benchmark/{name}"))
+    return torch.randn(tuple(shape), generator=rng, device=device)
+
+
 def a_map(name: str, shape: Sequence[int], dtype: torch.dtype, layout: Layout, device: torch.device) -> Tensor:
-    """Return random numbers in a layout."""
-    x = torch.randn(*shape, generator=seeded(0, f"benchmark/{name}")).to(device, dtype)
+    """Return random numbers in a type and a layout."""
+    x = normal(name, shape, device).to(dtype)
     return x.contiguous(memory_format=torch.channels_last if layout == "nhwc" else torch.contiguous_format)
 
 
@@ -201,10 +207,7 @@ def prepare(
         dtype, layout = torch.float32, "nchw"
     side = op.side(S)
     x = a_map("x", (N, C, side, side), dtype, layout, device)
-    parameters = {
-        key: torch.randn(size, generator=seeded(0, f"benchmark/{key}")).to(device)
-        for key, size in op.parameters(N, C, S).items()
-    }
+    parameters = {key: normal(key, size, device) for key, size in op.parameters(N, C, S).items()}
     noise_bytes = parameters["noise"].nbytes if "noise" in parameters else 0
     function = op.ways[way]
     if not backward:

@@ -58,7 +58,7 @@ class TrainingOptions(Recorded):
         peer_cycle: The same for peer-style.
         repeats: Turns of each way.
         profile: Also print the operations of the mean step that take longest.
-        cudnn_benchmark: Let cuDNN try its algorithms first.
+        plain_cudnn: On a GPU, leave cuDNN as torch has it, in place of how a training sets it.
         device: auto, cpu, cuda or cuda:N.
     """
 
@@ -75,7 +75,7 @@ class TrainingOptions(Recorded):
     peer_cycle: Literal["whole", "weighted"] = "weighted"
     repeats: int = 3
     profile: bool = False
-    cudnn_benchmark: bool = False
+    plain_cudnn: bool = False
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -110,11 +110,13 @@ def ways_of(options: TrainingOptions) -> list[Way]:
     return ways
 
 
-def make_bench(config: StyleGAN2Config, way: Way, weighted: bool, cudnn_benchmark: bool, threads: int) -> Bench:
+def make_bench(config: StyleGAN2Config, way: Way, weighted: bool, plain_cudnn: bool, threads: int) -> Bench:
     """Make what a way's process measures."""
     torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = cudnn_benchmark
-    return Bench(config, way.tier == PEER, weighted)
+    bench = Bench(config, way.tier == PEER, weighted)
+    if not plain_cudnn:
+        bench.set_convolutions()
+    return bench
 
 
 def config_of(options: TrainingOptions, training: Training) -> StyleGAN2Config:
@@ -139,7 +141,7 @@ def start(options: TrainingOptions, way: Way) -> Worker:
     weighted = (options.peer_cycle if way.tier == PEER else options.cycle) == "weighted"
     environment = {"RTIL_OPS": "native" if way.tier == PEER else way.tier, "KINETO_LOG_LEVEL": "9"}
     config, threads = config_of(options, way.training), torch.get_num_threads()
-    return Worker(make_bench, environment, config, way, weighted, options.cudnn_benchmark, threads)
+    return Worker(make_bench, environment, config, way, weighted, options.plain_cudnn, threads)
 
 
 def measure(options: TrainingOptions) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def measure(options: TrainingOptions) -> dict[str, Any]:
             PEER: "float32",
         },
         "cycle": {"ours": options.cycle, PEER: options.peer_cycle},
-        "cudnn_benchmark": options.cudnn_benchmark,
+        "plain_cudnn": options.plain_cudnn,
         "repeats": options.repeats,
         "convolution_tflop_per_s": in_units(rates, 1e12),
         "runs": [

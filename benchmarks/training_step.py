@@ -24,7 +24,7 @@ from benchmarks.timing import seconds_of
 from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import Part
 from rtil.data.batches import TrainingBatches
-from rtil.devices import compute_dtype, wait_for
+from rtil.devices import compute_dtype, training_convolutions, wait_for
 from rtil.ops import Noise, choose
 from rtil.seeds import generator as seeded
 from rtil.training.callbacks import memory_mb
@@ -212,6 +212,11 @@ class Bench:
         batches = TrainingBatches(pictures, config.batch)
         self._batches = iter(DataLoader(batches, batch_size=None, pin_memory=self.device.type == "cuda"))
         self._cycles = 0
+
+    def set_convolutions(self) -> None:
+        """Have convolutions computed as in a training, as long as this object lives."""
+        self._convolutions = training_convolutions(self.device, self.module.dtype_main)
+        self._convolutions.__enter__()
 
     @property
     def cycle(self) -> int:

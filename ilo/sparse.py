@@ -10,7 +10,7 @@ error is not taken. Dhar et al. penalise ||nu||_1, in place of bounding it, and 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,11 +18,12 @@ from torch import Tensor
 
 from ilo.ilo import ILO
 from ilo.pulse import PULSE
+from ilo.range_projection import DISTANCE
 from ilo.rounds import NoiseRule, Point, Variables, point_of, render, tensors_of
 from rtil.errors import UserError
 from rtil.inverse.constraints import start_norms
 from rtil.inverse.l1_ball import project_l1
-from rtil.inverse.loop import Evaluation, Optimised, measurement_terms, optimise
+from rtil.inverse.loop import MOVING, Evaluation, Optimised, measurement_terms, optimise
 from rtil.inverse.problem import Problem, status_of
 from rtil.inverse.result import Inversion
 from rtil.inverse.schedules import Ramp
@@ -148,13 +149,12 @@ class SparseDeviation(Solver):
             problem.callback(first_round + self.alternations, 0, rounds[-1])
 
         tensors = tensors_of(latents, point) | {NU: nu}
-        common = set.intersection(*(set(h) for h in histories)) if histories else set()
         return Inversion(
             x=rounds[-1],
             rounds=torch.stack(rounds),
             score=score,
             latents={name: tensor[None] for name, tensor in tensors.items()},
-            history={name: torch.cat([h[name] for h in histories], 1) for name in sorted(common)},
+            history=_joined(histories),
             status=status_of(alive),
             seconds=0.0,
         )
@@ -243,3 +243,18 @@ def _pick(flags: Tensor, new: Tensor, old: Tensor) -> Tensor:
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def _joined(histories: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return one course of those of ``inner`` and the alternations, [N, steps] each; what one lacks is NaN there.
+
+    Alternations have no plateau: all steps are taken.
+    """
+
+    def filled(name: str, history: Mapping[str, Tensor]) -> Tensor:
+        return torch.full_like(history["measurement"], 1.0 if name == MOVING else torch.nan)
+
+    names = dict.fromkeys(name for history in histories for name in history if name != DISTANCE)
+    joined = {name: torch.cat([h[name] if name in h else filled(name, h) for h in histories], 1) for name in names}
+    distances = {name: history[name] for history in histories for name in history if name == DISTANCE}
+    return joined | distances

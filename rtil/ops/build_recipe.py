@@ -12,7 +12,13 @@ import torch
 from rtil.ops.toolchain import Compiler, CudaToolkit, cpu_features
 
 LIBRARY = "librtil_ops.so"
-COMMON_FLAGS = ("-std=c++20", "-O3", f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}")
+TORCH_TARGET = 2 << 56 | 11 << 48  # the sources use the stable interface of torch 2.11, the oldest that rtil takes
+COMMON_FLAGS = (
+    "-std=c++20",
+    "-O3",
+    f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
+    f"-DTORCH_TARGET_VERSION={TORCH_TARGET:#018x}",
+)
 # neither of the last two changes a value: without them gcc leaves loops with sqrt or comparisons unvectorised
 CXX_FLAGS = ("-march=native", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math")
 NVCC_FLAGS = ("--expt-relaxed-constexpr", "--extended-lambda", "-Xcompiler=-fPIC")

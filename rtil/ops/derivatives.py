@@ -88,7 +88,7 @@ def _backward_bias_act(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     if need_b and y.ndim == 4 and clamp < 0 and not torch.is_grad_enabled():
         # y has the sign of x + b: the tail's gradient kernel makes the gradient and its sums in one pass
         no_bias = y.new_zeros(y.shape[1], dtype=_exact(y))
-        gx, _, sum_g, _ = _ops.styled_tail_grad(g, y, None, None, None, None, no_bias, 0, slope, gain, False)
+        gx, _, sum_g, *_ = _ops.styled_tail_grad(g, y, None, None, None, None, no_bias, 0, slope, gain, False, False)
         return gx, sum_g.sum(0), None, None, None
     gx = _ops.bias_act_grad(g, y, slope, gain, clamp)
     gb = gx.sum([dim for dim in range(gx.ndim) if dim != 1], dtype=_exact(y)) if need_b else None
@@ -116,12 +116,13 @@ def _fake_styled_tail(x: Tensor, fir: Tensor | None, *rest: Any) -> Tensor:
 
 def _fake_styled_tail_grad(
     g: Tensor, x: Tensor, fir: Tensor | None, d: Any, noise: Any, strength: Any, b: Any, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    need_noise = rest[-1]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    need_strength, need_noise = rest[-2:]
     N, C, H, W = g.shape
     sum_gu, sum_g = (x.new_empty(N, C, dtype=_exact(x)) for _ in range(2))
+    sum_gn = x.new_empty(() if need_strength else (0,), dtype=_exact(x))
     sum_c = x.new_empty((N, 1, H, W) if need_noise else (0,), dtype=_exact(x))
-    return _empty_map(x, H, W), sum_gu, sum_g, sum_c
+    return _empty_map(x, H, W), sum_gu, sum_g, sum_gn, sum_c
 
 
 def _setup_styled_tail(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -138,8 +139,9 @@ def _backward_styled_tail(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     gx = gd = g_noise = g_strength = gb = None
     if need_x or need_d or need_b or need_noise or need_strength:
         tail_grad = _tail_grad_with_graph if torch.is_grad_enabled() else _ops.styled_tail_grad
-        need_sum_c = need_noise or need_strength
-        h, sum_gu, sum_g, sum_c = tail_grad(g, x, fir, d, noise, strength, b, noise_key, slope, gain, need_sum_c)
+        h, sum_gu, sum_g, sum_gn, sum_c = tail_grad(
+            g, x, fir, d, noise, strength, b, noise_key, slope, gain, need_strength, need_noise
+        )
         if need_x:
             plan = None if fir is None else after_up_convolution(len(fir)).adjoint(x.shape[2], x.shape[3], fir)
             gx = h if plan is None else _ops.upfirdn2d(h, fir, *plan)
@@ -150,8 +152,7 @@ def _backward_styled_tail(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         if need_noise:
             g_noise = (strength * sum_c).sum_to_size(noise.shape)
         if need_strength:
-            drawn = _ops.counter_normal(sum_c.shape, noise_key, sum_c.detach()) if noise is None else noise
-            g_strength = (drawn * sum_c).sum()
+            g_strength = sum_gn
     return gx, None, gd, g_noise, g_strength, gb, g if need_z1 else None, None, None, None, None, None
 
 
@@ -166,9 +167,10 @@ def _tail_grad_with_graph(
     noise_key: int,
     slope: float,
     gain: float,
+    need_strength: bool,
     need_noise: bool,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-    """Return what ``styled_tail_grad`` returns, differentiable in g, x and d."""
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
+    """Return what ``styled_tail_grad`` returns, differentiable in g, x, d and noise."""
     with torch.no_grad():  # only the signs before the activation matter, and they are constant almost everywhere
         pre = _ops.styled_tail(x, fir, d, noise, strength, b, None, None, noise_key, 0, 1.0, 1.0)
     gp = _ops.bias_act_grad(g, pre, slope, gain, -1.0)
@@ -177,5 +179,10 @@ def _tail_grad_with_graph(
         u = x if fir is None else _ops.upfirdn2d(x, fir, *after_up_convolution(len(fir)))
         sum_gu = (gp * u).sum((2, 3), dtype=_exact(x))
         h = gp * d.to(gp.dtype)[:, :, None, None]
-    sum_c = gp.sum(1, keepdim=True, dtype=_exact(x)) if need_noise else gp.new_empty(0)
-    return h, sum_gu, gp.sum((2, 3), dtype=_exact(x)), sum_c
+    sum_gn = sum_c = gp.new_empty(0)
+    if need_strength or need_noise:
+        sum_c = gp.sum(1, keepdim=True, dtype=_exact(x))
+    if need_strength:
+        drawn = _ops.counter_normal(sum_c.shape, noise_key, sum_c.detach()) if noise is None else noise
+        sum_gn = (drawn * sum_c).sum()
+    return h, sum_gu, gp.sum((2, 3), dtype=_exact(x)), sum_gn, sum_c

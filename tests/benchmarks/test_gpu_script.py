@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,16 @@ import pytest
 
 from benchmarks import gpu_summary
 from benchmarks.__main__ import main
+from rtil.ops import build
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks/gpu.sh"
+USUAL_CACHE = os.environ.get("RTIL_CACHE", "")
+BUILT = {
+    "library": {"state": "loaded", "cuda": True, "seconds": None, "problem": None},
+    "gpus": [{"name": "GPU", "arch": "sm_90", "memory_gib": 1}],
+    "selftest": [],
+}
 
 
 def run(out, *words, **variables):
@@ -20,20 +28,45 @@ def run(out, *words, **variables):
     return subprocess.run(["bash", str(SCRIPT), *words], env=environment, capture_output=True, text=True)
 
 
+def stub(folder, script):
+    """Make a Python that does what a script says, but writes summaries."""
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\n[ "$2" = benchmarks.gpu_summary ] && exec {sys.executable} "$@"\n{script}\n')
+    python.chmod(0o755)
+    return str(python)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Whether the operations can be compiled here; they are, in the cache that other tests use."""
+    monkeypatch.setenv("RTIL_CACHE", USUAL_CACHE)
+    try:
+        build.library(cuda=False)
+    except build.BuildError:
+        return False
+    return True
+
+
 @pytest.mark.timeout(900)
-def test_every_part_runs_at_toy_size(tmp_path):
-    done = run(tmp_path / "out", "--tiny", RTIL_CACHE=str(tmp_path / "cache"))
+def test_every_part_runs_at_toy_size(tmp_path, compiled):
+    done = run(tmp_path / "out", "--tiny")
     parts = [json.loads(line) for line in (tmp_path / "out/parts.jsonl").read_text().splitlines()]
-    assert {part["part"]: part["code"] for part in parts} == dict.fromkeys(
-        ("install", "doctor", "tests", "ops", "training 8 px", "inversion"), 0
-    ), done.stdout
-    assert done.returncode == 0, done.stderr
+    expected = dict.fromkeys(("install", "doctor", "tests", "ops", "training 8 px", "inversion"), 0)
+    assert {part["part"]: part["code"] for part in parts} == expected | {"doctor": 0 if compiled else 1}, done.stdout
+    assert done.returncode == (0 if compiled else 1), done.stderr
     summary = (tmp_path / "out/summary.md").read_text()
-    for expected in ("self-tests cpu native", "## Operations", "tail with FIR backward", "## Training", "## Inversion"):
-        assert expected in summary
+    assert re.search(r"^test_devices.py:cpu-native: \d+ passed, \d+ deselected in ", summary, re.MULTILINE)
+    for heading in ("self-tests cpu native", "## Operations", "tail with FIR backward", "## Training", "## Inversion"):
+        assert heading in summary
+    tier = "ext" if compiled else "native"
+    assert f"self-tests cpu {tier}" in summary
+    for layout in ("nhwc", "nchw"):
+        assert f"| tail with FIR backward | 1x4x4 bfloat16 {layout} | {tier} |" in summary
+    assert f"| 8 px, batch 4 | vanilla | {tier} |" in summary
     assert "- ours: cost of 2 images, that of 1 = 1: " in summary
     assert summary.count("TFLOP/s of a convolution alone") == 2
     assert str(ROOT) not in summary
+    assert re.search(r"^test_cuda_gpu.py: \d+ skipped in ", summary, re.MULTILINE)
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {
         "summary.md", "parts.jsonl", "doctor.json", "ops.jsonl", "training.jsonl", "inversion.jsonl", "log.txt"
@@ -42,10 +75,7 @@ def test_every_part_runs_at_toy_size(tmp_path):
 
 def test_a_part_that_fails_stops_no_other(tmp_path):
     """With a Python that can nothing but write the summary."""
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\n[ "$2" = benchmarks.gpu_summary ] && exec {sys.executable} "$@"\nexit 3\n')
-    python.chmod(0o755)
-    done = run(tmp_path / "out", "--tiny", PYTHON=str(python))
+    done = run(tmp_path / "out", "--tiny", PYTHON=stub(tmp_path, "exit 3"))
     assert done.returncode == 1
     parts = [json.loads(line) for line in (tmp_path / "out/parts.jsonl").read_text().splitlines()]
     assert len(parts) == 6
@@ -56,10 +86,7 @@ def test_a_part_that_fails_stops_no_other(tmp_path):
 
 
 def test_it_ends_within_its_budget(tmp_path):
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\n[ "$2" = benchmarks.gpu_summary ] && exec {sys.executable} "$@"\nexec sleep 60\n')
-    python.chmod(0o755)
-    done = run(tmp_path / "out", "--tiny", PYTHON=str(python), BUDGET_S="6")
+    done = run(tmp_path / "out", "--tiny", PYTHON=stub(tmp_path, "exec sleep 60"), BUDGET_S="6")
     assert done.returncode == 1
     codes = [json.loads(line)["code"] for line in (tmp_path / "out/parts.jsonl").read_text().splitlines()]
     assert codes[0] in (124, 137)
@@ -73,49 +100,109 @@ def test_usage(tmp_path):
     assert "usage" in done.stderr
 
 
-def test_all_commands_of_the_gpu_mode_are_valid(tmp_path):
-    """Where they are only printed: every benchmark takes its options, whatever the machine."""
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\n[ "$2" = benchmarks.gpu_summary ] && exec {sys.executable} "$@"\n'
-        '[ "$2" = benchmarks ] && printf "%s\\n" "$*" >>"$CALLS"\nexit 0\n'
-    )
-    python.chmod(0o755)
+@pytest.mark.parametrize("tier", ["ext", "native"])
+def test_gpu_mode(tmp_path, tier):
+    """Where its commands are only printed: they are valid whatever the machine, and their limits fit."""
+    doctor = tmp_path / "doctor.json"
+    doctor.write_text(json.dumps(BUILT) if tier == "ext" else "")
     calls = tmp_path / "calls"
-    run(tmp_path / "out", PYTHON=str(python), CALLS=str(calls))
-    commands = calls.read_text().splitlines()
-    assert [command.split()[2] for command in commands] == ["ops", "training", "training", "training", "inversion"]
-    assert "--batches 1,16,64" in commands[-1]
-    for command in commands:
-        words = ["cpu" if word == "cuda" else word for word in command.split()]
-        assert main([*words[2:], "--print_config"]) == 0
+    python = stub(tmp_path, f'[ "$2" = rtil.doctor ] && exec cat {doctor}\necho "$RTIL_OPS $*" >>{calls}')
+    done = run(tmp_path / "out", PYTHON=python, RTIL_OPS="")
+    assert done.returncode == 0
+    limits = [int(seconds) for seconds in re.findall(r"at most (\d+) s", done.stdout)]
+    assert len(limits) == 9
+    assert sum(limits) <= 530  # the script's own budget, within nine minutes
+    commands = [line.split()[1:] for line in calls.read_text().splitlines() if f"{tier} -m benchmarks " in line]
+    assert [words[2] for words in commands] == ["ops", "training", "training", "training", "inversion"]
+    assert commands[0][commands[0].index("--tiers") + 1] == ("native,ext" if tier == "ext" else "native")
+    for words in commands:
+        assert main([*("cpu" if word == "cuda" else word for word in words[2:]), "--print_config"]) == 0
+    tests = {line.split("/")[-1] for line in calls.read_text().splitlines() if " -m pytest " in line}
+    of_ext = {"test_cuda_gpu.py -k ", "test_devices.py -k cuda-ext"} if tier == "ext" else set()
+    assert tests == of_ext | {"test_devices.py -k cuda-native"}
+
+
+def test_packages_from_a_folder(tmp_path):
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    python = stub(tmp_path, f'echo "$PYTHONPATH: $*" >>{tmp_path}/calls\n[ "$1" = -c ] && echo lpips')
+    done = run(tmp_path / "out", "--tiny", PYTHON=python, PACKAGES=str(packages), PYTHONPATH="before")
+    assert "missing: lpips" in done.stdout
+    calls = (tmp_path / "calls").read_text()
+    assert calls.startswith(f"{packages}:before: -c")
+    assert "pip install" not in calls
+    run(tmp_path / "out", "--tiny", PYTHON=python)
+    assert "pip install" in (tmp_path / "calls").read_text()
+    assert run(tmp_path / "out", "--tiny", PYTHON=python, PACKAGES=str(tmp_path / "absent")).returncode == 2
 
 
 @pytest.mark.parametrize(
-    ("library", "tiers"),
+    ("library", "gpus", "tiers"),
     [
-        ({"state": "loaded", "cuda": True}, "native,ext"),
-        ({"state": "loaded", "cuda": False}, "native"),
-        ({"state": "failed", "cuda": False}, "native"),
+        ({"state": "loaded", "cuda": True}, 1, "native,ext"),
+        ({"state": "loaded", "cuda": False}, 1, "native"),
+        ({"state": "loaded", "cuda": False}, 0, "native,ext"),
+        ({"state": "failed", "cuda": False}, 0, "native"),
     ],
 )
-def test_tiers_that_can_be_measured(tmp_path, capsys, library, tiers):
-    (tmp_path / "doctor.json").write_text(json.dumps({"library": library}))
+def test_tiers_that_can_be_measured(tmp_path, capsys, library, gpus, tiers):
+    (tmp_path / "doctor.json").write_text(json.dumps({"library": library, "gpus": [{}] * gpus}))
     assert gpu_summary.main([str(tmp_path), "--tiers"]) == 0
     assert capsys.readouterr().out.strip() == tiers
 
 
-def test_summary_marks_what_misses_the_aim(tmp_path):
-    spread = {"median": 0.5, "low": 0.5, "high": 0.5}
-    run_of = {"op": "bias_act", "direction": "forward", "size": "1x2x4", "dtype": "float32", "layout": "nhwc"}
-    runs = [
-        run_of | {"way": "ext", "ms": spread, "share_of_copy": spread},
-        run_of | {"way": "ext", "op": "tail", "ms": spread, "share_of_copy": {**spread, "median": 0.9}},
+def test_summary_tells_how_tests_ended(tmp_path):
+    (tmp_path / "log.txt").write_text(
+        "test_a.py: tests/test_a.py::test_x[1] FAILED [ 50%]\n"
+        "test_a.py: ==== FAILURES ====\n"
+        "test_a.py: E   assert == 1 in 2.0s ==\n"
+        "test_a.py: FAILED tests/test_a.py::test_x[1] - assert 1 == 2\n"
+        "test_a.py: ===== 1 failed, 1 passed in 3.21s =====\n"
+    )
+    assert list(gpu_summary.tests_of(tmp_path / "log.txt")) == [
+        "test_a.py: FAILED tests/test_a.py::test_x[1] - assert 1 == 2",
+        "test_a.py: 1 failed, 1 passed in 3.21s",
     ]
-    (tmp_path / "ops.jsonl").write_text(json.dumps({"figures": {"runs": runs}}))
-    text = "\n".join(gpu_summary.summary(tmp_path))
+    assert list(gpu_summary.tests_of(tmp_path / "absent.txt")) == []
+
+
+def spread(value):
+    return {"median": value, "low": value, "high": value}
+
+
+def summary_of_ops(folder, runs, failures=None, left_out=()):
+    figures = {"runs": runs, "failures": failures or {}, "left_out": list(left_out)}
+    (folder / "ops.jsonl").write_text(json.dumps({"figures": figures}))
+    return "\n".join(gpu_summary.summary(folder))
+
+
+BIAS_ACT = {"op": "bias_act", "direction": "forward", "size": "1x2x4", "dtype": "float32", "layout": "nhwc"}
+EXT = BIAS_ACT | {"way": "ext", "ms": spread(0.5)}
+
+
+def test_summary_marks_what_misses_the_aim(tmp_path):
+    runs = [EXT | {"share_of_copy": spread(0.5)}, EXT | {"op": "tail", "share_of_copy": spread(0.9)}]
+    text = summary_of_ops(tmp_path, runs)
     assert "50% *" in text
     assert "90% |" in text
+    assert "replayed" not in text
+
+
+def test_summary_tells_how_operations_were_timed(tmp_path):
+    runs = [
+        EXT | {"eager_ms": 0.75},
+        EXT | {"layout": "nchw", "ms": spread(2.0), "eager_ms": 2.5},
+        EXT | {"op": "tail", "not_captured": "a copy waits"},
+        BIAS_ACT | {"op": "upfirdn2d", "way": "composition", "ms": spread(1.0)},
+    ]
+    text = summary_of_ops(tmp_path, runs, {"tail, native": "no memory", "tail, ext": "no memory"}, ["R1", "tail"])
+    assert "| bias_act forward | 1x2x4 float32 nhwc | ext | 0.5 | 0.75 |  |  |  |  |  | 4 |" in text
+    assert "| bias_act forward | 1x2x4 float32 nchw | ext | 2 | 2.5 |  |  |  |  |  |  |" in text
+    assert "| tail forward | 1x2x4 float32 nhwc | ext | 0.5 (eager) |  |" in text
+    assert "| upfirdn2d forward | 1x2x4 float32 nhwc | none |  |  |" in text
+    assert "replayed CUDA graphs" in text
+    assert "FAILED tail, native; tail, ext: no memory" in text
+    assert "no time for 2 cases, from 'R1' on" in text
 
 
 def test_summary_tells_of_inversion_what_a_step_does_and_a_batch_costs(tmp_path):

@@ -1,4 +1,6 @@
+import gc
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -154,6 +156,24 @@ def test_the_reference_keeps_no_graph_of_the_generators_turn():
     module = Bench(config(), peer=True, weighted=False).module
     images = module.generate(torch.zeros(4, dtype=torch.int64), torch.Generator())
     assert not module.pull_generator(images, 1.0, lambda scores: scores.mean()).scores.requires_grad
+
+
+@pytest.mark.parametrize(("plain", "expected"), [(False, [torch.float32]), (True, [])])
+def test_convolutions_are_computed_as_in_a_training(plain, expected, monkeypatch):
+    """As long as the bench lives."""
+    now = []
+
+    @contextmanager
+    def pretended(device, dtype):
+        now.append(dtype)
+        yield
+        now.clear()
+
+    monkeypatch.setattr(training_step, "training_convolutions", pretended)
+    bench = training.make_bench(config(), Way("vanilla", "native"), weighted=True, plain_cudnn=plain, threads=1)
+    gc.collect()
+    assert now == expected
+    del bench
 
 
 def test_phases_are_those_of_the_turn_of_median_speed():

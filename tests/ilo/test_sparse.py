@@ -112,6 +112,18 @@ def test_rounds_descend_and_latents_make_the_picture(deviating):
     assert torch.allclose(found.score, measurement_error(operator, to_unit(raw), x), rtol=1e-3)
 
 
+def test_the_course_has_the_terms_of_what_ran_first(deviating):
+    G, x, _ = deviating
+    inner = ILO(G, steps=(6, 4), switch="plateau", geodesic_weight=0.1, range_projection=1, range_steps=3)
+    found = SparseDeviation(inner, 10.0, alternations=1, steps=5).invert(x, make_operator("inversion", (3, 16, 16)))
+    steps = found.history["measurement"].shape[1]
+    assert found.history["range"].shape[1] == 3
+    assert found.history["geodesic"][:, -5:].isnan().all()
+    assert found.history["geodesic"][:, :-5].isfinite().all()
+    assert found.history["moving"][:, -5:].eq(1).all()
+    assert all(term.shape[1] == steps for name, term in found.history.items() if name != "range")
+
+
 @pytest.mark.parametrize("selection", ["measurement", "heldout", "last"])
 def test_images_do_not_see_their_mates(deviating, selection):
     G, x, _ = deviating

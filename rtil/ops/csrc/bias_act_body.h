@@ -7,6 +7,21 @@ namespace rtil {
 
 constexpr uint32_t kPacksAThread = 4;
 
+// n / d for n below 2^31, as a product: a GPU has no instruction for a division (Granlund and Montgomery 1994).
+struct Divisor {
+  uint32_t d, factor, shift;
+
+  constexpr explicit Divisor(uint32_t divisor) : d(divisor), factor(1), shift(0) {
+    while ((uint64_t{1} << shift) < d) ++shift;
+    factor = static_cast<uint32_t>((((uint64_t{1} << shift) - d) << 32) / d + 1);
+  }
+
+  RTIL_HD constexpr uint32_t quotient(uint32_t n) const {
+    return (static_cast<uint32_t>(static_cast<uint64_t>(n) * factor >> 32) + n) >> shift;
+  }
+  RTIL_HD constexpr uint32_t remainder(uint32_t n) const { return n - quotient(n) * d; }
+};
+
 template <class A>
 RTIL_HD A clip(A v, A clamp) {
   const A upper = v > clamp ? clamp : v;
@@ -22,9 +37,10 @@ struct BiasActBody {
   const T* x;
   const A* b;  // or null
   T* y;
-  uint32_t packs, packs_a_channel, channels;  // channels: that differ from pack to pack
-  bool nhwc;                                  // a pack's elements are neighbouring channels
-  A slope, gain, clamp;                       // clamp may be infinite
+  uint32_t packs;
+  Divisor packs_a_channel, channels;  // channels: that differ from pack to pack
+  bool nhwc;                          // a pack's elements are neighbouring channels
+  A slope, gain, clamp;               // clamp may be infinite
 
   RTIL_HD void operator()(uint32_t block, uint32_t thread) const {
     const uint32_t first = block * (kThreads * kPacksAThread) + thread;
@@ -40,7 +56,7 @@ struct BiasActBody {
       if (i >= packs) return;
       A values[V] = {};
       if (b) {
-        const uint32_t channel = i / packs_a_channel % channels;
+        const uint32_t channel = channels.remainder(packs_a_channel.quotient(i));
         if (nhwc) {
           load_values(b + channel * V, values);
         } else {

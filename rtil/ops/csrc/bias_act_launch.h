@@ -30,7 +30,7 @@ Tensor bias_act_with(const Launch& launch, const Tensor& x, const MaybeTensor& b
   check_device(x, {b});
   const FlatMaps flat = as_flat_maps(x);
   const MaybeTensor bias = for_packs(as_parameter(b, x.scalar_type(), flat.C, "b"));
-  Tensor y = torch::stable::empty_like(flat.tensor);
+  Tensor y = new_tensor(flat.tensor);
   if (x.numel() == 0) return y;
   dispatch(x.scalar_type(), [&](auto element) {
     using T = decltype(element);
@@ -42,8 +42,8 @@ Tensor bias_act_with(const Launch& launch, const Tensor& x, const MaybeTensor& b
     Lanes::choose(run % Lanes::V == 0 && aligned({from, to}, kLargestAccess), [&](auto v, auto) {
       constexpr int V = v;
       const uint32_t packs = as_index(x.numel() / V);
-      const uint32_t a_channel = as_index(bias && !flat.nhwc ? flat.inner / V : 1);
-      const uint32_t channels = as_index(bias ? (flat.nhwc ? flat.C / V : flat.C) : 1);
+      const Divisor a_channel(as_index(bias && !flat.nhwc ? flat.inner / V : 1));
+      const Divisor channels(as_index(bias ? (flat.nhwc ? flat.C / V : flat.C) : 1));
       const A limit = static_cast<A>(clamp < 0 ? std::numeric_limits<double>::infinity() : clamp);
       const BiasActBody<T, V> body{from,      read_or_null<A>(bias), to, packs, a_channel, channels, flat.nhwc,
                                    A(slope), A(gain), limit};
@@ -60,7 +60,7 @@ Tensor bias_act_grad_with(const Launch& launch, const Tensor& g, const Tensor& y
   STD_TORCH_CHECK(g.numel() == y.numel(), "the gradient has ", g.numel(), " elements, expected ", y.numel());
   const FlatMaps flat = as_flat_maps(y);
   const Tensor gs = dense(with_type(g, y.scalar_type()), is_nhwc(flat.tensor));
-  Tensor out = torch::stable::empty_like(flat.tensor);
+  Tensor out = new_tensor(flat.tensor);
   if (y.numel() == 0) return out;
   dispatch(y.scalar_type(), [&](auto element) {
     using T = decltype(element);

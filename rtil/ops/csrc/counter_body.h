@@ -50,7 +50,7 @@ struct CounterBody {
     }
     RTIL_UNROLL
     for (int k = 0; k < 4; ++k) {
-      if (4 * id + k < total) out[4 * id + k] = values[k];
+      if (4 * id + k < total) store_one(out + 4 * id + k, values[k]);
     }
   }
 };

@@ -89,7 +89,6 @@ struct FirBody {
     for (int k = 0; k < kNew; ++k) load(column, in_y + k, inner, mask, raw[k]);
 
     auto state = finish.begin(share.spot);
-    RTIL_UNROLL_WALK
     for (uint32_t step = begin; step < end; ++step) {
       RTIL_UNROLL
       for (int k = 0; k + kNew < kHigh; ++k) copy_row(ring[k + kNew], ring[k]);

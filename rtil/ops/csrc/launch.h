@@ -63,13 +63,12 @@ struct Shape {
   }
 };
 
-// Measured nowhere yet: chosen so that registers leave room for 500 threads a processor, and loads overlap little.
+// Measured nowhere yet: chosen so that registers leave room for 400 to 500 threads a processor without spills, and
+// loads overlap little.
 template <class T>
 inline constexpr int kWhole = kLargestAccess / sizeof(T);
 template <class T>
-using FilterShape = Shape<std::min(4, kWhole<T>), sizeof(T) == 2 ? 4 : 2, 2>;
-template <class T>
-using GradientShape = Shape<kWhole<T>, 2, 2>;
+using FilterShape = Shape<std::min(4, kWhole<T>), 8 / sizeof(T), 2>;
 template <class T>
 using UpShape = Shape<kWhole<T>, 2, 2>;
 template <class T>

@@ -10,6 +10,7 @@ STABLE_TORCH_LIBRARY(rtil, m) {
       "Tensor? sigma, int noise_key, int z1_key, float slope, float gain) -> Tensor");
   m.def(
       "styled_tail_grad(Tensor g, Tensor x, Tensor? fir, Tensor? d, Tensor? noise, Tensor? strength, Tensor b, "
-      "int noise_key, float slope, float gain, bool need_noise) -> (Tensor, Tensor, Tensor, Tensor)");
+      "int noise_key, float slope, float gain, bool need_strength, bool need_noise) "
+      "-> (Tensor h, Tensor sum_gu, Tensor sum_g, Tensor sum_gn, Tensor sum_c)");
   m.def("counter_normal(int[] shape, int key, Tensor like) -> Tensor");
 }

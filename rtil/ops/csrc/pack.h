@@ -10,10 +10,8 @@
 
 #if defined(__CUDACC__)
 #define RTIL_NOINLINE inline __host__ __device__ __noinline__
-#define RTIL_UNROLL_WALK _Pragma("unroll 4")
 #else
 #define RTIL_NOINLINE inline
-#define RTIL_UNROLL_WALK
 #endif
 
 namespace rtil {
@@ -92,6 +90,11 @@ struct WordOf<16> {
   using type = uint4;
 };
 #else
+// Bodies run on a processor in tests only, which watch what they write.
+#if !defined(RTIL_ON_STORE)
+#define RTIL_ON_STORE(p, bytes)
+#endif
+
 // A processor would not mind, a GPU does.
 template <int kBytes>
 inline void check_aligned(const void* p) {
@@ -120,8 +123,16 @@ RTIL_HD void store_pack(T* p, const Pack<T, V>& pack) {
   *reinterpret_cast<Word*>(p) = bits_as<Word>(pack);
 #else
   check_aligned<sizeof(Pack<T, V>)>(p);
+  RTIL_ON_STORE(p, sizeof(pack));
   memcpy(p, &pack, sizeof(pack));
 #endif
+}
+
+template <class A>
+RTIL_HD void store_one(A* p, A value) {
+  Pack<A, 1> pack;
+  pack.set({value});
+  store_pack(p, pack);
 }
 
 // V numbers in the largest pieces that are allowed.

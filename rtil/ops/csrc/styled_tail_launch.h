@@ -8,7 +8,8 @@
 
 namespace rtil {
 
-constexpr int64_t kMostPlainRows = 4, kMostSumRows = 16;  // groups of pixels for each thread
+constexpr int64_t kMostPlainRows = 4;  // groups of pixels for each thread
+constexpr int64_t kMostSumRows = 64;   // likewise where it leaves sums: they are few beside the map
 
 // Maps that enter the tail, and the filter that is left to do there.
 struct RTIL_LOCAL TailInput {
@@ -56,11 +57,11 @@ TailTensors tail_tensors(const Launch& launch, const TailInput& in, const MaybeT
   return tail;
 }
 
-// One pass over the maps with or without the filter. make(V, X, out, whole, whole_noise, work) returns what to do with
-// the results; out is one row of pixels where nothing is filtered.
+// One pass over the maps with the filter, in strips of `fir_rows` at most, or without it. make(V, X, out, whole,
+// whole_noise, work) returns what to do with the results; out is one row of pixels where nothing is filtered.
 template <class T, class FilterShapeOf, class PlainShapeOf, class Launch, class Make>
-void run_tail(const Launch& launch, const TailInput& in, int64_t most_rows, std::initializer_list<const void*> pointers,
-              const Make& make) {
+void run_tail(const Launch& launch, const TailInput& in, int64_t fir_rows, int64_t plain_rows,
+              std::initializer_list<const void*> pointers, const Make& make) {
   const Maps& x = in.maps;
   const T* from = read<T>(x.tensor);
   const bool in_place = aligned({from}, kLargestAccess) && aligned(pointers, kLargestAccess);
@@ -69,7 +70,7 @@ void run_tail(const Launch& launch, const TailInput& in, int64_t most_rows, std:
     FilterShapeOf::choose(packs(FilterShapeOf::V), [&](auto v, auto columns) {
       constexpr int V = v, X = columns;
       const auto pass =
-          make_fir_pass<T>(x, in.out, *in.taps, kTailGain, false, 1, kTailPad, kTailPad, V, X, launch.fill);
+          make_fir_pass<T>(x, in.out, *in.taps, kTailGain, false, 1, kTailPad, kTailPad, V, X, fir_rows, launch.fill);
       const bool whole = whole_columns<T>(in.out, 0, X, pointers);
       const auto finish = make(v, columns, in.out, whole, in.out.W % X == 0, pass.work);
       launch(FirBody<T, V, X, 1, 1, std::decay_t<decltype(finish)>>{pass.params, pass.work, finish}, pass.work.total);
@@ -81,7 +82,7 @@ void run_tail(const Launch& launch, const TailInput& in, int64_t most_rows, std:
     const Frame flat{x.C, 1, static_cast<int32_t>(as_index(in.out.pixels())), x.nhwc};
     const int64_t planes = x.nhwc ? x.N : x.N * x.C, channel_packs = x.nhwc ? x.C / V : 1;
     const int64_t span = ceil_divide(kWarp, channel_packs), pixel_groups = ceil_divide(flat.W, X);
-    Work work = make_work(planes, channel_packs, span, ceil_divide(pixel_groups, span), most_rows, launch.fill);
+    Work work = make_work(planes, channel_packs, span, ceil_divide(pixel_groups, span), plain_rows, launch.fill);
     work.groups *= work.strips;
     work.strips = 1;
     const bool whole = !x.nhwc && flat.W % X == 0 && in_place;
@@ -118,7 +119,7 @@ Tensor styled_tail_with(const Launch& launch, const Tensor& x, const MaybeTensor
     const auto run = [&](auto source) {
       constexpr ZSource kZ = decltype(source)::value;
       run_tail<T, FilterShape<T>, PlainShape<T>>(
-          launch, in, kMostPlainRows, {to, from_z},
+          launch, in, kMostFirRows, kMostPlainRows, {to, from_z},
           [&](auto v, auto columns, const Frame& out, bool whole, bool whole_noise, const Work&) {
             constexpr int V = v, X = columns;
             return TailForward<T, V, X, kZ>{
@@ -137,10 +138,10 @@ Tensor styled_tail_with(const Launch& launch, const Tensor& x, const MaybeTensor
 }
 
 template <class Launch>
-std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_with(
-    const Launch& launch, const Tensor& g, const Tensor& x, const MaybeTensor& fir, const MaybeTensor& d,
-    const MaybeTensor& noise, const MaybeTensor& strength, const Tensor& b, int64_t noise_key, double slope,
-    double gain, bool need_noise) {
+TailSums styled_tail_grad_with(const Launch& launch, const Tensor& g, const Tensor& x, const MaybeTensor& fir,
+                               const MaybeTensor& d, const MaybeTensor& noise, const MaybeTensor& strength,
+                               const Tensor& b, int64_t noise_key, double slope, double gain, bool need_strength,
+                               bool need_noise) {
   check_device(g, {x, fir, d, noise, strength, b});
   const TailInput in = tail_input(launch, x, fir);
   const ScalarType type = x.scalar_type();
@@ -150,10 +151,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_with(
   STD_TORCH_CHECK(g.numel() == N * C * H * W, "the gradient has not the shape of the result");
   const Tensor gs = dense(with_type(g, type), nhwc);
   Tensor h = new_tensor(x, {N, C, H, W}, type, nhwc);
+  const Sizes none{0}, scalar{}, pixels{N, 1, H, W};
   if (h.numel() == 0) {
-    const std::vector<int64_t> pixels{N, 1, H, W};
-    const auto zeros = [&](std::vector<int64_t> size) { return torch::stable::fill_(new_tensor(x, size, exact), 0); };
-    return {h, zeros({N, C}), zeros({N, C}), zeros(need_noise ? pixels : std::vector<int64_t>{0})};
+    const auto zeros = [&](const Sizes& sizes) { return torch::stable::new_zeros(x, sizes, exact); };
+    return {h, zeros({N, C}), zeros({N, C}), zeros(need_strength ? scalar : none), zeros(need_noise ? pixels : none)};
   }
   const TailTensors tensors = tail_tensors(launch, in, d, noise, strength, b, noise_key);
   std::vector<Tensor> parts;
@@ -163,29 +164,34 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_with(
     const auto pointers = tensors.pointers<A>(noise_key, slope, gain);
     const T* gradient = read<T>(gs);
     T* to = write<T>(h);
-    run_tail<T, GradientShape<T>, PlainGradientShape<T>>(
-        launch, in, kMostSumRows, {gradient, to},
+    run_tail<T, FilterShape<T>, PlainGradientShape<T>>(
+        launch, in, kMostSumRows, kMostSumRows, {gradient, to},
         [&](auto v, auto columns, const Frame& out, bool whole, bool whole_noise, const Work& work) {
           constexpr int V = v, X = columns;
           const int64_t count = static_cast<int64_t>(work.groups) * work.strips;
-          const std::vector<int64_t> size{N, nhwc ? count : C, nhwc ? C : count};
-          for (int i = 0; i < 2; ++i) parts.push_back(new_tensor(x, size, exact));
-          const std::vector<int64_t> pixels =
-              nhwc ? std::vector<int64_t>{N, H, W, C / V} : std::vector<int64_t>{N, C, H, W};
-          parts.push_back(new_tensor(x, need_noise ? pixels : std::vector<int64_t>{0}, exact));
+          const auto part = [&](const Sizes& sizes) {
+            return write<A>(parts.emplace_back(new_tensor(x, sizes, exact)));
+          };
+          const auto of_channels = [&](int64_t c) { return nhwc ? Sizes{N, count, c} : Sizes{N, c, count}; };
+          const Sizes of_packs = nhwc ? Sizes{N, H, W, C / V} : Sizes{N, C, H, W};
+          A* const gu = part(of_channels(C));
+          A* const sum = part(of_channels(C));
+          A* const gn = part(need_strength ? of_channels(nhwc ? C / V : C) : none);
+          A* const c = part(need_noise ? of_packs : none);
           return TailGradient<T, V, X>{{pointers, out, whole, whole_noise},
                                        gradient,
                                        to,
-                                       write<A>(parts[0]),
-                                       write<A>(parts[1]),
-                                       need_noise ? write<A>(parts[2]) : nullptr,
+                                       gu,
+                                       sum,
+                                       need_strength ? gn : nullptr,
+                                       need_noise ? c : nullptr,
                                        count};
         });
   });
-  const std::vector<int64_t> over_parts{nhwc ? 1 : 2}, over_channels{nhwc ? 3 : 1};
-  Tensor sum_c = parts[2];
-  if (need_noise) sum_c = torch::stable::view(torch::stable::sum(sum_c, over_channels), {N, 1, H, W});
-  return {h, torch::stable::sum(parts[0], over_parts), torch::stable::sum(parts[1], over_parts), sum_c};
+  const auto sum = [&](int part, Sizes dims) { return torch::stable::sum(parts[part], dims); };
+  const int64_t over_parts = nhwc ? 1 : 2, over_channels = nhwc ? 3 : 1;
+  return {h, sum(0, {over_parts}), sum(1, {over_parts}), need_strength ? sum(2, {0, 1, 2}) : parts[2],
+          need_noise ? torch::stable::view(sum(3, {over_channels}), pixels) : parts[3]};
 }
 
 }  // namespace rtil

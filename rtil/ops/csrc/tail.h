@@ -1,6 +1,8 @@
 // Arguments of the styled tail, for the CPU kernels and the CUDA bodies alike.
 #pragma once
 
+#include <tuple>
+
 #include "counter.h"
 #include "tensors.h"
 
@@ -17,6 +19,9 @@ struct TailPointers {
   Key noise_key;  // of noise that is drawn: strength without noise
   A slope, gain;
 };
+
+// What the tail's gradient returns, as the schema names it: h and sums of g times the activation's slope.
+using TailSums = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 // Keeps alive what TailPointers points to.
 struct RTIL_LOCAL TailTensors {

@@ -61,16 +61,11 @@ struct TailForward {
 
   struct State : Tail<T, V>::Channels {
     A sigma;
-    uint64_t counter;
+    uint32_t channel;
   };
 
   RTIL_HD State begin(Spot spot) const {
-    State state{tail.channels(spot), A(0), 0};
-    if constexpr (kZ == ZSource::kDrawn) {
-      state.sigma = sigma[spot.n];
-      state.counter = static_cast<uint64_t>(spot.n * tail.out.C + spot.c) * tail.out.pixels();
-    }
-    return state;
+    return {tail.channels(spot), kZ == ZSource::kDrawn ? sigma[spot.n] : A(0), static_cast<uint32_t>(spot.c)};
   }
 
   RTIL_HD void emit(const State& state, int32_t row, int32_t column, const A (&u)[X][V]) const {
@@ -103,9 +98,11 @@ struct TailForward {
   RTIL_HD void add_drawn(const State& state, int64_t pixel, A (&values)[X][V]) const {
     constexpr int kAtOnce = X < 4 ? X : 4;
     static_assert(X % kAtOnce == 0);
+    // of the map in the order N C H W
+    const int64_t plane = state.origin + (tail.out.nhwc ? state.channel * (tail.out.pixels() - 1) : 0);
     RTIL_UNROLL
     for (int v = 0; v < V; ++v) {
-      const uint64_t start = state.counter + static_cast<uint64_t>(v * tail.out.pixels() + pixel);
+      const uint64_t start = static_cast<uint64_t>(plane + v * tail.out.pixels() + pixel);
       RTIL_UNROLL
       for (int o = 0; o < X; o += kAtOnce) {
         const Pack<float, 4> drawn = normals_at(z1_key, start + o);
@@ -118,7 +115,8 @@ struct TailForward {
   }
 };
 
-// Sums are left in parts, one for every thread that shares a plane: NHWC [N, parts, C], NCHW [N, C, parts].
+// Sums are left in parts, one for every thread that shares a plane: NHWC [N, parts, C], NCHW [N, C, parts]. A thread
+// adds up gradient times noise over all its channels: NHWC [N, parts, C / V].
 template <class T, int V, int X>
 struct TailGradient {
   using A = Acc<T>;
@@ -127,17 +125,16 @@ struct TailGradient {
   const T* g;
   T* h;
   A *sum_gu, *sum_g;
-  A* sum_c;  // NHWC [N, H, W, C / V], NCHW [N, C, H, W], or null
+  A* sum_gn;  // or null
+  A* sum_c;   // NHWC [N, H, W, C / V], NCHW [N, C, H, W], or null
   int64_t parts;
 
   struct State : Tail<T, V>::Channels {
-    A gu[V], gs[V];
-    int64_t c_origin;
+    A gu[V], gs[V], gn;
   };
 
   RTIL_HD State begin(Spot spot) const {
-    State state{tail.channels(spot), {}, {}, state_origin(spot)};
-    return state;
+    return {tail.channels(spot), {}, {}, A(0)};
   }
 
   RTIL_HD void emit(State& state, int32_t row, int32_t column, const A (&u)[X][V]) const {
@@ -161,9 +158,10 @@ struct TailGradient {
         values[o][v] = gp * state.d[v];
         state.gu[v] = exists ? madd(gp, u[o][v], state.gu[v]) : state.gu[v];
         state.gs[v] += gp;
+        state.gn = madd(gp, noise[o], state.gn);
         total += gp;
       }
-      if (sum_c && exists) sum_c[state.c_origin + (pixel + o) * c_inner()] = total;
+      if (sum_c && exists) store_one(sum_c + state.origin / V + (pixel + o) * packs(), total);
     }
     store_columns<T>(h + at, inner, mask, tail.whole, values);
   }
@@ -173,19 +171,17 @@ struct TailGradient {
       const int64_t at = (spot.n * parts + part) * tail.out.C + spot.c;
       store_values(sum_gu + at, state.gu);
       store_values(sum_g + at, state.gs);
+      if (sum_gn) store_one(sum_gn + (spot.n * parts + part) * packs() + spot.c / V, state.gn);
     } else {
       const int64_t at = (spot.n * tail.out.C + spot.c) * parts + part;
-      sum_gu[at] = state.gu[0];
-      sum_g[at] = state.gs[0];
+      store_one(sum_gu + at, state.gu[0]);
+      store_one(sum_g + at, state.gs[0]);
+      if (sum_gn) store_one(sum_gn + at, state.gn);
     }
   }
 
  private:
-  RTIL_HD int64_t c_inner() const { return tail.out.nhwc ? tail.out.C / V : 1; }
-  RTIL_HD int64_t state_origin(Spot spot) const {
-    if (!tail.out.nhwc) return tail.out.origin(spot);
-    return spot.n * tail.out.pixels() * c_inner() + spot.c / V;
-  }
+  RTIL_HD int64_t packs() const { return tail.out.nhwc ? tail.out.C / V : 1; }  // of a pixel
 };
 
 }  // namespace rtil

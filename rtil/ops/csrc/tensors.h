@@ -1,9 +1,6 @@
 // What the operations' host code needs of torch: layouts, types, empty results. Written against the stable ABI.
 #pragma once
 
-// One binary for every torch from here on.
-#define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 11) << 48))
-
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -21,6 +18,7 @@ using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using MaybeTensor = std::optional<Tensor>;
+using Sizes = std::vector<int64_t>;
 
 template <class T>
 inline constexpr ScalarType type_of = ScalarType::Undefined;
@@ -85,10 +83,12 @@ inline Tensor with_type(const Tensor& x, ScalarType type) {
   return x.scalar_type() == type ? x : torch::stable::to(x, type);
 }
 
-inline Tensor new_tensor(const Tensor& like, const std::vector<int64_t>& sizes, ScalarType type, bool nhwc = false) {
+inline Tensor new_tensor(const Tensor& like, const Sizes& sizes, ScalarType type, bool nhwc = false) {
   const auto format = nhwc ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
   return torch::stable::empty(sizes, type, std::nullopt, like.device(), std::nullopt, format);
 }
+
+inline Tensor new_tensor(const Tensor& like) { return torch::stable::empty_like(like); }
 
 // A batch of maps [N, C, H, W], dense in one of the two layouts.
 struct RTIL_LOCAL Maps {

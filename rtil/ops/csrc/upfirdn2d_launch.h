@@ -18,11 +18,11 @@ struct FirPass {
 
 template <class T>
 FirPass<T> make_fir_pass(const Maps& x, const Frame& out, const Tensor& taps, double gain, bool flip, int up,
-                         int64_t pad_x, int64_t pad_y, int V, int X, int64_t fill) {
+                         int64_t pad_x, int64_t pad_y, int V, int X, int64_t most_rows, int64_t fill) {
   const FirAxis ax = fir_axis(up, pad_x), ay = fir_axis(up, pad_y);
   const uint32_t steps = as_index(ceil_divide(out.H + ay.shift, up));
   const int64_t planes = x.nhwc ? x.N : x.N * x.C, packs = x.nhwc ? x.C / V : 1;
-  const Work work = make_work(planes, packs, ceil_divide(out.W + ax.shift, X), steps, kMostFirRows, fill);
+  const Work work = make_work(planes, packs, ceil_divide(out.W + ax.shift, X), steps, most_rows, fill);
   return {{read<T>(x.tensor), read<Acc<T>>(taps), static_cast<Acc<T>>(gain), flip, frame_of(x), ax, ay, steps}, work};
 }
 
@@ -42,7 +42,8 @@ void run_fir(const Launch& launch, const Maps& x, const Frame& out, const Tensor
              const Axes& axes, T* y) {
   ShapeOf::choose(in_packs<T>(x, ShapeOf::V, {read<T>(x.tensor), y}), [&](auto v, auto columns) {
     constexpr int V = v, X = columns;
-    const auto pass = make_fir_pass<T>(x, out, taps, gain, flip, kUp, axes.x.pad, axes.y.pad, V, X, launch.fill);
+    const auto pass =
+        make_fir_pass<T>(x, out, taps, gain, flip, kUp, axes.x.pad, axes.y.pad, V, X, kMostFirRows, launch.fill);
     const Store<T, V, X> finish{y, out, whole_columns<T>(out, pass.params.ax.shift, X, {y})};
     launch(FirBody<T, V, X, kUp, kDown, Store<T, V, X>>{pass.params, pass.work, finish}, pass.work.total);
   });

@@ -209,19 +209,24 @@ def test_styled_tail_and_its_gradient(ops, dtype, layout, fir):
             assert shape[2] == 1 or y.is_contiguous(memory_format=layout)
             close(y, want, dtype, scale)
 
-            h, sum_gu, sum_g, sum_c = ops.styled_tail_grad(
-                g, x, fir, d_, noise_, strength_, b, key, slope, gain, strength_ is not None
+            h, sum_gu, sum_g, sum_gn, sum_c = ops.styled_tail_grad(
+                g, x, fir, d_, noise_, strength_, b, key, slope, gain, *[strength_ is not None] * 2
             )
             unsure = pre.abs() < TOLERANCE[dtype] * 100  # rounding of u may decide the sign
             gp = g.double() * factors(pre, slope, gain)
             want_h = gp if d_ is None else gp * d_.double()[:, :, None, None]
             close(torch.where(unsure, 0, h.double()), torch.where(unsure, 0, want_h), dtype)
-            summed = (1 + unsure.sum().item()) * math.sqrt(shape[2] * shape[3]) * scale
-            for got, per_element, dims in ((sum_gu, gp * u, (2, 3)), (sum_g, gp, (2, 3)), (sum_c, gp, (1,))):
+            for got, per_element, dims in (
+                (sum_gu, gp * u, (2, 3)),
+                (sum_g, gp, (2, 3)),
+                (sum_gn, gp * used.double(), (0, 1, 2, 3)),
+                (sum_c, gp, (1,)),
+            ):
                 if got.numel() or strength_ is not None:
                     assert got.dtype == torch.promote_types(dtype, torch.float32)
                     kind = torch.float32 if dtype != torch.float64 and scale == 4 else dtype
-                    close(got, per_element.sum(dims, keepdim=len(dims) == 1), kind, summed)
+                    summed = (1 + unsure.sum().item()) * math.sqrt(math.prod(shape[dim] for dim in dims))
+                    close(got, per_element.sum(dims, keepdim=len(dims) == 1), kind, summed * scale)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -233,7 +238,7 @@ def test_the_gradients_sign_is_the_forward_passs(ops, layout, fir):
     b = -plain[0, :, 5, 7]  # arguments that differ from zero by rounding only
     pre = ops.styled_tail(x, fir, d, noise, strength, b, None, None, 0, 0, 1.0, 1.0)
     assert (pre[0, :, 5, 7].abs() < 1e-5).all()
-    h, *_ = ops.styled_tail_grad(torch.ones_like(pre), x, fir, d.abs(), noise, strength, b, 0, 0.0, 1.0, False)
+    h, *_ = ops.styled_tail_grad(torch.ones_like(pre), x, fir, d.abs(), noise, strength, b, 0, 0.0, 1.0, False, False)
     want = ops.styled_tail(x, fir, d.abs(), noise, strength, b, None, None, 0, 0, 1.0, 1.0)
     assert torch.equal(h > 0, want > 0)
 
@@ -294,7 +299,7 @@ def test_results_do_not_depend_on_the_number_of_threads(ops):
             for layout in LAYOUTS:
                 x, d, b, strength, sigma, _, _ = tail_inputs(0, (2, 24, 40, 44), torch.float32, layout, True)
                 y = ops.styled_tail(x, TAPS, d, None, strength, b, None, sigma, 1, 2, 0.2, 1.0)
-                grads = ops.styled_tail_grad(y, x, TAPS, d, None, strength, b, 1, 0.2, 1.0, True)
+                grads = ops.styled_tail_grad(y, x, TAPS, d, None, strength, b, 1, 0.2, 1.0, True, True)
                 results.append([y, *grads, ops.counter_normal([99_999], 3, x)])
     finally:
         torch.set_num_threads(threads)
@@ -308,7 +313,10 @@ def test_empty_batches(ops):
     assert ops.bias_act(x, torch.zeros(4), 0.2, 1.0, -1.0).shape == x.shape
     b = torch.zeros(4)
     assert ops.styled_tail(x, None, None, None, None, b, None, None, 0, 0, 0.2, 1.0).shape == x.shape
-    assert ops.styled_tail_grad(x, x, None, None, None, None, b, 0, 0.2, 1.0, False)[1].shape == (0, 4)
+    h, sum_gu, _, sum_gn, _ = ops.styled_tail_grad(x, x, None, None, None, None, b, 0, 0.2, 1.0, True, False)
+    assert h.shape == x.shape
+    assert sum_gu.shape == (0, 4)
+    assert sum_gn == 0
 
 
 def test_wrong_arguments(ops):

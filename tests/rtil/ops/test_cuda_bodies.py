@@ -24,6 +24,7 @@ SKEW = torch.tensor([0.1, 0.4, 0.3, 0.2])
 # C: one, fewer than a pack, packs of every type, not a multiple of a pack
 SIZES = [(2, 5, 1, 1), (1, 3, 5, 7), (2, 16, 9, 4), (1, 37, 6, 13), (2, 40, 17, 17), (3, 8, 40, 6), (2, 1, 8, 8)]
 FILLS = [1, 10**9]  # strips as long and as short as they can be
+FILL = 1 << 18  # of csrc/cuda/launch.cuh
 
 
 class Bodies:
@@ -36,6 +37,7 @@ class Bodies:
         self.styled_tail = ops.test_styled_tail
         self.styled_tail_grad = ops.test_styled_tail_grad
         self.counter_normal = ops.test_counter_normal
+        self.stores = ops.test_stores
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def ops():
 @pytest.fixture(scope="module")
 def bodies(ops, tmp_path_factory):
     sources = tmp_path_factory.mktemp("csrc")
-    for path in (*build.SOURCES.glob("*.h"), Path(__file__).with_name("cuda_bodies.cpp")):
+    for path in (*build.SOURCES.glob("*.h"), *Path(__file__).parent.glob("cuda_bodies*")):
         shutil.copy(path, sources)
     try:
         library = build.make(Recipe(sources, find_compiler(), None, ()))
@@ -189,23 +191,64 @@ def test_styled_tail_and_its_gradient(bodies, ops, dtype, layout, fir, offset):
             unsure = pre.abs() < TOLERANCE[dtype] * 100  # rounding of u may decide the sign
             gp = g.double() * gain * (slope + (1 - slope) * (pre > 0).double())
             want_h = gp if d_ is None else gp * d_.double()[:, :, None, None]
-            summed = (1 + unsure.sum().item()) * math.sqrt(shape[2] * shape[3]) * scale
+            wanted = [(gp * u, (2, 3)), (gp, (2, 3)), (gp * used.double(), (0, 1, 2, 3)), (gp, (1,))]
             for fill in FILLS:
                 y = bodies.styled_tail(*tail, z1_, sigma_, key, z_key, slope, gain, fill)
                 assert y.dtype == dtype
                 assert shape[2] == 1 or y.is_contiguous(memory_format=layout)
                 close(y, want, dtype, scale)
-                h, *sums = bodies.styled_tail_grad(g, *tail, key, slope, gain, strength_ is not None, fill)
+                h, *sums = bodies.styled_tail_grad(g, *tail, key, slope, gain, *[strength_ is not None] * 2, fill)
                 assert h.is_contiguous(memory_format=layout)
                 close(torch.where(unsure, 0, h.double()), torch.where(unsure, 0, want_h), dtype)
-                for got, per_element, dims in zip(sums, (gp * u, gp, gp), ((2, 3), (2, 3), (1,)), strict=True):
+                for got, (per_element, dims) in zip(sums, wanted, strict=True):
                     assert got.dtype == torch.promote_types(dtype, torch.float32)
                     assert got.is_contiguous()
-                    if dims == (1,) and strength_ is None:
+                    if dims != (2, 3) and strength_ is None:
                         assert got.shape == (0,)
                         continue
                     kind = torch.float32 if dtype != torch.float64 and scale == 4 else dtype
-                    close(got, per_element.sum(dims, keepdim=len(dims) == 1), kind, summed)
+                    summed = (1 + unsure.sum().item()) * math.sqrt(math.prod(shape[dim] for dim in dims))
+                    close(got, per_element.sum(dims, keepdim=len(dims) == 1), kind, summed * scale)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("fir", [None, SKEW])
+def test_each_sum_of_the_gradient_can_be_had_alone(bodies, layout, fir):
+    x, d, b, strength, _, noise, _, g = tail_inputs((2, 40, 16, 16), torch.bfloat16, layout, fir is not None, 0)
+    arguments = (g, x, fir, d, noise, strength, b, 0, 0.2, 1.0)
+    *_, both_gn, both_c = bodies.styled_tail_grad(*arguments, True, True, 1)
+    *_, only_gn, no_c = bodies.styled_tail_grad(*arguments, True, False, 1)
+    *_, no_gn, only_c = bodies.styled_tail_grad(*arguments, False, True, 1)
+    assert torch.equal(only_gn, both_gn)
+    assert torch.equal(only_c, both_c)
+    assert no_gn.shape == no_c.shape == (0,)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_large_maps_divided_as_on_the_gpu(bodies, ops, layout):
+    """Strips of several rows, the last ones shorter."""
+    assert f"fill = 1 << {FILL.bit_length() - 1};" in (build.SOURCES / "cuda" / "launch.cuh").read_text()
+    x, d, b, strength, sigma, _, _, g = tail_inputs((2, 40, 250, 254), torch.float32, layout, True, 0)
+    plan = after_up_convolution(4)
+    close(bodies.upfirdn2d(x, SKEW, *plan, FILL), ops.upfirdn2d(x, SKEW, *plan), x.dtype, scale=4)
+    for fir, u in ((SKEW, x), (None, g)):
+        b_far = 9 * b.sign()  # no rounding decides a sign
+        tail = (u, fir, d, None, strength, b_far)
+        y = bodies.styled_tail(*tail, None, sigma, 5, 6, 0.2, 1.0, FILL)
+        close(y, ops.styled_tail(*tail, None, sigma, 5, 6, 0.2, 1.0), x.dtype, scale=8)
+        ours = bodies.styled_tail_grad(g, *tail, 5, 0.2, 1.0, True, True, FILL)
+        theirs = ops.styled_tail_grad(g, *tail, 5, 0.2, 1.0, True, True)
+        for got, want in zip(ours, theirs, strict=True):
+            close(got, want, x.dtype, scale=1000 if got.numel() < 100 else 30)
+
+
+def test_what_bodies_write_is_watched(bodies):
+    """Every test here fails where a body leaves out a place, writes twice to one or to one outside."""
+    like = torch.empty(0)
+    assert torch.equal(bodies.stores(like, list(range(10))), torch.ones(10))
+    for places, wrong in (([*range(9)], "not write all"), ([*range(10), 3], "write twice"), ([*range(11)], "outside")):
+        with pytest.raises(RuntimeError, match=wrong):
+            bodies.stores(like, places)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -214,7 +257,7 @@ def test_the_gradients_sign_is_the_forward_passs(bodies, layout, fir):
     x, _, b, strength, _, noise, _, g = tail_inputs((2, 40, 32, 32), torch.float32, layout, fir is not None, 0)
     tail = (x * 1e-3, fir, None, noise * 1e-3, strength, b * 0)
     pre = bodies.styled_tail(*tail, None, None, 0, 0, 1.0, 1.0, 100)
-    h, *_ = bodies.styled_tail_grad(torch.ones_like(g), *tail, 0, 0.0, 1.0, False, 10_000)
+    h, *_ = bodies.styled_tail_grad(torch.ones_like(g), *tail, 0, 0.0, 1.0, False, False, 10_000)
     assert torch.equal(h > 0, pre > 0)
 
 
@@ -229,4 +272,6 @@ def test_empty_batches(bodies):
     assert bodies.upfirdn2d(x, TAPS, [2, 2], [1, 1], [2, 1, 2, 1], False, 1.0, 1).shape == (0, 4, 16, 16)
     assert bodies.bias_act(x, b, 0.2, 1.0, -1.0).shape == x.shape
     assert bodies.styled_tail(x, None, None, None, None, b, None, None, 0, 0, 0.2, 1.0, 1).shape == x.shape
-    assert bodies.styled_tail_grad(x, x, None, None, None, None, b, 0, 0.2, 1.0, True, 1)[3].shape == (0, 1, 8, 8)
+    *_, sum_gn, sum_c = bodies.styled_tail_grad(x, x, None, None, None, None, b, 0, 0.2, 1.0, True, True, 1)
+    assert sum_gn == 0
+    assert sum_c.shape == (0, 1, 8, 8)

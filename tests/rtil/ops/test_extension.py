@@ -41,7 +41,7 @@ def test_operations_are_registered_as_torch_asks(ext, layout):
     for op, arguments in cases:
         torch.library.opcheck(op.default, arguments, test_utils=quick if layout == "NCHW" else ALL)
     detached = [t if t is None else t.detach() for t in (x, wide, FIR, d, noise, strength, b)]
-    torch.library.opcheck(ops.styled_tail_grad.default, (*detached, 0, 0.2, 1.4, True), test_utils=quick)
+    torch.library.opcheck(ops.styled_tail_grad.default, (*detached, 0, 0.2, 1.4, True, True), test_utils=quick)
 
 
 def test_torch_compile_traces_it_in_one_graph(ext):

@@ -2,6 +2,7 @@
 // demodulation, noise, bias, activation and z1 happen in registers.
 #include "../tail.h"
 
+#include <numeric>
 #include <vector>
 
 #include "normals.h"
@@ -62,14 +63,15 @@ struct Tail {
   int64_t columns() const { return kFir ? geo.W : kLanes<A>; }
   int64_t rows() const { return kFir ? geo.H : (geo.H * geo.W + kLanes<A> - 1) / kLanes<A>; }
 
-  // NCHW: emit(row, u, pre) for the columns from `lane` on of the rows [begin, end) of a channel.
+  // NCHW: emit(row, u, noise, pre) for the columns from `lane` on of the rows [begin, end) of a channel.
   template <class M, class Emit>
   RTIL_HD void strip(int64_t n, int64_t c, int64_t lane, int64_t begin, int64_t end, M lanes, const Emit& emit) const {
     const int64_t plane = n * geo.C + c;
     const L strength = splat<A>(args.strength), demodulation = splat<A>(d(n)[c]), bias = splat<A>(args.p.b[c]);
     const A* pixels = noise(n) + lane;
     const auto finish = [&](int64_t y, L u) __attribute__((always_inline)) {
-      emit(y, u, fma<A>(u, demodulation, fma<A>(strength, load<A>(pixels + y * columns(), lanes), bias)));
+      const L drawn = load<A>(pixels + y * columns(), lanes);
+      emit(y, u, drawn, fma<A>(u, demodulation, fma<A>(strength, drawn, bias)));
     };
     if constexpr (kFir) {
       Cross<T, kTailTaps, Some> cross;
@@ -205,9 +207,10 @@ template <class T, bool kFir, class Z>
 void forward_columns(const Tail<T, kFir>& tail, int64_t n, int64_t c, int64_t y0, int64_t y1, Z z, T* out) {
   using A = Acc<T>;
   const int64_t base = (n * tail.geo.C + c) * tail.geo.H * tail.geo.W;
-  const Lanes<A> slope = splat<A>(tail.args.p.slope), gain = splat<A>(tail.args.p.gain);
+  using L = Lanes<A>;
+  const L slope = splat<A>(tail.args.p.slope), gain = splat<A>(tail.args.p.gain);
   over_columns(tail, y0, y1, [&](int64_t lane, int64_t from, int64_t to, auto lanes) {
-    tail.strip(n, c, lane, from, to, lanes, [&](int64_t y, Lanes<A>, Lanes<A> pre) __attribute__((always_inline)) {
+    tail.strip(n, c, lane, from, to, lanes, [&](int64_t y, L, L, L pre) __attribute__((always_inline)) {
       const int64_t at = base + y * tail.columns() + lane;
       store<T>(out + at, z.add(at, activate<A>(pre, slope, gain), lanes), lanes);
     });
@@ -262,16 +265,19 @@ constexpr int64_t kSumPixels = 512;  // whose gradients are added up one after t
 template <class A>
 struct BlockSums {
   A *gu, *g;  // [C]
+  A* gn;      // or null
   A* c;       // [H, W] of the sample, or null
 };
 
+// Returns the sum of gradient times noise.
 template <class T, class U>
-RTIL_APART void gradient_run(U u, int64_t C, int64_t pixels, const Acc<T>* d, const Acc<T>* b, Acc<T> strength,
-                             const Acc<T>* noise, Acc<T> slope, Acc<T> gain, const T* g, T* h, Acc<T>* sum_gu,
-                             Acc<T>* sum_g, Acc<T>* sum_c) {
+RTIL_APART Acc<T> gradient_run(U u, int64_t C, int64_t pixels, const Acc<T>* d, const Acc<T>* b, Acc<T> strength,
+                               const Acc<T>* noise, Acc<T> slope, Acc<T> gain, const T* g, T* h, Acc<T>* sum_gu,
+                               Acc<T>* sum_g, Acc<T>* sum_c) {
   using A = Acc<T>;
   using L = Lanes<A>;
   const L strengths = splat<A>(strength), gains = splat<A>(gain), below = splat<A>(gain * slope);
+  L gn{};
   over_groups<2>(pixels, [&](auto group, int64_t i) __attribute__((always_inline)) {
     constexpr int P = decltype(group)::value;
     L shift[P], total[P];
@@ -296,11 +302,13 @@ RTIL_APART void gradient_run(U u, int64_t C, int64_t pixels, const Acc<T>* d, co
       store<A>(sum_gu + lane, gu, lanes);
       store<A>(sum_g + lane, gs, lanes);
     });
+    for (int p = 0; p < P; ++p) gn = fma<A>(total[p], shift[p], gn);
     for (int p = 0; sum_c && p < P; ++p) sum_c[i + p] = sum_lanes<A>(total[p]);
     u.advance(P);
     g += P * C;
     h += P * C;
   });
+  return sum_lanes<A>(gn);
 }
 
 template <class T, bool kFir>
@@ -310,8 +318,10 @@ void gradient_rows(const Tail<T, kFir>& tail, RowSums<T>& row_sums, int64_t n, i
   const auto& args = tail.args;
   tail.runs(row_sums, n, y0, y1, [&](int64_t pixel, int64_t count, auto u) {
     const int64_t at = (n * geo.H * geo.W + pixel) * geo.C;
-    gradient_run<T>(u, geo.C, count, tail.d(n), args.p.b, args.strength, tail.noise(n) + pixel, args.p.slope,
-                    args.p.gain, g + at, h + at, sums.gu, sums.g, sums.c ? sums.c + pixel : nullptr);
+    const Acc<T> gn = gradient_run<T>(u, geo.C, count, tail.d(n), args.p.b, args.strength, tail.noise(n) + pixel,
+                                      args.p.slope, args.p.gain, g + at, h + at, sums.gu, sums.g,
+                                      sums.c ? sums.c + pixel : nullptr);
+    if (sums.gn) *sums.gn += gn;
   });
 }
 
@@ -328,17 +338,19 @@ void gradient_columns(const Tail<T, kFir>& tail, int64_t n, int64_t y0, int64_t 
     const L demodulation = splat<A>(tail.d(n)[c]);
     const int64_t base = (n * geo.C + c) * map;
     over_columns(tail, y0, y1, [&](int64_t lane, int64_t from, int64_t to, auto lanes) {
-      L gu{}, gs{};
-      tail.strip(n, c, lane, from, to, lanes, [&](int64_t y, L u, L pre) __attribute__((always_inline)) {
+      L gu{}, gs{}, gn{};
+      tail.strip(n, c, lane, from, to, lanes, [&](int64_t y, L u, L noise, L pre) __attribute__((always_inline)) {
         const int64_t pixel = y * columns + lane;
         const L gp = load<A>(g + base + pixel, lanes) * (pre > 0 ? gain : below);
         store<T>(h + base + pixel, gp * demodulation, lanes);
         gu = fma<A>(gp, u, gu);
         gs += gp;
+        if (sums.gn) gn = fma<A>(gp, noise, gn);
         if (sums.c) store<A>(sums.c + pixel, load<A>(sums.c + pixel, lanes) + gp, lanes);
       });
       sums.gu[c] += sum_lanes<A>(gu);
       sums.g[c] += sum_lanes<A>(gs);
+      if (sums.gn) *sums.gn += sum_lanes<A>(gn);
     });
   }
 }
@@ -346,18 +358,19 @@ void gradient_columns(const Tail<T, kFir>& tail, int64_t n, int64_t y0, int64_t 
 // Sums over fixed blocks of rows, added in their order: the result does not depend on the number of threads.
 template <class T, bool kFir>
 void gradient(const Geometry& geo, const T* g, const T* x, const double* fir, const TailPointers<Acc<T>>& pointers,
-              T* h, Acc<T>* sum_gu, Acc<T>* sum_g, Acc<T>* sum_c) {
+              T* h, Acc<T>* sum_gu, Acc<T>* sum_g, Acc<T>* sum_gn, Acc<T>* sum_c) {
   using A = Acc<T>;
   const Tail<T, kFir> tail(geo, x, fir, pointers);
   const int64_t columns = geo.nhwc ? geo.W : tail.columns(), all = geo.nhwc ? geo.H : tail.rows();
   const int64_t rows = std::clamp<int64_t>(kSumPixels / columns, std::min<int64_t>(kRows, all), all);
   const int64_t blocks = (all + rows - 1) / rows;
-  std::vector<A> partial_gu(geo.N * blocks * geo.C), partial_g(partial_gu.size());
+  std::vector<A> partial_gu(geo.N * blocks * geo.C), partial_g(partial_gu.size()), partial_gn(geo.N * blocks);
   parallel_tasks(geo.N * blocks, rows * columns * geo.C, [&](int64_t begin, int64_t end) {
     RowSums<T> row_sums = tail.row_sums();
     for (int64_t task = begin; task < end; ++task) {
       const int64_t n = task / blocks, y0 = task % blocks * rows, y1 = std::min(all, y0 + rows);
       const BlockSums<A> sums{partial_gu.data() + task * geo.C, partial_g.data() + task * geo.C,
+                              sum_gn ? partial_gn.data() + task : nullptr,
                               sum_c ? sum_c + n * geo.H * geo.W : nullptr};
       if (!geo.nhwc) {
         gradient_columns(tail, n, y0, y1, g, h, sums);
@@ -377,6 +390,7 @@ void gradient(const Geometry& geo, const T* g, const T* x, const double* fir, co
       }
     }
   }
+  if (sum_gn) *sum_gn = static_cast<A>(std::accumulate(partial_gn.begin(), partial_gn.end(), 0.0));
 }
 
 // The map that enters the tail and the FIR that is left to do there.
@@ -428,9 +442,9 @@ Tensor styled_tail_cpu(const Tensor& x, const MaybeTensor& fir, const MaybeTenso
   return y;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_cpu(
-    const Tensor& g, const Tensor& x, const MaybeTensor& fir, const MaybeTensor& d, const MaybeTensor& noise,
-    const MaybeTensor& strength, const Tensor& b, int64_t noise_key, double slope, double gain, bool need_noise) {
+TailSums styled_tail_grad_cpu(const Tensor& g, const Tensor& x, const MaybeTensor& fir, const MaybeTensor& d,
+                              const MaybeTensor& noise, const MaybeTensor& strength, const Tensor& b, int64_t noise_key,
+                              double slope, double gain, bool need_strength, bool need_noise) {
   const Prepared in = prepare(x, fir);
   const Geometry& geo = in.geo;
   const ScalarType type = x.scalar_type();
@@ -440,17 +454,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_cpu(
   const Tensor gs = dense(with_type(g, type), geo.nhwc);
   Tensor h = new_tensor(x, {geo.N, geo.C, geo.H, geo.W}, type, geo.nhwc);
   Tensor sum_gu = new_tensor(x, {geo.N, geo.C}, exact), sum_g = new_tensor(x, {geo.N, geo.C}, exact);
-  const std::vector<int64_t> pixels{geo.N, 1, geo.H, geo.W};
-  Tensor sum_c = new_tensor(x, need_noise ? pixels : std::vector<int64_t>{0}, exact);
+  const Sizes none{0}, scalar{}, pixels{geo.N, 1, geo.H, geo.W};
+  Tensor sum_gn = new_tensor(x, need_strength ? scalar : none, exact);
+  Tensor sum_c = new_tensor(x, need_noise ? pixels : none, exact);
   dispatch(type, [&](auto element) {
     using T = decltype(element);
     using A = Acc<T>;
     const auto kernel = in.fir.empty() ? gradient<T, false> : gradient<T, true>;
     const auto pointers = tail.pointers<A>(noise_key, slope, gain);
     kernel(geo, read<T>(gs), read<T>(in.maps.tensor), in.fir.data(), pointers, write<T>(h), write<A>(sum_gu),
-           write<A>(sum_g), need_noise ? write<A>(sum_c) : nullptr);
+           write<A>(sum_g), need_strength ? write<A>(sum_gn) : nullptr, need_noise ? write<A>(sum_c) : nullptr);
   });
-  return {h, sum_gu, sum_g, sum_c};
+  return {h, sum_gu, sum_g, sum_gn, sum_c};
 }
 
 }  // namespace

@@ -10,10 +10,11 @@ extern template Tensor upfirdn2d_with(const CudaLaunch&, const Tensor&, const Te
 
 namespace {
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> styled_tail_grad_cuda(
-    const Tensor& g, const Tensor& x, const MaybeTensor& fir, const MaybeTensor& d, const MaybeTensor& noise,
-    const MaybeTensor& strength, const Tensor& b, int64_t noise_key, double slope, double gain, bool need_noise) {
-  return styled_tail_grad_with(CudaLaunch(x), g, x, fir, d, noise, strength, b, noise_key, slope, gain, need_noise);
+TailSums styled_tail_grad_cuda(const Tensor& g, const Tensor& x, const MaybeTensor& fir, const MaybeTensor& d,
+                               const MaybeTensor& noise, const MaybeTensor& strength, const Tensor& b,
+                               int64_t noise_key, double slope, double gain, bool need_strength, bool need_noise) {
+  return styled_tail_grad_with(CudaLaunch(x), g, x, fir, d, noise, strength, b, noise_key, slope, gain, need_strength,
+                               need_noise);
 }
 
 }  // namespace
