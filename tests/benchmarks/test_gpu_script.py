@@ -113,7 +113,9 @@ def test_gpu_mode(tmp_path, tier):
     assert len(limits) == 9
     assert sum(limits) <= 530  # the script's own budget, within nine minutes
     commands = [line.split()[1:] for line in calls.read_text().splitlines() if f"{tier} -m benchmarks " in line]
-    assert [words[2] for words in commands] == ["ops", "training", "training", "training", "inversion"]
+    assert [words[2] for words in commands] == ["ops", *["training"] * 3, "inversion", "training"]
+    sides = [words[words.index("--resolution") + 1] for words in commands if words[2] == "training"]
+    assert sides == ["256", "64", "128", "256"]
     assert commands[0][commands[0].index("--tiers") + 1] == ("native,ext" if tier == "ext" else "native")
     for words in commands:
         assert main([*("cpu" if word == "cuda" else word for word in words[2:]), "--print_config"]) == 0
