@@ -129,7 +129,7 @@ class SparseDeviation(Solver):
             if t:
                 moving = Variables(G, latents, point, self.noise)
                 with G.computing_in(self.compute_dtype):
-                    outcome = self._follow(moving, nu, problem, alive, first_round + t - 1)
+                    outcome = self._follow(moving, nu, problem, alive, first_round + t)
                 trial, alive = moving.point_of(outcome.variables), outcome.alive
                 histories.append(outcome.history)
             with G.computing_in(None):
@@ -146,7 +146,7 @@ class SparseDeviation(Solver):
             )
             rounds.append(to_unit(picture + nu).clamp(0, 1))
         if problem.callback is not None:
-            problem.callback(first_round + self.alternations, 0, rounds[-1])
+            problem.callback(first_round + self.alternations + 1, 0, rounds[-1])
 
         tensors = tensors_of(latents, point) | {NU: nu}
         return Inversion(

@@ -7,6 +7,7 @@ the number of workers nor prefetching can change what is trained on. Its size ma
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from itertools import count
 
@@ -169,5 +170,15 @@ class FacesDataModule(pl.LightningDataModule):
         workers = int(on_gpu) if self.in_memory else self.workers
         context = "fork" if self.in_memory and on_gpu else None  # shares the pictures, others would copy them
         return DataLoader(
-            batches, batch_size=None, num_workers=workers, pin_memory=on_gpu, multiprocessing_context=context
+            batches,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=on_gpu,
+            multiprocessing_context=context,
+            worker_init_fn=_leave_stopping_to_the_training,
         )
+
+
+def _leave_stopping_to_the_training(_: int) -> None:
+    """Ignore what a batch system sends to all processes of a job: the training still needs batches to end well."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

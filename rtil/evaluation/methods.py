@@ -210,7 +210,7 @@ class SolverOptions(PULSEOptions, ILOOptions):
         """Say which settings a user gave that no method uses.
 
         They get a notice, so that a file of one method's settings can be tried with another method; but those of ILO,
-        some of which its relatives have, are a mistake where they are not the default.
+        some of which its relatives have, are a mistake. What is given its default value needs no word.
 
         Args:
             methods: All methods of a command.
@@ -224,8 +224,8 @@ class SolverOptions(PULSEOptions, ILOOptions):
         wrong = [name for name in self._changed(USED["ilo"]) if name in unused]
         if wrong:
             raise UserError(f"{_unused(methods, wrong)}: leave {'it' if len(wrong) == 1 else 'them'} away")
-        if unused:
-            warnings.warn(_unused(methods, unused), Notice, stacklevel=1)
+        if changed := self._changed(unused):
+            warnings.warn(_unused(methods, changed), Notice, stacklevel=1)
 
     def steps_per_round(self, num_blocks: int) -> tuple[int, ...]:
         """Return the steps of ILO's rounds for a generator with this many blocks.

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on bit-exactly. Rolling, atomic, for this run only.
+"""Checkpoints: everything a run needs to go on, on a CPU bit-exactly. Rolling, atomic, for this run only.
 
 A checkpoint holds networks, moving average, both Adams, running means and the image count; no random state, as every
 draw is keyed by the image count. A new file replaces nothing until it is complete on disk, and the one before it is

@@ -7,6 +7,7 @@ from ilo.sparse import SparseDeviation, minimise_in_ball
 from mganprior import MGANPrior
 from rtil import seeds
 from rtil.errors import UserError
+from rtil.inverse.history import steps_per_round
 from rtil.inverse.l1_ball import project_l1
 from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import make_operator
@@ -103,7 +104,7 @@ def test_rounds_descend_and_latents_make_the_picture(deviating):
     assert (errors[2] < 0.9 * errors[1]).all()
     assert found.rounds.shape[0] == 2 + 3
     assert torch.equal(found.rounds[-1], found.x)
-    assert [k for k, step in seen if step == 0] == [0, 1, 2, 3, 4]
+    assert [k for k, step in seen if step == 0] == [0, 1, 3, 4, 5]  # 2 is nu alone, 5 the end
     assert found.history["measurement"].shape == (4, 6 + 4 + 2 * 5)
     latents = {name: t[0] for name, t in found.latents.items()}
     with torch.no_grad():
@@ -121,6 +122,7 @@ def test_the_course_has_the_terms_of_what_ran_first(deviating):
     assert found.history["geodesic"][:, -5:].isnan().all()
     assert found.history["geodesic"][:, :-5].isfinite().all()
     assert found.history["moving"][:, -5:].eq(1).all()
+    assert all(counts[-2:] == [0, 5] for counts in steps_per_round(found))  # nu alone, then the alternation
     assert all(term.shape[1] == steps for name, term in found.history.items() if name != "range")
 
 

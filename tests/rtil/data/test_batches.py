@@ -1,4 +1,6 @@
+import os
 import pickle
+import signal
 from itertools import accumulate, islice
 from multiprocessing import active_children
 from types import SimpleNamespace
@@ -221,3 +223,16 @@ def test_lightning_trains_on_it():
     }
     pl.Trainer(max_steps=5, accelerator="cpu", **quiet).fit(model, module)
     assert torch.equal(torch.stack(model.seen), take(TrainingBatches(FewFaces(8, "train"), 4, images_seen=4), 5))
+
+
+@pytest.mark.usefixtures("few")
+def test_a_signal_to_all_processes_leaves_the_training_its_batches():
+    """The training itself decides when to stop; it cannot end its step without pictures."""
+    module = FacesDataModule("synthetic", 8, 4, workers=1, memory_limit_bytes=0)
+    batches = iter(module.train_dataloader())
+    next(batches)
+    (worker,) = batches._workers
+    os.kill(worker.pid, signal.SIGTERM)
+    for _ in range(10):
+        assert len(next(batches)) == 4
+    assert worker.is_alive()
