@@ -15,7 +15,8 @@
 #   pip install --no-deps --target .packages jsonargparse docstring_parser typeshed_client lpips platformdirs
 #   PACKAGES=.packages benchmarks/gpu.sh
 #
-# Every part has a limit in seconds; together they are $BUDGET_S (default 530), behind which no other part is begun.
+# Every part has a limit in seconds; together they are $BUDGET_S (default 530), behind which no other part is begun. What
+# a part leaves of its time the next ones may use.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,9 +47,10 @@ if [ -n "${PACKAGES:-}" ]; then
 fi
 export PYTHON OUT PACKAGES=${PACKAGES:-} PYTHONUNBUFFERED=1 PIP_RETRIES=1 PIP_TIMEOUT=5
 
-# part NAME SECONDS COMMAND...: run it, at most so long and within the budget, and note how it ended.
+# part NAME SECONDS COMMAND...: run it, at most so long and what parts before it left, and note how it ended.
+spare=0
 part() {
-    local name=$1 limit=$2 started=$SECONDS left code
+    local name=$1 limit=$(($2 + spare)) started=$SECONDS left code
     shift 2
     left=$((BUDGET_S - SECONDS))
     if [ "$left" -lt 5 ]; then
@@ -61,6 +63,8 @@ part() {
     timeout --kill-after=5 "$limit" "$@" 2>&1 | tee -a "$OUT/log.txt"
     code=${PIPESTATUS[0]}
     echo "{\"part\": \"$name\", \"code\": $code, \"seconds\": $((SECONDS - started))}" >>"$OUT/parts.jsonl"
+    spare=$((limit - (SECONDS - started)))
+    [ "$spare" -gt 0 ] || spare=0
     [ "$code" = 0 ]
 }
 

@@ -51,10 +51,29 @@ def summary(folder: Path) -> Iterator[str]:
 
 
 def tiers(doctor: Row) -> list[str]:
-    """Return the tiers that can be measured: the compiled one where it is built for all that the machine has."""
+    """Return the tiers that can be measured: the compiled one where it is built for all that the machine has.
+
+    A doctor who came to no end, for a kernel crashed or his time was over, may have built it.
+    """
+    if not doctor:
+        return ["native", "ext"] if found_for_gpu() else ["native"]
     library = doctor.get("library", {})
     built = library.get("state") == "loaded" and (library["cuda"] or not doctor["gpus"])
     return ["native", "ext"] if built else ["native"]
+
+
+def found_for_gpu() -> bool:
+    """Return whether there are a GPU and a library for it; builds nothing."""
+    try:
+        import torch
+
+        from rtil.ops import build
+    except ImportError:
+        return False
+    try:
+        return torch.cuda.is_available() and build.found(cuda=True) is not None
+    except build.BuildError:
+        return False
 
 
 def as_part(row: Row) -> list[str]:

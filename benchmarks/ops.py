@@ -18,7 +18,7 @@ import torch
 from benchmarks.frame import Recorded, print_table, run_benchmark
 from benchmarks.ops_cases import OPS, R1, Layout, Run, Shape, prepare, prepare_copy, prepare_r1
 from benchmarks.record import Spread
-from benchmarks.sampling import Timed, first_line, timed
+from benchmarks.sampling import Timed, Timing, first_line
 from benchmarks.timing import in_turns, ratio
 from rtil.devices import pick_device
 from rtil.errors import UserError, unknown
@@ -139,14 +139,14 @@ class Way(NamedTuple):
     bytes_moved: int | None = None
 
 
-def prepared_ways(case: Case, options: OpsOptions, device: torch.device) -> tuple[dict[str, Way], dict[str, str]]:
+def prepared_ways(case: Case, options: OpsOptions, timing: Timing) -> tuple[dict[str, Way], dict[str, str]]:
     """Return the ways to compute a case, and the copy; and why others fail, as for lack of memory."""
     found, failed = {}, {}
     for name in ways_of(options, own=case.op == R1):
         with tier_set(name):
             try:
-                run = prepared(case, name, device)
-                found[name] = Way(timed(run.call, options.sample_ms / 1e3, device), run.bytes_moved)
+                run = prepared(case, name, timing.device)
+                found[name] = Way(timing(run.call), run.bytes_moved)
             except RuntimeError as error:
                 failed[name] = first_line(error)
     return found, failed
@@ -180,6 +180,7 @@ def measure(options: OpsOptions) -> dict[str, Any]:
     figures: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     left_out: list[str] = []
+    timing = Timing(options.sample_ms / 1e3, device)
     with stream_on(device):
         for on in maps_of(options, device):
             rows = []
@@ -187,13 +188,15 @@ def measure(options: OpsOptions) -> dict[str, Any]:
                 if options.limit_s is not None and perf_counter() - started > options.limit_s:
                     left_out.append(f"{case}, {on}")
                     continue
-                ways, failed = prepared_ways(case, options, device)
-                seconds = in_turns({name: partial(sample, name, way) for name, way in ways.items()}, options.repeats)
-                of_case = figures_of(case, ways, seconds)
+                try:
+                    of_case, failed = measured(case, options, timing)
+                except RuntimeError as error:  # a kernel failed while it was timed: what was measured before is kept
+                    failures[f"{case}, {on}"] = first_line(error)
+                    print(f"{case}, {on} failed: {first_line(error)}", flush=True)
+                    continue
                 figures += of_case
                 rows.append(as_row(case, options, device, {found["way"]: found for found in of_case}))
                 failures |= {f"{case}, {on}, {name}": problem for name, problem in failed.items()}
-                tell_problems(case, failed, ways)
             if rows:
                 print_table([f"{on}", *columns_of(options, device)], rows)
     if left_out:
@@ -206,6 +209,14 @@ def measure(options: OpsOptions) -> dict[str, Any]:
         "failures": failures,
         "left_out": left_out,
     }
+
+
+def measured(case: Case, options: OpsOptions, timing: Timing) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the figures of a case, and why ways of it failed; its maps and graphs are gone then."""
+    ways, failed = prepared_ways(case, options, timing)
+    seconds = in_turns({name: partial(sample, name, way) for name, way in ways.items()}, options.repeats)
+    tell_problems(case, failed, ways)
+    return figures_of(case, ways, seconds), failed
 
 
 def stream_on(device: torch.device) -> AbstractContextManager[object]:

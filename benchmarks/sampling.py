@@ -56,23 +56,41 @@ class Timed(NamedTuple):
     not_captured: str | None = None
 
 
-def timed(call: Callable[[], object], sample_s: float, device: torch.device) -> Timed:
-    """Return how a call is timed: on a GPU by a graph if it can be captured.
+class Timing:
+    """How calls are timed: on a GPU by a graph if they can be captured.
 
     Args:
-        call: On a GPU all that it uses belongs to the current stream, which is not the default one.
         sample_s: Seconds of a sample.
-        device: Where it runs.
+        device: Where the calls run.
+
+    Attributes:
+        broken: Why no graph is tried any more: after a capture that failed torch's allocator may wait for its end for
+            ever.
     """
-    calls = Sampler(call, sample_s, device)
-    if device.type != "cuda":
-        return Timed(calls)
-    times = min(MOST_CAPTURED, calls.calls)
-    try:
-        graph = captured(call, times, device)
-    except RuntimeError as error:
-        return Timed(calls, not_captured=first_line(error))
-    return Timed(Sampler(graph.replay, sample_s, device, times), eager_s=calls())
+
+    def __init__(self, sample_s: float, device: torch.device) -> None:
+        self.sample_s, self.device = sample_s, device
+        self.broken: str | None = None
+
+    def __call__(self, call: Callable[[], object]) -> Timed:
+        """Return how a call is timed.
+
+        Args:
+            call: On a GPU all that it uses belongs to the current stream, which is not the default one.
+        """
+        calls = Sampler(call, self.sample_s, self.device)
+        if self.device.type != "cuda":
+            return Timed(calls)
+        if self.broken is not None:
+            return Timed(calls, not_captured=f"not tried after: {self.broken}")
+        times = min(MOST_CAPTURED, calls.calls)
+        try:
+            graph = captured(call, times, self.device)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError):
+                self.broken = first_line(error)
+            return Timed(calls, not_captured=first_line(error))
+        return Timed(Sampler(graph.replay, self.sample_s, self.device, times), eager_s=calls())
 
 
 def captured(call: Callable[[], object], times: int, device: torch.device) -> torch.cuda.CUDAGraph:
@@ -83,6 +101,7 @@ def captured(call: Callable[[], object], times: int, device: torch.device) -> to
     """
     graph = torch.cuda.CUDAGraph()
     wait_for(device)
+    torch.cuda.empty_cache()  # the memory of graphs that are gone, which none can be given while one is captured
     graph.capture_begin()
     try:
         for _ in range(times):

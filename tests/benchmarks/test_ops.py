@@ -3,10 +3,11 @@ import json
 import pytest
 import torch
 
+from benchmarks import ops
 from benchmarks.__main__ import main
 from benchmarks.ops import COPY, Case, Map, OpsOptions, Way, figures_of, maps_of
 from benchmarks.ops_cases import OPS, Shape, normal, prepare, prepare_copy, prepare_r1
-from benchmarks.sampling import MOST_CAPTURED, Sampler, Timed, timed
+from benchmarks.sampling import MOST_CAPTURED, Sampler, Timed, Timing
 
 CPU = torch.device("cpu")
 SHAPE = Shape(2, 3, 6)
@@ -131,7 +132,7 @@ def test_on_a_gpu_replays_are_timed_and_calls_beside(monkeypatch, seconds, captu
     clock = Clock(monkeypatch)
     graph = Graph(clock, seconds)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
-    found = timed(clock.call(seconds), 0.01, GPU)
+    found = Timing(0.01, GPU)(clock.call(seconds))
     assert graph.captured == captured
     assert found.eager_s == pytest.approx(seconds)
     assert found.sampler() == pytest.approx(seconds / 10)
@@ -155,12 +156,16 @@ def test_on_a_gpu_what_cannot_be_captured_is_timed_from_python(monkeypatch):
 
     graph.capture_end = ends
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
-    found = timed(waiting, 0.01, GPU)
+    timing = Timing(0.01, GPU)
+    found = timing(waiting)
     assert found.not_captured == "operation not permitted when stream is capturing"
     assert graph.ended
     assert found.eager_s is None
     del graph.before
     assert found.sampler() == pytest.approx(0.001)
+    again = timing(clock.call(0.001))  # could be captured, but is not tried
+    assert again.not_captured == "not tried after: operation not permitted when stream is capturing"
+    assert again.eager_s is None
 
 
 def way(bytes_moved, **how):
@@ -238,3 +243,19 @@ def test_record(results, capsys):
 def test_mistakes(words, message, capsys):
     assert main(["ops", "--device", "cpu", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_was_measured_is_kept_when_a_kernel_fails(monkeypatch):
+    real = ops.in_turns
+
+    def crashes(ways, repeats):
+        if broken:
+            raise RuntimeError("CUDA error: an illegal memory access\nmore")
+        broken.append(True)
+        return real(ways, repeats)
+
+    broken = []
+    monkeypatch.setattr(ops, "in_turns", crashes)
+    figures = ops.measure(OpsOptions(sizes=["1x2x4"], dtypes=["float32"], ops=["bias_act"], repeats=1, device="cpu"))
+    assert {run["direction"] for run in figures["runs"]} == {"forward"}
+    assert figures["failures"] == {"bias_act backward, 1x2x4 float32 nhwc": "CUDA error: an illegal memory access"}
