@@ -182,7 +182,7 @@ def _compare(
     limit: float,
     both: Callable[[], tuple[list[Tensor], list[Tensor]]],
 ) -> Outcome:
-    """Say how far ours are from the exact tensors; where a kernel crashed on a GPU even those cannot be had any more."""
+    """Say how far ours are from the exact tensors; where a kernel crashed on a GPU even those cannot be had."""
     error, complaint = None, None
     try:
         distances = [_distance(a, b) for a, b in zip(*both(), strict=True)]
