@@ -4,6 +4,7 @@ Machines get slower and faster while one measures. So every way runs once in eac
 ratio is taken within each repeat before the median.
 """
 
+import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
@@ -21,6 +22,7 @@ def in_turns(
     ways: Mapping[Key, Callable[[], Found]],
     repeats: int,
     tell: Callable[[str], None] | None = None,
+    until: float = math.inf,
 ) -> dict[Key, list[Found]]:
     """Run every way once per repeat, in alternating order; return what each run returned, by way.
 
@@ -28,10 +30,13 @@ def in_turns(
         ways: What to run; warmed up by whoever calls.
         repeats: How often.
         tell: Called with a line of progress after each repeat.
+        until: Time of ``time.perf_counter`` after which no other repeat begins; the first one is always run.
     """
     found: dict[Key, list[Found]] = {key: [] for key in ways}
     started = time.perf_counter()
     for repeat in range(repeats):
+        if repeat and time.perf_counter() > until:
+            break
         order = list(ways)
         for key in order if repeat % 2 == 0 else reversed(order):
             found[key].append(ways[key]())

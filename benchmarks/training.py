@@ -8,10 +8,12 @@ operations of our mean step, at the rate of a convolution alone, say what no ste
 float32, vanilla and with all branches; by default with weighted cycles (:mod:`benchmarks.training_step`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -58,6 +60,8 @@ class TrainingOptions(Recorded):
         peer_cycle: The same for peer-style.
         repeats: Turns of each way.
         profile: Also print the operations of the mean step that take longest.
+        limit_s: Seconds from the start behind which no other repeat begins, and phases, waits and operations are left
+            out: what was measured is recorded.
         plain_cudnn: On a GPU, leave cuDNN as torch has it, in place of how a training sets it.
         device: auto, cpu, cuda or cuda:N.
     """
@@ -75,6 +79,7 @@ class TrainingOptions(Recorded):
     peer_cycle: Literal["whole", "weighted"] = "weighted"
     repeats: int = 3
     profile: bool = False
+    limit_s: float | None = None
     plain_cudnn: bool = False
     device: str = "auto"
 
@@ -147,6 +152,7 @@ def start(options: TrainingOptions, way: Way) -> Worker:
 def measure(options: TrainingOptions) -> dict[str, Any]:
     """Run the benchmark; print tables and return the figures."""
     config = config_of(options, "vanilla")
+    until = perf_counter() + (math.inf if options.limit_s is None else options.limit_s)
     with ExitStack() as open_workers:
         workers = {way: open_workers.enter_context(start(options, way)) for way in ways_of(options)}
         flops: dict[Way, dict[str, float]] = {way: worker.call("warm_up") for way, worker in workers.items()}
@@ -154,11 +160,18 @@ def measure(options: TrainingOptions) -> dict[str, Any]:
             {way: partial(worker.call, "turn") for way, worker in workers.items()},
             options.repeats,
             tell=lambda line: print(line, flush=True),
+            until=until,
         )
-        phases = {way: middle(values).phases or workers[way].call("phases") for way, values in turns.items()}
-        waits = {way: worker.call("host_waits") for way, worker in workers.items()}
+        in_time = perf_counter() < until
+        phases = {way: middle(values).phases for way, values in turns.items()}
+        waits: dict[Way, dict[str, int]] = {way: {} for way in workers}
         ops: dict[Way, list[OpTime]] = {}
-        if options.profile:
+        if in_time:
+            phases = {way: of_way or workers[way].call("phases") for way, of_way in phases.items()}
+            waits = {way: worker.call("host_waits") for way, worker in workers.items()}
+        else:
+            print(f"out of time after {options.limit_s:g} s: phases, waits and operations are left out")
+        if options.profile and in_time:
             ops = {way: worker.call("profile") for way, worker in workers.items()}
     types = sorted({dtype for of_way in flops.values() for dtype in of_way})
     rates = convolution_rates(types, torch.device(config.device))
@@ -188,7 +201,7 @@ def measure(options: TrainingOptions) -> dict[str, Any]:
         },
         "cycle": {"ours": options.cycle, PEER: options.peer_cycle},
         "plain_cudnn": options.plain_cudnn,
-        "repeats": options.repeats,
+        "repeats": min(map(len, turns.values())),
         "convolution_tflop_per_s": in_units(rates, 1e12),
         "runs": [
             figures_of(way, values, phases[way], waits[way], ops.get(way)) | bound_of(flops[way], rates)

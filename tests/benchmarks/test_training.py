@@ -176,6 +176,17 @@ def test_convolutions_are_computed_as_in_a_training(plain, expected, monkeypatch
     del bench
 
 
+def test_what_was_measured_in_time_is_recorded(results, capsys, monkeypatch):
+    monkeypatch.setattr(training, "Worker", Here)
+    words = ["training", *SMALL, "--tiers", "native", "--trainings", "vanilla", "--cycle", "weighted", "--profile"]
+    assert main([*words, "--limit_s", "0.001", "--repeats", "3", "--device", "cpu", "--record"]) == 0
+    figures = json.loads((results / "training.jsonl").read_text())["figures"]
+    assert figures["repeats"] == 1
+    assert figures["runs"][0]["images_per_s"]["median"] > 0
+    assert "ms_per_step_by_operation" not in figures["runs"][0]
+    assert "out of time after 0.001 s" in capsys.readouterr().out
+
+
 def test_phases_are_those_of_the_turn_of_median_speed():
     turns = [Turn(seconds, {"R1": seconds}, 0) for seconds in (3.0, 1.0, 2.0)]
     assert middle(turns).phases == {"R1": 2.0}
