@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from ilo.objective import Objective, StochasticNoise, Weights, resolve_sna_sigma
-from ilo.range_projection import DISTANCE, project_to_range
+from ilo.range_projection import project_to_range
 from ilo.rounds import Point, Variables, deviations_of, enter, render, tensors_of
 from rtil import seeds
 from rtil.inverse.constraints import Constraint, ball_around, start_norms, typical_shell
-from rtil.inverse.loop import Evaluation, Optimised, optimise
+from rtil.inverse.loop import RANGE, Evaluation, Optimised, optimise
 from rtil.inverse.problem import Problem
 from rtil.inverse.result import Inversion
 from rtil.ranges import to_unit
@@ -137,12 +137,12 @@ class Attempt:
                 alive=self.alive,
             )
         self.alive = outcome.alive
-        self.distances.append(outcome.history[DISTANCE])
+        self.distances.append(outcome.history[RANGE])
         return nearest
 
     def _inversion(self, point: Point) -> Inversion:
         first = self.histories[0] if self.histories else {}
         history = {name: torch.cat([h[name] for h in self.histories], 1) for name in first}
         if self.distances:
-            history[DISTANCE] = torch.cat(self.distances, 1)
+            history[RANGE] = torch.cat(self.distances, 1)
         return self.problem.inversion(self.pictures, tensors_of(self.latents, point), history, self.alive)

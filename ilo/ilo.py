@@ -56,8 +56,8 @@ class ILO(Solver):
             ``first5`` (the workshop paper: maps 0..4), ``next5`` (the poster: the first five behind the cut), ``none``,
             ``all``.
         geodesic_weight: Weight of the geodesic term, whose value is 149 for 18 independent rows. The published 0.01
-            stands beside a loss thousands of times larger in compressed sensing; on this scale it lost about 1.5 dB in
-            round 0 (10 % compressed sensing, 32 px faces).
+            lost about 1.5 dB in round 0 on this scale (10 % compressed sensing, 32 px faces), for which the published
+            code leaves the term out; 0 does.
         geodesic_of: The rows that it compares, of those that move: ``v`` (ILO) or ``ws``, behind the mapping (PULSE).
         z1_weight: Weight of ||z1||^2 / (2 z1_sigma^2 size).
         z1_start: ``zero`` continues from the round before; ``normal`` draws N(0, z1_sigma^2) (RTIL, algorithm 1).

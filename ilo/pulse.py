@@ -28,7 +28,7 @@ from rtil.inverse.losses import geodesic
 from rtil.inverse.one_cycle import Linear1CycleDrop
 from rtil.inverse.one_round import Objective, OneRound, Variables
 from rtil.inverse.problem import Problem
-from rtil.inverse.result import Inversion
+from rtil.inverse.result import CONVERGED, Inversion
 from rtil.inverse.schedules import Schedule
 from rtil.inverse.solver import check_choice
 from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
@@ -126,7 +126,7 @@ class PULSE(OneRound):
         if history:
             lowest = torch.minimum(lowest, history["measurement"].nan_to_num(torch.inf).amin(1))
         v = variables["v"]
-        return {"v": v, "ws": problem.latents.ws(v), "converged": lowest <= self.largest_error}
+        return {"v": v, "ws": problem.latents.ws(v), CONVERGED: lowest <= self.largest_error}
 
     def _picture(self, variables: Variables, noise: list[Tensor], latents: Latents) -> Tensor:
         """Return the picture of the variables in generator units."""
@@ -140,4 +140,4 @@ def converged(inversion: Inversion) -> Tensor:
 
     Menon et al. call an image found by its best iterate, which with selection ``measurement`` is the one returned.
     """
-    return inversion.latents["converged"].all(0)
+    return inversion.latents[CONVERGED].all(0)

@@ -17,10 +17,9 @@ from ilo.rounds import NoiseRule, Point, noise_maps
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.constraints import start_norms
 from rtil.inverse.latents import Latents
-from rtil.inverse.loop import Evaluation, Optimised, Term, optimise
+from rtil.inverse.loop import RANGE, Evaluation, Optimised, Term, optimise
 from rtil.inverse.schedules import Ramp
 
-DISTANCE = "range"
 """Name in the history: [N, steps], before each step."""
 
 
@@ -68,7 +67,7 @@ def project_to_range(
         ws = torch.cat([latents.ws(variables["v"]), behind], dim=1)
         feature = generator.head(ws, noise(variables), cut).feature
         distance = (feature - target).square().flatten(1).sum(1) / size
-        return Evaluation(feature, {DISTANCE: Term(1.0, distance)}, distance)
+        return Evaluation(feature, {RANGE: Term(1.0, distance)}, distance)
 
     constraints = {name: start_norms(t) for name, t in start.items()} if sphere else {}
     outcome = optimise(start, evaluate, steps=steps, lr=lr, schedule=schedule, alive=alive, constraints=constraints)

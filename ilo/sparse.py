@@ -18,12 +18,11 @@ from torch import Tensor
 
 from ilo.ilo import ILO
 from ilo.pulse import PULSE
-from ilo.range_projection import DISTANCE
 from ilo.rounds import NoiseRule, Point, Variables, point_of, render, tensors_of
 from rtil.errors import UserError
 from rtil.inverse.constraints import start_norms
 from rtil.inverse.l1_ball import project_l1
-from rtil.inverse.loop import MOVING, Evaluation, Optimised, measurement_terms, optimise
+from rtil.inverse.loop import MOVING, RANGE, Evaluation, Optimised, measurement_terms, optimise
 from rtil.inverse.problem import Problem, status_of
 from rtil.inverse.result import Inversion
 from rtil.inverse.schedules import Ramp
@@ -254,7 +253,7 @@ def _joined(histories: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     def filled(name: str, history: Mapping[str, Tensor]) -> Tensor:
         return torch.full_like(history["measurement"], 1.0 if name == MOVING else torch.nan)
 
-    names = dict.fromkeys(name for history in histories for name in history if name != DISTANCE)
+    names = dict.fromkeys(name for history in histories for name in history if name != RANGE)
     joined = {name: torch.cat([h[name] if name in h else filled(name, h) for h in histories], 1) for name in names}
-    distances = {name: history[name] for history in histories for name in history if name == DISTANCE}
+    distances = {name: history[name] for history in histories for name in history if name == RANGE}
     return joined | distances

@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from rtil.files import atomic_path
-from rtil.inverse.loop import MOVING, ROUND, STEP
+from rtil.inverse.loop import MOVING, RANGE, ROUND, STEP
 from rtil.inverse.result import Inversion
-
-APART = ("range",)
-"""Terms with steps of their own, between the rounds: the distances of ILO's projections to the range."""
 
 
 def steps_per_round(found: Inversion) -> list[list[float]] | None:
@@ -36,8 +33,8 @@ def steps_per_round(found: Inversion) -> list[list[float]] | None:
 def write_history(path: Path, history: Mapping[str, Tensor], names: Sequence[str], first: int = 0) -> None:
     """Write a history as a CSV file, atomically: one line for each image and step, one column for each term.
 
-    The terms are those before the step. Terms with steps of their own follow the rounds of their image, with their name
-    as the round and counted through from 0.
+    The terms are those before the step. Distances to the range follow the rounds of their image, with "range" as the
+    round and counted through from 0.
 
     Args:
         path: The file.
@@ -58,11 +55,10 @@ def write_history(path: Path, history: Mapping[str, Tensor], names: Sequence[str
 def _lines(history: Mapping[str, list[float]], terms: Sequence[str]) -> Iterator[list[str]]:
     """Yield round, step and the terms, of one image."""
     for column, (number, step) in enumerate(zip(history.get(ROUND, []), history.get(STEP, []), strict=True)):
-        values = ["" if term in APART else _number(history[term][column]) for term in terms]
+        values = ["" if term == RANGE else _number(history[term][column]) for term in terms]
         yield [f"{number:.0f}", f"{step:.0f}", *values]
-    for own in (term for term in terms if term in APART):
-        for step, value in enumerate(history[own]):
-            yield [own, str(step), *(_number(value) if term == own else "" for term in terms)]
+    for step, value in enumerate(history.get(RANGE, [])):
+        yield [RANGE, str(step), *(_number(value) if term == RANGE else "" for term in terms)]
 
 
 def _number(value: float) -> str:

@@ -26,6 +26,8 @@ OptimizerName = Literal["adam", "sgd"]
 
 ROUND, STEP = "round", "step"
 """Names in the history: of which round a column is, and which of its steps it precedes."""
+RANGE = "range"
+"""Name in the history of distances to the range: they have steps of their own, between the rounds."""
 MOVING = "moving"
 """Name in the history, with a plateau rule: 1 for a step in which the image moved, else 0."""
 LOOK_EVERY = 10

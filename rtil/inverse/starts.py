@@ -13,10 +13,11 @@ from torch import Tensor
 from rtil.errors import UserError, unknown
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.latents import Latents
+from rtil.inverse.result import CONVERGED
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Of what a solver can start from, by name and for one image."""
-OUTCOMES = ("converged",)
+OUTCOMES = (CONVERGED,)
 """What latents also hold and no attempt starts from."""
 
 
