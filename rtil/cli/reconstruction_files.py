@@ -13,7 +13,6 @@ from rtil.files import atomic_path
 from rtil.inverse.history import steps_per_round
 from rtil.inverse.result import Inversion, converged_of
 
-RESULT = "result.json"
 RESULT_FILE = "result.safetensors"
 HISTORY = "history.csv"
 PICTURE = "reconstruction.png"

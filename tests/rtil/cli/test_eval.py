@@ -56,7 +56,7 @@ def test_tasks_methods_and_checkpoints_are_lists(workplace: Path) -> None:
 def test_mganprior_runs_with_its_defaults(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--method", "mganprior"]) == 0
     rows = _rows(workplace / "runs/eval/00000-mganprior-cs-synthetic-16")
-    assert {(row["method"], row["checkpoint"], row["mixes_differently"]) for row in rows} == {
+    assert {(row["method"], row["checkpoint"], row["trained_otherwise"]) for row in rows} == {
         ("mganprior-20", "vanilla", False),
         ("mganprior-20", "rtil", True),
     }
@@ -78,7 +78,7 @@ def test_every_cell_of_the_cross_table_in_one_evaluation(
     with (workplace / "e/summary.csv").open() as file:
         cells = {(line["method"], line["checkpoint"]): line for line in csv.DictReader(file)}
     assert len(cells) == 4 * 4
-    marked = {key for key, line in cells.items() if line["mixes_differently"] == "True"}
+    marked = {key for key, line in cells.items() if line["trained_otherwise"] == "True"}
     assert marked == {("ilo", "pg-rtil"), ("mganprior-2", "sg-rtil"), ("mganprior-3", "sg-rtil")}
     references = {key: line["reference"] for key, line in cells.items() if line["reference"]}
     methods = ("csgm", "ilo", "mganprior-2", "mganprior-3")
@@ -105,11 +105,8 @@ def test_dry_run_says_what_mganprior_does(workplace: Path, capsys: pytest.Captur
     pair = ["--pair", "paper", "--perceptual", "vgg", "--task", "cs", "--dry_run"]
     assert main([*SMALL, "--method", "mganprior", *pair]) == 0
     out = capsys.readouterr().out
-    line = "# cs 10 %: mganprior-20 {} (6 steps of {}, 4 px, alpha {}, no perceptual term)\n"
-    assert (
-        line.format("vanilla measurement", "sgd, lr 1", "channels")
-        + line.format("rtil measurement \u2020", "adam, lr 0.1", "dirichlet")
-    ) in out
+    line = "# cs 10 %: mganprior-20 {} measurement{} (6 steps, pair paper, without vgg)\n"
+    assert line.format("vanilla", "") + line.format("rtil", " \u2020") in out
     assert "# \u2020: trained with RTIL, but" in out
 
 
@@ -305,17 +302,17 @@ def test_a_mistake_in_a_variant_names_it(
 
 def test_dry_run_tells_variants_and_baselines_apart(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     variants = (
-        "{z1: {z1_weight: 1, radii: a61-2}, quick: {method: csgm, z1_weight: 1, restarts: 2}, "
-        "sparse: {sparse_inner: csgm, sparse_radius: 5}}"
+        "{z1: {z1_weight: 1, radii: a61-2}, quick: {method: csgm, restarts: 2}, "
+        "sparse: {inner: csgm, sparse_radius: 5}}"
     )
     argv = [*SMALL, "--task", "sr,cs", "--variants", variants, "--baselines", "adjoint,bicubic", "--dry_run"]
     assert main(argv) == 0
     lines = capsys.readouterr().out.splitlines()
     place = "# sr x4: "
     assert [line.removeprefix(place) for line in lines if line.startswith(place) and " rtil " not in line] == [
-        "z1 vanilla measurement (2,2,2 steps, z1_weight 1, radii a61-2)",
+        "z1 vanilla measurement (2,2,2 steps, radii a61-2, z1_weight 1)",
         "quick vanilla measurement (6 steps, restarts 2)",
-        "sparse vanilla measurement (6 steps, csgm, then 4 x (100 + 60) steps with a deviation up to 5)",
+        "sparse vanilla measurement (60 steps, inner csgm, radius 5)",
         "adjoint",
         "bicubic",
     ]
@@ -352,16 +349,65 @@ def test_presets_are_valid_and_commented(name: str, workplace: Path, capsys: pyt
         assert lines[line - 1].startswith("# ")
 
 
-def test_quick_mganprior_is_quick_and_the_papers_is_the_papers(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "steps"), [("mganprior", 2500), ("mganprior_quick", 100)])
+def test_quick_mganprior_is_quick_and_the_papers_is_the_papers(name: str, steps: int) -> None:
+    preset = yaml.safe_load((REPOSITORY / f"configs/eval/{name}.yaml").read_text())
+    options = EvalOptions(**{key: value for key, value in preset.items() if hasattr(EvalOptions(), key)})
+    (candidate,) = options.candidates()
+    assert candidate.label == "mganprior-20"
+    assert candidate.settings_for(4, {}, []).to_json()["steps"] == steps
+
+
+def test_dry_run_of_a_run_that_goes_on_is_of_that_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--task", "inpaint", "--method", "csgm", "--out", "e"]) == 0
+    capsys.readouterr()
+    assert main(["--out", "e", "--resume", "--device", "cpu", "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "# inpaint 10 %: csgm rtil measurement (6 steps)\n" in out
+    assert "cs 10 %" not in out
+    assert "# into e\n" in out
+
+
+def test_what_nothing_uses_is_told_when_a_run_goes_on_too(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--method", "csgm", "--out", "e"]) == 0
+    assert main(["--out", "e", "--resume", "--device", "cpu", "--z1_weight", "1"]) == 2
+    assert "method 'csgm' does not use z1_weight: leave it away" in capsys.readouterr().err
+
+
+def test_a_nested_name_is_that_of_one_method(workplace: Path) -> None:
+    assert main([*SMALL, "--method", "ilo,csgm", "--ilo.lr", "0.3", "--csgm.steps", "1", "--out", "e"]) == 0
+    solvers = json.loads((workplace / "e/settings.json").read_text())["solvers"].values()
+    assert {(s["method"], str(s["lr"]), str(s["steps"])) for s in solvers} == {
+        ("ilo", "[0.3, 0.3, 0.3]", "[2, 2, 2]"),
+        ("csgm", "0.1", "1"),
+    }
+    assert main(["--out", "e", "--resume", "--device", "cpu"]) == 0
+    assert len(_rows(workplace / "e")) == 2 * 2 * 2, "nested settings are those of the run"
+
+
+def test_runs_of_older_versions_are_not_gone_on_with(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--out", "e"]) == 0
+    settings = json.loads((workplace / "e/settings.json").read_text())
+    del settings["format"]
+    (workplace / "e/settings.json").write_text(json.dumps(settings))
+    before = _rows(workplace / "e")
+    assert main(["--out", "e", "--resume", "--device", "cpu"]) == 2
+    err = capsys.readouterr().err
+    assert "older version" in err
+    assert err.count("\n") == 1
+    assert _rows(workplace / "e") == before
+
+
+def test_other_pictures_under_the_same_name_are_refused(
+    workplace: Path, make_pictures: Callable[[Path, int, int], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, steps in (("mganprior", 2500), ("mganprior_quick", 100)):
-        assert main(["--config", str(REPOSITORY / f"configs/eval/{name}.yaml"), "--print_config"]) == 0
-        printed = yaml.safe_load(capsys.readouterr().out)
-        options = EvalOptions(**printed)
-        assert [series.label for series in options.series(options.method)] == ["mganprior-20"]
-        assert sum(options.steps_per_round(num_blocks=4)) == steps
+    folder = make_pictures(workplace / "held", 3, 16)
+    assert main([*SMALL, "--data", str(folder), "--out", "e"]) == 0
+    (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
+    (folder / "2.png").write_bytes((folder / "1.png").read_bytes())
+    assert main(["--out", "e", "--resume", "--device", "cpu"]) == 2
+    assert "e used pictures" in capsys.readouterr().err
 
 
 def test_defaults_are_valid() -> None:
-    assert EvalOptions().places()[0].label == "cs 10 %"
+    assert EvalOptions().candidates()[0].label == "ilo"

@@ -10,11 +10,9 @@ import torch
 import yaml
 from torch import nn
 
-from ilo import ILO
+from ilo.settings import ILOSettings
 from rtil.cli.eval import EvalOptions, main
-from rtil.errors import Notice
 from rtil.inverse.perceptual import Perceptual
-from rtil.snapshot import load_snapshot
 from rtil.weights.classifiers import Classifier
 
 PRESETS = {
@@ -44,8 +42,8 @@ def pair(tmp_path: Path, make_run: Callable[..., Path], monkeypatch: pytest.Monk
     rtil = make_run("00001-rtil", rtil=True, resolution=32, weights=2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("rtil.evaluation.methods.Perceptual", Weightless)
-    monkeypatch.setattr("rtil.evaluation.study.open_baseline", lambda name: None)
+    monkeypatch.setattr("rtil.inverse.perceptual.Perceptual", Weightless)
+    monkeypatch.setattr("rtil.evaluation.reconstruction.open_baseline", lambda name: None)
     return rtil
 
 
@@ -77,44 +75,47 @@ def test_everything_that_a_preset_names_is_generated(
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, len(preset["classes"])))
     grey = torch.tensor(0.5)
     stand_in = Classifier(network, 32, grey, grey, preset["classes"], "stand-in")
-    monkeypatch.setattr("rtil.cli.classifier.open_classifier", lambda source, side: stand_in)
+    monkeypatch.setattr("rtil.cli.comparison.open_classifier", lambda source, side: stand_in)
     cells = [line for line in dry_run(name, capsys) if line.endswith("steps)")]
     assert len(cells) == 2 * len(preset["classes"]) * len(preset["radius_scales"])
-    assert all(any(f"# {name}, ilo" in cell for cell in cells) for name in preset["classes"])
+    assert all(any(f"# {name}: ilo-" in cell for cell in cells) for name in preset["classes"])
 
 
-def solvers(name: str, run: Path) -> dict[str, ILO]:
-    found = {}
-    for series, options, selection in EvalOptions(**PRESETS[name]).candidates():
-        solver = options.solver(series, load_snapshot(run), selection, 0, Weightless("lpips"))
-        assert isinstance(solver, ILO)
-        assert isinstance(solver.perceptual, Weightless)
-        found[series.label] = solver
-    return found
+def settings_of(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, ILOSettings]:
+    """Return the settings of a preset's columns, typed as the command types them."""
+    path = Path(__file__).resolve().parents[3] / f"configs/eval/{name}.yaml"
+    assert main(["--config", str(path), "--print_config"]) == 0
+    table = yaml.safe_load(capsys.readouterr().out)
+    flat = {key: table[key] for key in ("variants", "steps", "steps_preset", "selection") if key in table}
+    settings = {"ilo": ILOSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in table["ilo"].items()})}
+    found = {c.label: c.settings for c in EvalOptions(**flat, settings=settings).candidates()}  # type: ignore[arg-type]
+    assert all(isinstance(one, ILOSettings) and one.perceptual == "lpips" for one in found.values())
+    return found  # type: ignore[return-value]
 
 
-def test_the_workshop_papers_loss(pair: Path) -> None:
+def test_the_workshop_papers_loss(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Dean et al. 2020, figure 1: alpha = 1.5, beta = 0.1, the first five noise maps
-    (solver,) = solvers("ilo_workshop", pair).values()
-    assert (solver.measurement_weight, solver.perceptual_weight, solver.geodesic_weight) == (1, 1.5, 0.1)
-    assert (solver.geodesic_of, solver.noise, solver.sna_sigma) == ("v", "first5", "known")
-    assert (solver.policy, solver.perceptual_mode) == ("always", "fill")
+    (one,) = settings_of("ilo_workshop", capsys).values()
+    assert (one.measurement_weight, one.perceptual_weight, one.geodesic_weight) == (1, 1.5, 0.1)
+    assert (one.geodesic_of, one.noise, one.sna_sigma) == ("v", "first5", "known")
+    assert (one.policy, one.perceptual_mode) == ("always", "fill")
 
 
-def test_the_losses_of_rtils_super_resolution(pair: Path) -> None:
+def test_the_losses_of_rtils_super_resolution(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # RTIL, appendix A.3
-    found = solvers("ilo_rtil_sr", pair)
-    assert {name: (solver.perceptual_weight, solver.lrs[0]) for name, solver in found.items()} == {
+    found = settings_of("ilo_rtil_sr", capsys)
+    rates = {name: one.lr if isinstance(one.lr, float) else one.lr[0] for name, one in found.items()}
+    assert {name: (one.perceptual_weight, rates[name]) for name, one in found.items()} == {
         "rtil-a3": (1.0, 0.2),
         "vanilla-a3": (1.5, 0.1),
     }
-    assert {solver.policy for solver in found.values()} == {"paper"}
+    assert {one.policy for one in found.values()} == {"paper"}
 
 
 def test_a_given_setting_without_effect_is_a_mistake(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--images", "2", "--device", "cpu", "--steps", "2", "--dry_run"]
     for argv, words in (
-        (["--method", "pulse", "--lr", "0.3", "--start", "mean"], ["lr, start", "pulse_lr", "leave them away"]),
+        (["--method", "pulse", "--lr", "0.3", "--start", "mean"], ["lr, start", "pulse.lr", "leave them away"]),
         (["--method", "csgm", "--range_projection", "1"], ["range_projection", "leave it away"]),
         (["--variants", "{pulse: {}}", "--lr", "0.3"], ["'pulse' does not use lr"]),
     ):
@@ -122,8 +123,7 @@ def test_a_given_setting_without_effect_is_a_mistake(pair: Path, capsys: pytest.
         err = capsys.readouterr().err
         assert err.count("\n") == 1
         assert all(word in err for word in words), err
-    with pytest.warns(Notice, match="does not use lr, but has pulse_lr$"):
-        assert main([*small, "--method", "ilo,pulse", "--lr", "0.3", "--pulse_lr", "0.2"]) == 0
+    assert main([*small, "--method", "ilo,pulse", "--lr", "0.3", "--pulse_lr", "0.2"]) == 0
     out = capsys.readouterr().out
-    assert "pulse rtil measurement (8 steps, pulse_lr 0.2)" in out
+    assert "pulse rtil measurement (8 steps, lr 0.2)" in out
     assert "ilo rtil measurement (2,2,2,2 steps, lr 0.3)" in out

@@ -1,47 +1,79 @@
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from ilo import ILO, PULSE
+from ilo import ILO
+from rtil.cli.eval import read_variant
 from rtil.errors import UserError
-from rtil.evaluation.candidates import Candidate, Variant, candidates_of_methods, candidates_of_variants
+from rtil.evaluation.candidates import (
+    Budget,
+    Candidate,
+    candidates_of_methods,
+    candidates_of_variants,
+    overlaid,
+    standard_settings,
+)
+from rtil.evaluation.conditions import Condition, conditions
+from rtil.evaluation.held_out import HeldOutPictures, heldout_pictures
+from rtil.evaluation.jobs import Job, resolve
 from rtil.evaluation.linear_prior import LinearPrior
-from rtil.evaluation.methods import METHODS, SolverOptions
 from rtil.evaluation.metrics import psnr
+from rtil.evaluation.reconstruction import Oracle, Reconstruction
 from rtil.evaluation.rows import Row, RowFile
-from rtil.evaluation.runner import Oracle, Runner
-from rtil.evaluation.study import Study, heldout_pictures, places
+from rtil.evaluation.runner import Runner
 from rtil.inverse.operators import make_operator
+from rtil.inverse.registry import solver_class
 from rtil.inverse.result import Inversion
-from rtil.snapshot import load_snapshot
+from rtil.snapshot import Snapshot, load_snapshot
 
 
-def _of(options: SolverOptions, *methods: str) -> list[Candidate]:
-    return candidates_of_methods(options, methods, ["measurement"])
+def _of(budget: Budget, *methods: str, **changes: Any) -> list[Candidate]:
+    settings = overlaid(standard_settings(), {name.replace("__", "."): value for name, value in changes.items()})
+    return candidates_of_methods(methods, settings, budget, ["measurement"])
+
+
+def _prior() -> LinearPrior:
+    return LinearPrior.fit(heldout_pictures("synthetic", 16, "validation", 40).images)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What an evaluation is of."""
+
+    conditions: list[Condition]
+    candidates: list[Candidate]
+    checkpoints: dict[str, Snapshot]
+    pictures: HeldOutPictures
+    options: dict[str, Any] = field(default_factory=lambda: {"linear_data": "synthetic"})
+
+    def experiment(self, prior: Callable[[], LinearPrior] = _prior) -> Reconstruction:
+        own = {"lpips": None, "fit_linear_prior": prior} | self.options
+        return Reconstruction(self.conditions, self.pictures, torch.device("cpu"), **own)
+
+    def jobs(self) -> list[Job]:
+        return resolve(self.experiment(), self.candidates, self.checkpoints, seed=0)
+
+    def runner(self, folder: Path, prior: Callable[[], LinearPrior] = _prior, batch: int | None = None) -> Runner:
+        return Runner(self.experiment(prior), self.jobs(), self.checkpoints, folder, batch=batch)
 
 
 @pytest.fixture
 def study(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     return Study(
-        places=places(["cs", "sr"], [0.1], [2], []),
-        candidates=_of(SolverOptions(steps=[3, 2]), "ilo"),
+        conditions=conditions(["cs", "sr"], [0.1], [2], []),
+        candidates=_of(Budget(steps=[3, 2]), "ilo"),
         checkpoints={
             "vanilla": load_snapshot(make_run("0", rtil=False, weights=1)),
             "rtil": load_snapshot(make_run("1", rtil=True, weights=2)),
         },
         pictures=heldout_pictures("synthetic", 16, "test", 3),
-        lpips=None,
     )
-
-
-def _prior() -> LinearPrior:
-    return LinearPrior.fit(heldout_pictures("synthetic", 16, "validation", 40).images)
 
 
 def _results(rows: list[Row]) -> dict[object, str]:
@@ -52,11 +84,11 @@ def _results(rows: list[Row]) -> dict[object, str]:
 @pytest.fixture
 def straight(study: Study, tmp_path: Path) -> list[Row]:
     (tmp_path / "straight").mkdir()
-    return Runner(study, tmp_path / "straight", _prior, batch=2).run()
+    return study.runner(tmp_path / "straight", _prior, batch=2).run()
 
 
 def test_rows_say_what_the_pictures_are_worth(study: Study, straight: list[Row], tmp_path: Path) -> None:
-    assert {row.key for row in straight} == {key for item in study.work() for key in item.keys}
+    assert {row.key for row in straight} == {key for item in study.jobs() for key in item.keys}
     truth = study.pictures.images.float() / 255
     for row in straight:
         if row.method == "linear":
@@ -67,17 +99,21 @@ def test_rows_say_what_the_pictures_are_worth(study: Study, straight: list[Row],
         assert row.psnr == pytest.approx(row.psnr_round[-1], abs=1e-4)
         assert row.psnr_oracle >= max(row.psnr_round) - 1e-4
         assert row.seconds > 0
-    item = study.work()[0]
-    operator = item.place.operator(16, 0)
-    x = study.solver(item).invert(operator(truth, study.pictures.keys), operator, study.pictures.keys).x
+    item = study.jobs()[0]
+    operator = item.condition.operator(16, 0)
+    x = (
+        solver_class("ilo")(study.checkpoints["vanilla"].generator, item.settings)
+        .invert(operator(truth, study.pictures.keys), operator, study.pictures.keys)
+        .x
+    )
     got = [row.psnr for row in straight if row.key in item.keys]
     assert got == pytest.approx(psnr(x, truth).tolist(), abs=1e-3)
 
 
 def test_colorization_keeps_the_luma(study: Study, tmp_path: Path) -> None:
-    options = SolverOptions(steps=[3, 2])
-    coloured = replace(study, places=places(["colorize"], [], [], []), candidates=_of(options, "ilo", "csgm"))
-    rows = Runner(coloured, tmp_path, _prior).run()
+    options = Budget(steps=[3, 2])
+    coloured = replace(study, conditions=conditions(["colorize"], [], [], []), candidates=_of(options, "ilo", "csgm"))
+    rows = coloured.runner(tmp_path, _prior).run()
     assert {row.method for row in rows} == {"ilo", "csgm", "linear"}
     for row in rows:
         assert row.measurement_error < 1e-10
@@ -88,16 +124,22 @@ def test_colorization_keeps_the_luma(study: Study, tmp_path: Path) -> None:
 
 def test_the_linear_prior_is_for_linear_tasks_only(study: Study, tmp_path: Path) -> None:
     tasks = ["blur", "motion", "gaussian", "mri", "fourier", "phase"]
-    found = places(tasks, [0.25], [], [], None, widths=[1.0], lengths=[5.0], exposures=[2])
-    csgm = _of(SolverOptions(steps=[3, 2]), "csgm")
-    rows = Runner(replace(study, places=found, candidates=csgm, noise_sigma=0.01), tmp_path, _prior).run()
+    found = conditions(tasks, [0.25], [], [], None, widths=[1.0], lengths=[5.0], exposures=[2])
+    csgm = _of(Budget(steps=[3, 2]), "csgm")
+    rows = (
+        replace(study, conditions=found, candidates=csgm, options={"linear_data": "synthetic", "noise_sigma": 0.01})
+        .runner(tmp_path, _prior)
+        .run()
+    )
     for task in tasks:
         methods = {row.method for row in rows if row.task == task}
         assert methods == ({"csgm"} if task == "phase" else {"csgm", "linear"})
         assert all(row.psnr == row.psnr for row in rows if row.task == task)
     linear = {task: sum(r.psnr for r in rows if r.task == task and r.method == "linear") / 3 for task in tasks[:-1]}
     assert min(linear.values()) > 15, "of pictures whose own variance is at about 11 dB"
-    Runner(replace(study, places=found, candidates=csgm, noise_sigma=0.01), tmp_path, _prior).write_grids()
+    replace(study, conditions=found, candidates=csgm, options={"linear_data": "synthetic", "noise_sigma": 0.01}).runner(
+        tmp_path, _prior
+    ).write_grids()
     assert len(list(tmp_path.glob("grid-*.png"))) == 6
 
 
@@ -106,15 +148,15 @@ def test_architectures_and_all_methods_in_one_evaluation(
 ) -> None:
     mixed = replace(
         study,
-        candidates=_of(SolverOptions(steps=[2], rounds=2, codes=[3]), "csgm", "ilo", "mganprior"),
+        candidates=_of(Budget(steps=[2], rounds=2, codes=[3]), "csgm", "ilo", "mganprior"),
         checkpoints={
             **study.checkpoints,
             "pg": load_snapshot(make_run("2", rtil=False, arch="pggan")),
             "pg-rtil": load_snapshot(make_run("3", rtil=True, arch="pggan", branches="mixture", mixture_side=4)),
         },
-        linear=False,
+        options={},
     )
-    rows = Runner(mixed, tmp_path, _prior).run()
+    rows = mixed.runner(tmp_path, _prior).run()
     assert len(rows) == 2 * 3 * 4 * 3
     assert all(row.psnr == row.psnr and row.status == "ok" for row in rows)
     assert {(row.checkpoint, row.arch, row.rtil) for row in rows} == {
@@ -123,18 +165,15 @@ def test_architectures_and_all_methods_in_one_evaluation(
         ("pg", "pggan", False),
         ("pg-rtil", "pggan", True),
     }
-    marked = {(row.method, row.checkpoint) for row in rows if row.mixes_differently}
+    marked = {(row.method, row.checkpoint) for row in rows if row.trained_otherwise}
     assert marked == {("mganprior-3", "rtil"), ("ilo", "pg-rtil")}
-    assert len(Runner(mixed, tmp_path, _prior).write_grids()) == 2 * 3
+    assert len(mixed.runner(tmp_path, _prior).write_grids()) == 2 * 3
 
 
 @pytest.mark.parametrize(("eps", "expected"), [(1e-9, False), (9.0, True)])
-def test_rows_of_pulse_say_whether_they_converged(
-    eps: float, expected: bool, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(METHODS, "pulse", partial(PULSE, eps=eps))
-    chosen = replace(study, candidates=_of(SolverOptions(steps=[2]), "pulse", "csgm"))
-    Runner(chosen, tmp_path, _prior).run()
+def test_rows_of_pulse_say_whether_they_converged(eps: float, expected: bool, study: Study, tmp_path: Path) -> None:
+    chosen = replace(study, candidates=_of(Budget(steps=[2]), "pulse", "csgm", pulse__eps=eps))
+    chosen.runner(tmp_path, _prior).run()
     rows = RowFile(tmp_path / "rows.jsonl").rows()
     assert {row.method: row.converged for row in rows} == {"pulse": expected, "csgm": None, "linear": None}
 
@@ -151,34 +190,35 @@ def test_the_oracle_keeps_the_best_iterate_and_its_time() -> None:
 
 def test_variants_and_baselines_stand_side_by_side(study: Study, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
-    options = SolverOptions(steps=[2])
-    variants = {
-        "short": Variant("ilo", options, ["measurement"]),
-        "noisy": Variant("ilo", replace(options, sna_sigma="known"), ["measurement"]),
-        "sparse": Variant("sparse", replace(options, sparse_alternations=1, sparse_latent_steps=2), ["last"]),
+    variants: dict[str, dict[str, Any]] = {
+        "short": {},
+        "noisy": {"sna_sigma": "known"},
+        "sparse": {"alternations": 1, "sparse_latent_steps": 2, "selection": "last"},
     }
+
+    def of_variants(table: dict[str, dict[str, Any]]) -> list[Candidate]:
+        return candidates_of_variants(table, standard_settings(), Budget(steps=[2]), ["measurement"], read_variant)
+
     chosen = replace(
         study,
-        places=places(["denoise"], [], [], [25.0]),
-        candidates=candidates_of_variants(variants),
-        baselines=["adjoint", "tv"],
+        conditions=conditions(["denoise"], [], [], [25.0]),
+        candidates=of_variants(variants),
+        options={"linear_data": "synthetic", "baselines": ["adjoint", "tv"]},
     )
-    rows = Runner(chosen, tmp_path, _prior).run()
+    rows = chosen.runner(tmp_path, _prior).run()
     assert len(rows) == (3 * 2 + 3) * 3
     assert {(row.method, row.checkpoint, row.selection) for row in rows if row.checkpoint == "-"} == {
         (name, "-", "-") for name in ("adjoint", "tv", "linear")
     }
     truth, keys = study.pictures.images.float() / 255, study.pictures.keys
-    operator = chosen.operator(chosen.places[0])
+    operator = chosen.conditions[0].operator(16, 0)
     expected = psnr(operator(truth, keys).clamp(0, 1), truth)  # the adjoint of denoising
     assert [row.psnr for row in rows if row.method == "adjoint"] == pytest.approx(expected.tolist(), abs=1e-4)
     values = {name: [row.psnr for row in rows if row.method == name] for name in variants}
     assert values["short"] != values["noisy"]
-    with_more = replace(
-        chosen, candidates=candidates_of_variants(variants | {"long": Variant("ilo", options, ["last"])})
-    )
-    assert len(Runner(with_more, tmp_path, _prior).run()) == len(rows) + 2 * 3
-    paths = Runner(with_more, tmp_path, _prior).write_grids()
+    with_more = replace(chosen, candidates=of_variants(variants | {"long": {"selection": "last"}}))
+    assert len(with_more.runner(tmp_path, _prior).run()) == len(rows) + 2 * 3
+    paths = with_more.runner(tmp_path, _prior).write_grids()
     assert [path.name for path in paths] == ["grid-denoise-25-vanilla.png", "grid-denoise-25-rtil.png"]
     with Image.open(paths[0]) as grid:
         assert grid.width == (2 + 4 + 3) * (96 + 4) + 4
@@ -189,7 +229,7 @@ def test_an_interrupted_run_goes_on_to_the_same_rows(
 ) -> None:
     folder = tmp_path / "interrupted"
     folder.mkdir()
-    runner = Runner(study, folder, _prior, batch=2)
+    runner = study.runner(folder, _prior, batch=2)
     save, batches = runner._save, []
 
     def save_until_interrupted(*arguments: object) -> None:
@@ -203,7 +243,7 @@ def test_an_interrupted_run_goes_on_to_the_same_rows(
         runner.run()
     kept = (folder / "rows.jsonl").read_text()
     assert kept.count("\n") == 5
-    rows = Runner(study, folder, _prior, batch=2).run()
+    rows = study.runner(folder, _prior, batch=2).run()
     assert (folder / "rows.jsonl").read_text().startswith(kept)
     assert _results(rows) == _results(straight)
 
@@ -212,13 +252,13 @@ def test_finished_rows_are_not_computed_again(study: Study, straight: list[Row],
     def no_prior() -> LinearPrior:
         pytest.fail("everything is finished")
 
-    assert _results(Runner(study, tmp_path / "straight", no_prior).run()) == _results(straight)
+    assert _results(study.runner(tmp_path / "straight", no_prior).run()) == _results(straight)
     more = replace(study, pictures=heldout_pictures("synthetic", 16, "test", 4))
-    assert len(Runner(more, tmp_path / "straight", _prior).run()) == len(straight) * 4 // 3
+    assert len(more.runner(tmp_path / "straight", _prior).run()) == len(straight) * 4 // 3
 
 
 def test_the_grid_shows_what_was_reconstructed(study: Study, straight: list[Row], tmp_path: Path) -> None:
-    paths = Runner(study, tmp_path / "straight", _prior).write_grids()
+    paths = study.runner(tmp_path / "straight", _prior).write_grids()
     assert [path.name for path in paths] == ["grid-cs-0.1-ilo.png", "grid-sr-2-ilo.png"]
     with Image.open(paths[0]) as grid:
         columns, rows = 5, 3
@@ -239,9 +279,8 @@ def test_a_full_memory_halves_the_batch(
         return invert(self, y, *args, **options)
 
     monkeypatch.setattr(ILO, "invert", only_two_fit)
-    rows = Runner(
-        replace(study, pictures=heldout_pictures("synthetic", 16, "test", 5)), tmp_path, _prior, batch=5
-    ).run()
+    five = replace(study, pictures=heldout_pictures("synthetic", 16, "test", 5))
+    rows = five.runner(tmp_path, _prior, batch=5).run()
     assert len(rows) == 5 * len(straight) // 3
     assert "5 pictures at a time: going on with 2" in caplog.text
     assert len(caplog.records) == 1
@@ -255,4 +294,4 @@ def test_a_memory_too_small_for_one_picture_is_said(
 
     monkeypatch.setattr(ILO, "invert", nothing_fits)
     with pytest.raises(UserError, match="not enough memory for one picture of 16 px"):
-        Runner(study, tmp_path, _prior).run()
+        study.runner(tmp_path, _prior).run()

@@ -1,0 +1,104 @@
+"""Held-out pictures, and the training pictures that the linear prior is fitted to.
+
+Pictures are the first N of one fixed permutation of the held-out set: they do not depend on the seed, and fewer
+pictures are always among more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from rtil.data import ImageDataset, open_dataset, preload
+from rtil.errors import UserError, unknown
+from rtil.evaluation.linear_prior import LinearPrior
+from rtil.seeds import generator
+
+HeldOut = Literal["validation", "test"]
+PRIOR_MEMORY_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class HeldOutPictures:
+    """Held-out pictures.
+
+    Attributes:
+        keys: Stable id of each.
+        images: uint8 [N, 3, R, R].
+        data: Where they come from.
+        split: Which part of it.
+    """
+
+    keys: list[str]
+    images: Tensor
+    data: str
+    split: HeldOut
+
+
+def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int) -> HeldOutPictures:
+    """Take pictures from a held-out set.
+
+    Raises:
+        UserError: The set cannot be opened, or has fewer pictures.
+    """
+    if split not in get_args(HeldOut):
+        raise unknown("split", split, get_args(HeldOut))
+    ds = open_dataset(data, resolution, split)
+    if not 1 <= count <= len(ds):
+        raise UserError(f"images is {count}: valid is 1 to {len(ds)}, the pictures of {data} ({split})")
+    order = torch.randperm(len(ds), generator=generator(0, "study/pictures"))[:count].tolist()
+    return HeldOutPictures([ds.key(index) for index in order], ds.load(order), data, split)
+
+
+def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: HeldOut | None) -> tuple[str, HeldOut]:
+    """Decide where held-out pictures come from.
+
+    Without ``data``: the test split of the synthetic faces, or the validation split of the files that the checkpoints
+    were trained on. With it: all of its pictures, unless the checkpoints were trained on them.
+
+    Args:
+        infos: What the snapshots say of their training.
+        data: The user's held-out set.
+        split: The split that the user wants.
+
+    Raises:
+        UserError: Checkpoints of different data without ``data``, or pictures that were trained on.
+    """
+    trained_on = list(dict.fromkeys(str(info["data"]) for info in infos))
+    if data is None and len(trained_on) > 1:
+        raise UserError(f"checkpoints were trained on different data ({', '.join(trained_on)}): give --data")
+    source = trained_on[0] if data is None else data
+    if source == "synthetic":
+        return source, split or "test"
+    seen = any(other != "synthetic" and Path(other).resolve() == Path(source).resolve() for other in trained_on)
+    if seen and split == "test":
+        raise UserError(
+            f"split 'test' of {source} holds the training pictures: use --split validation, or other --data"
+        )
+    return source, split or ("validation" if seen else "test")
+
+
+def open_linear_prior_data(info: Mapping[str, Any], resolution: int) -> ImageDataset:
+    """Open the pictures a snapshot was trained on, to which the linear prior is fitted, at the side it now shows.
+
+    Raises:
+        UserError: They are not there, as with a snapshot from another machine.
+    """
+    try:
+        return open_dataset(str(info["data"]), resolution, "train")
+    except UserError as error:
+        message = f"the linear prior needs the training pictures ({error}): mend that, or add --no_linear"
+        raise UserError(message) from error
+
+
+def fit_linear_prior(info: Mapping[str, Any], resolution: int) -> LinearPrior:
+    """Fit a Gaussian to the pictures a snapshot was trained on, to as many of them as fit into two gigabytes."""
+    ds = open_linear_prior_data(info, resolution)
+    most = PRIOR_MEMORY_BYTES // (3 * ds.resolution**2)
+    if len(ds) <= most:
+        return LinearPrior.fit(preload(ds))
+    chosen = torch.randperm(len(ds), generator=generator(0, "study/linear-prior"))[:most]
+    return LinearPrior.fit(ds.load(chosen.sort().values.tolist()))

@@ -1,0 +1,210 @@
+"""Held-out pictures, measured and reconstructed: the experiment behind every task but ``classifier``.
+
+Besides each method's own result a row holds what the truth alone can tell: the PSNR of the iterate nearest to it (the
+oracle), watched through the solver's callback, and the PSNR after every round. The time that watching takes is not
+counted among a method's seconds.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtil.baselines import Reconstruct, baselines_of, open_baseline
+from rtil.devices import wait_for
+from rtil.evaluation.candidates import LINEAR, Candidate
+from rtil.evaluation.conditions import Condition
+from rtil.evaluation.figures import show_measurement
+from rtil.evaluation.held_out import HeldOutPictures
+from rtil.evaluation.jobs import Batch, Experiment, Grid, Job, Record, Saved
+from rtil.evaluation.linear_prior import LinearPrior, PosteriorMean
+from rtil.evaluation.metrics import Metrics, psnr
+from rtil.evaluation.report import nonlinear_note
+from rtil.evaluation.stopwatch import Stopwatch
+from rtil.inverse.operators import Operator
+from rtil.inverse.settings import SolverSettings
+from rtil.inverse.solver import Solver
+from rtil.weights.backbones import LpipsNet
+
+SHOWN = 8
+"""Pictures of a grid."""
+
+
+class Oracle:
+    """Watches a solver's iterates: the best PSNR [N] against the truth, in dB, and the seconds spent on that.
+
+    Each iterate is taken as it would be returned, after the operator's ``consistent`` step.
+    """
+
+    def __init__(self, truth: Tensor, operator: Operator, y: Tensor) -> None:
+        self.truth, self.operator, self.y = truth, operator, y
+        self.stopwatch = Stopwatch(truth.device)
+        self.best = torch.full((len(truth),), -torch.inf, device=truth.device)
+
+    def __call__(self, round_number: int, step: int, x: Tensor) -> None:
+        """Look at one iterate."""
+        with self.stopwatch.running():
+            self.best = torch.fmax(self.best, psnr(self.operator.consistent(x, self.y), self.truth))
+
+
+class Reconstruction(Experiment):
+    """See the module.
+
+    Args:
+        conditions: Tasks and levels.
+        pictures: The held-out pictures.
+        device: Of the checkpoints.
+        seed: Root seed of operators and noise.
+        noise_sigma: Measurement noise of tasks that have none of their own.
+        lpips: Backbone of LPIPS; None for no LPIPS.
+        baselines: Reconstructions without a checkpoint, each where the operator has it.
+        linear_data: Which pictures the linear prior is fitted to, for the record; None for no linear prior.
+        fit_linear_prior: Called once, when it is needed.
+
+    Raises:
+        UserError: The packages of a baseline are not installed.
+    """
+
+    def __init__(
+        self,
+        conditions: Sequence[Condition],
+        pictures: HeldOutPictures,
+        device: torch.device,
+        *,
+        seed: int = 0,
+        noise_sigma: float = 0.0,
+        lpips: LpipsNet | None = "alex",
+        baselines: Sequence[str] = (),
+        linear_data: str | None = None,
+        fit_linear_prior: Callable[[], LinearPrior] | None = None,
+    ) -> None:
+        self.conditions, self.pictures, self.device = conditions, pictures, device
+        self.ids, self.resolution = pictures.keys, pictures.images.shape[-1]
+        self.seed, self.noise_sigma, self.lpips, self.linear_data = seed, noise_sigma, lpips, linear_data
+        self.shown = min(SHOWN, len(self.ids))
+        self.truth = (pictures.images.float() / 255).to(device)
+        self.baselines = baselines
+        self._fit = fit_linear_prior
+        self._linear: LinearPrior | None = None
+        self._conditioned: tuple[Operator, PosteriorMean] | None = None
+        self._metrics: Metrics | None = None
+        self._opened: dict[str, Reconstruct] = {}
+        for condition in conditions:
+            operator = self.operator(condition)
+            self._opened |= {n: open_baseline(n) for n in self._baselines_at(operator) if n not in self._opened}
+
+    def operator(self, condition: Condition) -> Operator:
+        """Return what measures; see :meth:`Experiment.operator`."""
+        return condition.operator(self.resolution, self.seed, self.noise_sigma).to(self.device)
+
+    def identity(self) -> Record:
+        """Return which pictures these are, to the last byte, and the noise."""
+        content = hashlib.sha256(self.pictures.images.numpy().tobytes()).hexdigest()[:16]
+        of_pictures = {"data": self.pictures.data, "split": self.pictures.split, "resolution": self.resolution}
+        return {"pictures": of_pictures | {"content": content}, "noise_sigma": self.noise_sigma}
+
+    def recorded(self, condition: Condition) -> Record:
+        """Return noise, LPIPS backbone and the content of a mask file."""
+        return {"noise_sigma": self.noise_sigma, "lpips": self.lpips, **condition.settings()}
+
+    def settings_for(self, candidate: Candidate, solver: Solver, operator: Operator) -> SolverSettings:
+        """Return what acts on these measurements."""
+        return solver.settings_for(operator)
+
+    def references(self, condition: Condition, operator: Operator) -> dict[str, Record]:
+        """Return the baselines that the operator has, and the linear prior where it is linear."""
+        found: dict[str, Record] = {name: {"baseline": name} for name in self._baselines_at(operator)}
+        if self.linear_data is not None and condition.linear:
+            found[LINEAR] = {"data": self.linear_data}
+        return found
+
+    def plan(self) -> Iterator[str]:
+        """Yield the pictures, and what is not for all tasks."""
+        yield f"pictures: {len(self.ids)} of {self.pictures.data} ({self.pictures.split})"
+        for name in self.baselines:
+            lacking = [c.label for c in self.conditions if name not in self._baselines_at(self.operator(c))]
+            if lacking:
+                yield f"{name}: not for {', '.join(lacking)}"
+        if self.linear_data is not None:
+            yield from nonlinear_note([condition.task for condition in self.conditions])
+
+    def invert(self, job: Job, solver: Solver | None, operator: Operator, indices: Sequence[int]) -> Batch:
+        """Reconstruct some of the pictures; see :meth:`Experiment.invert`."""
+        truth, ids = self.truth[list(indices)], [self.ids[index] for index in indices]
+        y = operator(truth, ids)
+        x, of_method = self._refer(job, operator, y) if solver is None else _solve(solver, operator, y, truth, ids)
+        if self._metrics is None:
+            self._metrics = Metrics(self.lpips, self.device)
+        judged: dict[str, Any] = {name: t.tolist() for name, t in self._metrics(x, truth).items()}
+        columns = judged | {"measurement_error": operator.error(x, y).tolist()} | of_method
+        return Batch(x, [{name: values[n] for name, values in columns.items()} for n in range(len(x))])
+
+    def grids(self, jobs: Sequence[Job], saved: Saved) -> Iterator[Grid]:
+        """Yield a grid for each condition and method: truth, measurement, each checkpoint, baselines, linear prior.
+
+        Variants are beside each other: a grid for each condition and checkpoint.
+        """
+        shown, truth = self.shown, self.truth[: self.shown]
+        for condition in self.conditions:
+            operator = self.operator(condition)
+            measured = show_measurement(operator(truth, self.ids[:shown]), operator).cpu()
+            here = [job for job in jobs if job.condition == condition]
+            last = {job.method: saved(job, shown) for job in here if job.settings is None}
+            for name, columns in _columns([job for job in here if job.settings is not None]).items():
+                found = {label: saved(job, shown) for label, job in columns.items()}
+                observed = {"truth": truth.cpu(), "measurement": measured}
+                yield Grid(f"grid-{condition.slug}-{name}", observed | found | last)
+
+    def _baselines_at(self, operator: Operator) -> list[str]:
+        return [name for name in self.baselines if name in baselines_of(operator)]
+
+    def _refer(self, job: Job, operator: Operator, y: Tensor) -> tuple[Tensor, dict[str, list[Any]]]:
+        reconstruct = self._posterior_mean(operator) if job.method == LINEAR else self._opened[job.method]
+        started = time.perf_counter()
+        found = reconstruct(y) if job.method == LINEAR else reconstruct(y, operator)  # type: ignore[call-arg]
+        x = operator.consistent(found.clamp(0, 1), y)
+        wait_for(x.device)
+        seconds = (time.perf_counter() - started) / len(x)
+        return x, {"seconds": [seconds] * len(x)}
+
+    def _posterior_mean(self, operator: Operator) -> PosteriorMean:
+        if self._linear is None:
+            assert self._fit is not None  # noqa: S101  it is evaluated
+            self._linear = self._fit()
+        if self._conditioned is None or self._conditioned[0] is not operator:
+            self._conditioned = operator, self._linear.condition(operator)
+        return self._conditioned[1]
+
+
+def _solve(
+    solver: Solver, operator: Operator, y: Tensor, truth: Tensor, ids: Sequence[str]
+) -> tuple[Tensor, dict[str, list[Any]]]:
+    """Return pictures, and columns of the rows."""
+    oracle = Oracle(truth, operator, y)
+    found = solver.invert(y, operator, ids, callback=oracle)
+    rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
+    seconds = (found.seconds - oracle.stopwatch.seconds) / len(y)
+    # iterates may be seen in bfloat16 and restarts be averaged: what is returned counts as well
+    best = torch.fmax(oracle.best, torch.fmax(rounds.amax(1), psnr(found.x, truth)))
+    columns: dict[str, list[Any]] = {
+        "seconds": [seconds] * len(y),
+        "status": list(found.status),
+        "psnr_oracle": best.tolist(),
+        "psnr_round": [tuple(of_image) for of_image in rounds.tolist()],
+    }
+    converged = found.latents.converged
+    return found.x, columns if converged is None else columns | {"converged": converged}
+
+
+def _columns(jobs: Sequence[Job]) -> dict[str, dict[str, Job]]:
+    """Return {end of the file's name: {label of a column: job}}."""
+    variants = any(job.candidate is not None and job.candidate.is_variant for job in jobs)
+    found: dict[str, dict[str, Job]] = {}
+    for job in jobs:
+        name, label = (job.checkpoint, job.method) if variants else (job.method, job.checkpoint)
+        several = len({other.selection for other in jobs if other.method == job.method}) > 1
+        found.setdefault(f"{name}-{job.selection}" if several else name, {})[label] = job
+    return found
