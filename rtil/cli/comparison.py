@@ -75,8 +75,8 @@ def resumed(options: EvalOptions, folder: Path) -> tuple[EvalOptions, dict[str, 
         raise UserError(f"{folder} holds no evaluation: give the folder of one as --out")
     if before.get("format") != FORMAT:
         raise UserError(
-            f"{folder} is of an older version, whose settings have other hashes: its rows and tables stay readable, but "
-            "to go on give another --out"
+            f"{folder} is of an older version, whose settings have other hashes: its rows and tables stay readable, "
+            "but to go on give another --out"
         )
     given = given_names(options)
     stored = {name: value for name, value in table.items() if name not in NOT_RESUMED}

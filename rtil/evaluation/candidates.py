@@ -2,8 +2,8 @@
 
 Settings are objects: each solver's own frozen dataclass (:mod:`rtil.inverse.settings`), the same on the command line,
 in YAML and in Python. A name with the method before it (``ilo.z1_weight``) is a field of one of them;
-:func:`short_names` are older names without the method. Steps may be one budget for all methods: CSGM, PULSE and mGANprior run the sum of
-ILO's rounds. Nothing here needs torch.
+:func:`short_names` are older names without the method. Steps may be one budget for all methods: CSGM, PULSE and
+mGANprior run the sum of ILO's rounds. Nothing here needs torch.
 """
 
 import re

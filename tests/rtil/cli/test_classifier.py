@@ -2,6 +2,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torchvision
 from PIL import Image
 
 from rtil.cli.eval import main
-from rtil.evaluation.generation_runner import GenerationRunner
+from rtil.evaluation.runner import Runner
 
 ARCH = "squeezenet1_1"
 SMALL = [
@@ -35,7 +36,7 @@ def asked(workplace: Path) -> list[str]:
     return [*SMALL, "--classifier", f"torchvision:{ARCH}=net.pt", "--classes", "goldfish,Irish_wolfhound"]
 
 
-def _rows(folder: Path) -> list[dict[str, object]]:
+def _rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
 
 
@@ -46,24 +47,27 @@ def test_a_grid_over_radius_and_class_for_each_checkpoint(
     folder = workplace / f"runs/eval/00000-ilo-classifier-{ARCH}"
     rows = _rows(folder)
     assert len(rows) == 2 * 2 * 3 * 2
-    assert {(row["checkpoint"], row["class_index"], row["class_name"], row["radius"]) for row in rows} == {
-        (checkpoint, index, name, radius)
+    assert {(row["checkpoint"], row["task"], row["level"], row["method"]) for row in rows} == {
+        (checkpoint, "classifier", name, f"ilo-{column}")
         for checkpoint in ("vanilla", "rtil")
-        for index, name in ((1, "goldfish"), (170, "Irish wolfhound"))
-        for radius in ("0", "1", "none")
+        for name in ("goldfish", "Irish wolfhound")
+        for column in ("r0", "r1", "free")
     }
-    held = [row for row in rows if row["radius"] == "0"]
-    assert all(row["rms_change"] == 0 and row["probability_after"] == row["probability_before"] for row in held)
-    free = [row for row in rows if row["radius"] == "none"]
-    assert all(row["rms_change"] > 0 for row in free)  # type: ignore[operator]
-    before = {(row["checkpoint"], row["picture"], row["class_index"]): row["probability_before"] for row in rows}
-    assert all(
-        row["probability_before"] == before[row["checkpoint"], row["picture"], row["class_index"]] for row in rows
-    )
+    for row in rows:
+        scores = row["scores"]
+        if row["method"] == "ilo-r0":
+            assert scores["rms_change"] == 0
+            assert scores["probability_after"] == scores["probability_before"]
+        if row["method"] == "ilo-free":
+            assert scores["rms_change"] > 0
+    before = {(row["checkpoint"], row["image"], row["level"]): row["scores"]["probability_before"] for row in rows}
+    assert len(before) == 2 * 2 * 2
+    for row in rows:
+        assert row["scores"]["probability_before"] == before[row["checkpoint"], row["image"], row["level"]]
     with (folder / "summary.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 12
-    assert {line["pictures"] for line in lines} == {"2"}
+    assert {line["n"] for line in lines} == {"2"}
     for name in ("vanilla", "rtil"):
         with Image.open(folder / f"grid-ilo-{name}.png") as grid:
             assert grid.width > 4 * 100 + 4 + 50  # the names of classes are on the left
@@ -87,7 +91,7 @@ def test_radii_are_those_that_are_asked_for_times_the_scale(asked: list[str], wo
 
 def test_csgm_stays_in_the_range(asked: list[str], workplace: Path) -> None:
     assert main([*asked, "--method", "csgm", "--radius_scales", "1,none", "--classes", "1", "--out", "e"]) == 0
-    assert {row["method"] for row in _rows(workplace / "e")} == {"csgm"}
+    assert {row["method"] for row in _rows(workplace / "e")} == {"csgm-r1", "csgm-free"}
     assert (workplace / "e/grid-csgm-rtil.png").is_file()
 
 
@@ -97,26 +101,26 @@ def test_a_stopped_run_goes_on_where_it_was(
     one = "--steps 1 --batch 1 --radius_scales 1,none --checkpoints rtil=runs/train/00001-stylegan2-rtil-synthetic-16"
     argv = [*asked, *one.split()]
     assert main([*argv, "--out", "straight"]) == 0
-    make, calls = GenerationRunner._make, []
+    save, calls = Runner._save, []
 
-    def interrupted(self: GenerationRunner, *arguments: object) -> None:
+    def interrupted(self: Runner, *arguments: object) -> None:
         calls.append(0)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        make(self, *arguments)  # type: ignore[arg-type]
+        save(self, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(GenerationRunner, "_make", interrupted)
+        patch.setattr(Runner, "_save", interrupted)
         assert main([*argv, "--out", "e"]) == 130
     assert "go on with --out e --resume" in capsys.readouterr().err
     assert len(_rows(workplace / "e")) == 5
     assert main(["--out", "e", "--resume"]) == 0
-    keys = ["picture", "class_index", "radius", "settings", "status"]
+    keys = ["image", "level", "method", "settings", "status"]
     numbers = ["probability_before", "probability_after", "rms_change"]
     resumed, straight = _rows(workplace / "e"), _rows(workplace / "straight")
     assert [[row[k] for k in keys] for row in resumed] == [[row[k] for k in keys] for row in straight]
     for row, other in zip(resumed, straight, strict=True):  # one step of Adam makes much of the last bits of a sum
-        assert [row[k] for k in numbers] == pytest.approx([other[k] for k in numbers], rel=1e-2)
+        assert [row["scores"][k] for k in numbers] == pytest.approx([other["scores"][k] for k in numbers], rel=1e-2)
     assert (workplace / "e/grid-ilo-rtil.png").is_file()
 
 
@@ -127,15 +131,15 @@ def test_another_class_is_added_to_a_run(asked: list[str], workplace: Path) -> N
     assert main(["--out", "e", "--resume", "--classes", "1,2"]) == 0
     after = _rows(workplace / "e")
     assert after[: len(before)] == before
-    assert {row["class_name"] for row in after} == {"goldfish", "great white shark"}
+    assert {row["level"] for row in after} == {"goldfish", "great white shark"}
 
 
 def test_dry_run_says_what_would_be_done(asked: list[str], workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*asked, "--dry_run"]) == 0
     out = capsys.readouterr().out
     assert f"# classifier: torchvision:{ARCH}=net.pt, 1000 classes, at 32 px\n" in out
-    assert "# goldfish, ilo rtil, radius 0.25 (2,2,2 steps)\n" in out
-    assert "# Irish wolfhound, ilo vanilla, no ball (2,2,2 steps)\n" in out
+    assert "# goldfish: ilo-r0.25 rtil measurement (2,2,2 steps)\n" in out
+    assert "# Irish wolfhound: ilo-free vanilla measurement (2,2,2 steps)\n" in out
     assert f"# into runs/eval/NNNNN-ilo-classifier-{ARCH}\n" in out
     assert not (workplace / "runs/eval").exists()
 
@@ -143,8 +147,8 @@ def test_dry_run_says_what_would_be_done(asked: list[str], workplace: Path, caps
 def test_options_come_from_a_file_too(asked: list[str], workplace: Path) -> None:
     (workplace / "c.yaml").write_text("radius_scales: [0.5, none]\nclasses: [1, tench]\n")
     assert main([*asked[:-2], "--config", "c.yaml", "--out", "e"]) == 0
-    assert {(row["radius"], row["class_index"]) for row in _rows(workplace / "e")} == {
-        (radius, index) for radius in ("0.5", "none") for index in (0, 1)
+    assert {(row["method"], row["level"]) for row in _rows(workplace / "e")} == {
+        (method, name) for method in ("ilo-r0.5", "ilo-free") for name in ("goldfish", "tench")
     }
 
 

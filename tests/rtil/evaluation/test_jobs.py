@@ -153,9 +153,9 @@ def test_a_term_that_a_policy_leaves_out_is_not_recorded_and_needs_no_size(runs:
     half = conditions(["inpaint"], [0.25, 0.5], [], [])
     used = _jobs(*runs, _of("ilo", ilo__perceptual="lpips", ilo__policy="paper"), half)
     assert ["perceptual" in job.record for job in used if job.checkpoint == "a"] == [False, True]
+    table = {"always": {"perceptual": "lpips"}}
+    variants = candidates_of_variants(table, standard_settings(), Budget(steps=[2]), ["last"], read_variant)
     with pytest.raises(UserError, match=r"^variant 'always': perceptual term 'lpips' needs pictures of at least 16"):
-        table = {"always": {"perceptual": "lpips"}}
-        variants = candidates_of_variants(table, standard_settings(), Budget(steps=[2]), ["last"], read_variant)
         _jobs(*runs, variants, scarce)
 
 
