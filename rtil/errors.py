@@ -8,6 +8,10 @@ class UserError(ValueError):
     """A mistake in what the user asked for, not in the program; its message is one line."""
 
 
+class RunError(UserError):
+    """Something outside the program that stops work which had begun: a full disk, a damaged file, another process."""
+
+
 class Notice(UserWarning):
     """Something that the user should know while work goes on; commands print its message as one line."""
 

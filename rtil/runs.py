@@ -16,7 +16,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from rtil.errors import UserError
+from rtil.errors import RunError, UserError
 from rtil.files import write_text
 from rtil.snapshot import PATTERN, newest_snapshot
 
@@ -76,7 +76,7 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
         except BlockingIOError:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
-            raise UserError(
+            raise RunError(
                 f"{out} is in use by process {owner}: wait for it, or give another folder as --out"
             ) from None
         check_resume(out, resume)  # again: another process may have come and gone in between

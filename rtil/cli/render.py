@@ -5,11 +5,11 @@ all but the weights, so ``--snapshot`` must be the one that was inverted.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtil.cli.common import run_command
+from rtil.cli.common import Prepared, run_command
 from rtil.cli.reconstruction_files import (
     PICTURE,
     SPREAD,
@@ -21,7 +21,6 @@ from rtil.cli.reconstruction_files import (
 )
 from rtil.devices import pick_device
 from rtil.errors import UserError
-from rtil.inverse.losses import measurement_error
 from rtil.inverse.result_file import ResultFile, load_result
 from rtil.snapshot import Snapshot, load_snapshot
 
@@ -68,27 +67,25 @@ class RenderOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(run, RenderOptions, argv, "python -m rtil render", plan)
+    return run_command(open_rendering, RenderOptions, argv, "python -m rtil render")
 
 
-def plan(options: RenderOptions) -> Iterator[str]:
-    """Say what would be done."""
+def open_rendering(options: RenderOptions) -> Prepared:
+    """Open the result and its prior."""
     result, snapshot = options.open()
-    yield f"render {len(result.y)} x {result.recipe.task} by {result.method} of {snapshot.path} into {options.folder}"
 
+    def render() -> None:
+        x = result.render(snapshot)
+        pictures = numbered(options.folder / PICTURE, len(x))
+        write_pictures(x, pictures)
+        if result.spread is not None:
+            write_spread(x.cpu(), result.spread, options.folder / SPREAD)
+        errors = result.recipe.make().to(x.device).error(x, result.y.to(x.device)).tolist()
+        images = by_image({"status": result.status, "measurement_error": errors, "converged": result.converged})
+        print(*lines_of(pictures, images), sep="\n")
 
-def run(options: RenderOptions) -> None:
-    """Render as asked for."""
-    result, snapshot = options.open()
-    x = result.render(snapshot)
-    pictures = numbered(options.folder / PICTURE, len(x))
-    write_pictures(x, pictures)
-    if result.spread is not None:
-        write_spread(x.cpu(), result.spread, options.folder / SPREAD)
-    operator = result.recipe.make().to(x.device)
-    errors = measurement_error(operator, x, result.y.to(x.device)).tolist()
-    images = by_image({"status": result.status, "measurement_error": errors, "converged": result.converged})
-    print(*lines_of(pictures, images), sep="\n")
+    what = f"{len(result.y)} x {result.recipe.task} by {result.method} of {snapshot.path}"
+    return Prepared([f"render {what} into {options.folder}"], render)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """``python -m rtil sample``: a grid of samples, of the plain generator or of every branch."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rtil.branches import Branches, additive_branches, mixture_branches
-from rtil.cli.common import given_names, run_command
+from rtil.cli.common import Prepared, given_names, run_command
 from rtil.devices import pick_device
 from rtil.errors import UserError
 from rtil.evaluation.figures import image_grid, to_pillow
@@ -82,27 +82,25 @@ def branches_of(snapshot: Snapshot) -> Branches:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(run, SampleOptions, argv, "python -m rtil sample", plan)
+    return run_command(open_samples, SampleOptions, argv, "python -m rtil sample")
 
 
-def plan(options: SampleOptions) -> Iterator[str]:
-    """Say what would be done."""
+def open_samples(options: SampleOptions) -> Prepared:
+    """Open the prior."""
     snapshot, branches = options.open()
+
+    def sample() -> None:
+        G = snapshot.generator
+        x = samples(G, options.count, options.truncation, options.seed, branches).clamp(0, 1)
+        factor = -(-READABLE_PIXELS // G.resolution)
+        grid = image_grid(x, options.count if branches else min(options.count, COLUMNS))
+        grid = grid.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        with atomic_path(options.out) as temporary:
+            to_pillow(grid).save(temporary, format="PNG")
+        print(f"wrote {options.out}: {len(x)} samples of {snapshot.path}")
+
     rows = f" from each of {branches.count} branches" if branches else ""
-    yield f"{options.count} samples{rows} of {snapshot.path} into {options.out}"
-
-
-def run(options: SampleOptions) -> None:
-    """Sample as asked for."""
-    snapshot, branches = options.open()
-    G = snapshot.generator
-    x = samples(G, options.count, options.truncation, options.seed, branches).clamp(0, 1)
-    factor = -(-READABLE_PIXELS // G.resolution)
-    grid = image_grid(x, options.count if branches else min(options.count, COLUMNS))
-    grid = grid.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-    with atomic_path(options.out) as temporary:
-        to_pillow(grid).save(temporary, format="PNG")
-    print(f"wrote {options.out}: {len(x)} samples of {snapshot.path}")
+    return Prepared([f"{options.count} samples{rows} of {snapshot.path} into {options.out}"], sample)
 
 
 @torch.no_grad()

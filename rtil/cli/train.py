@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from rtil.cli.common import Terminated, given_names, run_command
+from rtil.cli.common import Prepared, Terminated, given_names, run_command
 from rtil.errors import UserError, unknown
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.training.config import CONFIGS, TrainingConfig, config_of
@@ -69,46 +69,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return run_command(run, options, words, "train.py", plan, bare={"resume": "latest"})
+    return run_command(open_training, options, words, "train.py", bare={"resume": "latest"})
 
 
-def plan(options: Any) -> Iterator[str]:
-    """Say what would be done."""
-    out = options.out or (newest_run() if options.resume else None)
-    config = training_config(options)
-    if options.resume and out is not None:
-        check_resume(out, resume=True)
-        config = resumed(config, out, given_names(options))
-        yield f"go on in {out} with {description(config)} to {config.total_images / 1000:g} kimg"
-        return
-    yield f"train {description(config)} for {config.total_images / 1000:g} kimg"
-    yield f"into {options.out or (TRAIN_RUNS / 'NNNNN-').as_posix() + description(config)}"
-
-
-def run(options: Any) -> None:
-    """Train as asked for."""
+def open_training(options: Any) -> Prepared:
+    """Check settings, data, device and the checkpoint to go on from."""
     from rtil.data import open_dataset
     from rtil.devices import pick_device
+    from rtil.training.checkpoint import resume_point
     from rtil.training.run import train
 
     config = training_config(options)
     out = options.out or (newest_run() if options.resume else None)
+    if out is not None:
+        check_resume(out, resume=options.resume is not None)
     if options.resume and out is not None:
-        check_resume(out, resume=True)
         config = resumed(config, out, given_names(options))
-    pick_device(config.device)  # mistakes come before a folder is made
+        resume_point(out, options.resume)
+    pick_device(config.device)
     open_dataset(config.data, config.resolution, "train")
-    if out is None:
-        out = new_run(TRAIN_RUNS, description(config))
-    with claim(out, resume=options.resume is not None):
-        write_settings(out, config.to_json())
-        print(f"{description(config)}: {config.total_images / 1000:g} kimg into {out}", flush=True)
-        try:
-            train(config, out, options.resume)
-        except (KeyboardInterrupt, Terminated):
-            print(f"checkpoint kept: go on with --out {out} --resume", file=sys.stderr)
-            raise
-        print(f"done: {out}", flush=True)
+    kimg = f"{config.total_images / 1000:g} kimg"
+    lines = [f"go on in {out} with {description(config)} to {kimg}"]
+    if not options.resume:
+        folder = out or (TRAIN_RUNS / "NNNNN-").as_posix() + description(config)
+        lines = [f"train {description(config)} for {kimg}", f"into {folder}"]
+
+    def run() -> None:
+        folder = out or new_run(TRAIN_RUNS, description(config))
+        with claim(folder, resume=options.resume is not None):
+            write_settings(folder, config.to_json())
+            print(f"{description(config)}: {kimg} into {folder}", flush=True)
+            try:
+                train(config, folder, options.resume)
+            except (KeyboardInterrupt, Terminated):
+                print(f"checkpoint kept: go on with --out {folder} --resume", file=sys.stderr)
+                raise
+            print(f"done: {folder}", flush=True)
+
+    return Prepared(lines, run)
 
 
 def training_config(options: Any) -> TrainingConfig:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-from rtil.errors import UserError
+from rtil.errors import RunError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Batches:
 
     def _halve(self, tried: int) -> None:
         if tried == 1:
-            raise UserError(
+            raise RunError(
                 f"{self.device} has not enough memory for one picture of {self.resolution} px: use --device cpu, or "
                 "fewer codes of mGANprior"
             )
