@@ -12,12 +12,12 @@ import logging
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rtil.errors import UserError, unknown
-from rtil.generators.base import LayeredGenerator
+
+if TYPE_CHECKING:
+    from rtil.generators.base import LayeredGenerator
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def preset_steps(name: str, num_blocks: int) -> tuple[int, ...]:
     return steps[:num_blocks]
 
 
-def preset_radii(name: str, generator: LayeredGenerator, rounds: int) -> Radii:
+def preset_radii(name: str, generator: "LayeredGenerator", rounds: int) -> Radii:
     """Return a preset's radii for the first rounds of a generator, scaled as the module says.
 
     Raises:
@@ -98,8 +98,9 @@ def preset_radii(name: str, generator: LayeredGenerator, rounds: int) -> Radii:
     printed = RADII_PRESETS[name]
     if rounds > len(printed.noise):
         raise UserError(f"radii '{name}' are for {len(printed.noise)} rounds, not {rounds}: give fewer rounds")
-    with torch.no_grad():
-        rows, w_dim = generator.mapping(torch.zeros(1, generator.z_dim, device=generator.device)).shape[1:]
+    from rtil.inverse.starts import row_shape  # which imports torch: settings name presets without it
+
+    rows, w_dim = row_shape(generator)
     latent, feature = [], list(printed.feature[:1])
     for k in range(rounds):
         behind, paper_behind = rows - (generator.first_row_behind(k) if k else 0), PAPER_ROWS - max(0, 2 * k - 1)
