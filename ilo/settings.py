@@ -11,16 +11,17 @@ from ilo.presets import RadiiPreset
 from rtil.errors import UserError
 from rtil.inverse.settings import (
     DEFAULT_STEPS,
+    GeodesicOf,
     NoiseRule,
+    PerceptualMode,
     PerceptualSettings,
     RampSettings,
     SolverSettings,
+    Start,
     option,
+    per_round,
 )
 
-Start = Literal["normal", "mean"]
-GeodesicOf = Literal["ws", "v"]
-PerceptualMode = Literal["fill", "mask"]
 Policy = Literal["always", "paper"]
 Switch = Literal["fixed", "plateau"]
 Z1Start = Literal["zero", "normal"]
@@ -167,6 +168,19 @@ class ILOSettings(RoundSettings):
     def with_budget(self, steps: Sequence[int]) -> Self:
         """Return the settings with these rounds, where they name none themselves."""
         return replace(self, steps=tuple(steps)) if self.steps is None else self
+
+    def rounds(self) -> tuple[int, ...]:
+        """Return the steps of the rounds."""
+        return DEFAULT_STEPS if self.steps is None else self.steps
+
+    def lrs(self) -> tuple[float, ...]:
+        """Return the learning rates of the rounds."""
+        return per_round("lr", self.lr, len(self.rounds()))
+
+    def radii_of(self, name: str) -> tuple[float, ...] | None:
+        """Return one of the radii for the rounds; None for no ball."""
+        radius = getattr(self, name)
+        return None if radius is None else per_round(name, radius, len(self.rounds()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,13 +22,17 @@ from types import UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from rtil.errors import UserError, unknown
+from rtil.inverse.schedules import Ramp
 from rtil.precision import Precision
 
 Selection = Literal["measurement", "heldout", "last"]
 Combination = Literal["best", "mean"]
 NoiseRule = Literal["5+2k", "first5", "next5", "none", "all"]
 OptimizerName = Literal["adam", "sgd"]
+Start = Literal["normal", "mean"]
+GeodesicOf = Literal["ws", "v"]
 PerceptualChoice = Literal["none", "vgg", "lpips"]
+PerceptualMode = Literal["fill", "mask"]
 
 DEFAULT_STEPS = (100, 60, 60, 100)
 """Of the rounds of ILO; solvers of one round have their sum."""
@@ -168,8 +172,13 @@ class RampSettings:
         rampdown: Fraction of a round over which it falls back to 0.
     """
 
-    rampup: float = option(0.05, least=0, most=1)
-    rampdown: float = option(0.75, least=0, most=1)
+    rampup: float = option(Ramp.rampup, least=0, most=1)
+    rampdown: float = option(Ramp.rampdown, least=0, most=1)
+
+    @property
+    def ramp(self) -> Ramp:
+        """The schedule."""
+        return Ramp(self.rampup, self.rampdown)
 
 
 @dataclass(frozen=True, kw_only=True)
