@@ -1,14 +1,26 @@
 """Intermediate Layer Optimization and its relatives: CSGM, PULSE, sparse deviations behind the generator.
 
-All return an :class:`rtil.inverse.result.Inversion`; of one by PULSE, :func:`converged` tells which images met their
-measurements within its ``eps``.
+All return an :class:`rtil.inverse.result.Inversion`. The settings of each are in :mod:`ilo.settings`.
 
-Example: ``ILO(load_snapshot("run").generator).invert(y, operator).x``
+Example: ``ILO(load_snapshot("run").generator, steps=(50, 30)).invert(y, operator).x``
 """
 
-from ilo.csgm import CSGM
-from ilo.ilo import ILO
-from ilo.pulse import PULSE, converged
-from ilo.sparse import SparseDeviation
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["CSGM", "ILO", "PULSE", "SparseDeviation", "converged"]
+if TYPE_CHECKING:
+    from ilo.csgm import CSGM
+    from ilo.ilo import ILO
+    from ilo.pulse import PULSE
+    from ilo.sparse import SparseDeviation
+
+__all__ = ["CSGM", "ILO", "PULSE", "SparseDeviation"]
+
+_MODULES = {"CSGM": "csgm", "ILO": "ilo", "PULSE": "pulse", "SparseDeviation": "sparse"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a solver, and torch with it, when it is first asked for: its settings need neither."""
+    if name in _MODULES:
+        return getattr(import_module(f"ilo.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'ilo' has no attribute '{name}'")

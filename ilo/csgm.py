@@ -1,20 +1,31 @@
 """CSGM (Bora et al. 2017): optimise the generator's input only, which is ILO's first round alone."""
 
-from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from ilo.ilo import ILO
-from rtil.generators.base import LayeredGenerator
+from ilo.settings import RADII, CSGMSettings, ILOSettings, RoundSettings
 
 
 class CSGM(ILO):
     """Optimise latents and the first noise maps, in one round.
 
-    Args:
-        generator: The prior.
-        steps: Steps, or ILO's steps per round, of which it takes the sum.
-        options: Those of :class:`ilo.ILO`.
+    Arguments are those of :class:`rtil.inverse.solver.Solver`, options those of :class:`ilo.settings.CSGMSettings`.
     """
 
-    def __init__(self, generator: LayeredGenerator, steps: int | Sequence[int] = 320, **options: Any) -> None:
-        super().__init__(generator, (steps if isinstance(steps, int) else sum(steps),), **options)
+    Settings = CSGMSettings
+
+    @property
+    def rounds(self) -> ILOSettings:
+        """The settings of ILO with this round alone."""
+        assert isinstance(self.settings, CSGMSettings)  # noqa: S101  the class's own
+        return self.settings.first_round()
+
+    def resolved(self, settings: Any) -> Any:
+        """Fill in steps and radii, of several numbers the first; see :meth:`Solver.resolved`."""
+        per_round = {name: getattr(settings, name, None) for name in ("lr", *RADII)}
+        firsts = {name: value[0] for name, value in per_round.items() if isinstance(value, tuple)}
+        of_ilo = super().resolved(settings.changed(**firsts).first_round())
+        common = {f.name: getattr(of_ilo, f.name) for f in fields(RoundSettings)}
+        values = {name: value[0] if isinstance(value, tuple) else value for name, value in common.items()}
+        return CSGMSettings(steps=of_ilo.steps[0], **values)

@@ -15,208 +15,221 @@ The state carries the picture accumulated so far (rgb), so that a round starts w
 round before ended; the published code drops it. Nothing before the cut is computed during a round.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+import itertools
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ilo.attempt import Attempt
-from ilo.checks import Radius, check_count, check_weight, radii_per_round
-from ilo.objective import GeodesicOf, Known, SNASigma
-from ilo.policies import Policy, has_perceptual_term
-from ilo.rounds import NoiseRule
+from ilo.objective import Objective, StochasticNoise, resolve_sna_sigma
+from ilo.policies import has_perceptual_term
+from ilo.presets import preset_radii
+from ilo.range_projection import project_to_range
+from ilo.rounds import ILOLatents, Point, Variables, deviations_of, enter, render
+from ilo.settings import RADII, ILOSettings, RoundSettings
+from rtil import seeds
+from rtil.branches import MOST_CUTS
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.latents import Start
-from rtil.inverse.losses import Split
-from rtil.inverse.perceptual_term import PerceptualMode, PerceptualTerm, PictureDistance, check_pictures
+from rtil.inverse.constraints import Constraint, ball_around, start_norms, typical_shell
+from rtil.inverse.loop import RANGE, Evaluation, Optimised, optimise
+from rtil.inverse.operators.base import Operator
+from rtil.inverse.perceptual_term import PerceptualTerm
 from rtil.inverse.plateau import Plateau
 from rtil.inverse.problem import Problem
 from rtil.inverse.result import Inversion
-from rtil.inverse.schedules import Ramp
-from rtil.inverse.solver import Solver, check_choice
-from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
+from rtil.inverse.solver import Solver
+from rtil.inverse.starts import Shapes
+from rtil.ranges import to_unit
 
-Z1Start = Literal["zero", "normal"]
-Switch = Literal["fixed", "plateau"]
-
-CONSTANT = Ramp(0, 0)
 SHELL_TOLERANCE = 1e-3
 
 
 class ILO(Solver):
     """Invert a generator round by round, each entering it one block later.
 
-    Args:
-        generator: The prior, with B blocks.
-        steps: Adam steps of rounds 0, 1, ...; at most B of them. 0 skips a round.
-        lr: Peak learning rate, one for all rounds or one per round.
-        noise: Noise maps optimised in round k, of those behind its cut: ``5+2k`` (ILO's code: maps 0..4+2k),
-            ``first5`` (the workshop paper: maps 0..4), ``next5`` (the poster: the first five behind the cut), ``none``,
-            ``all``.
-        geodesic_weight: Weight of the geodesic term, whose value is 149 for 18 independent rows. The published 0.01
-            lost about 1.5 dB in round 0 on this scale (10 % compressed sensing, 32 px faces), for which the published
-            code leaves the term out; 0 does.
-        geodesic_of: The rows that it compares, of those that move: ``v`` (ILO) or ``ws``, behind the mapping (PULSE).
-        z1_weight: Weight of ||z1||^2 / (2 z1_sigma^2 size).
-        z1_start: ``zero`` continues from the round before; ``normal`` draws N(0, z1_sigma^2) (RTIL, algorithm 1).
-        z1_sigma: Standard deviation of z1's prior: that of training.
-        z1_sphere: Hold ||z1|| at z1_sigma sqrt(size), where that prior lies. Needs ``normal``: zero has no direction.
-        sphere: Whether style rows and noise maps keep the norms that they have when a round starts.
-        radius_noise: Radius of an l1 ball around each noise map's start in a round, in place of the sphere; one number
-            or one per round. 0 holds it at its start, None sets no ball.
-        radius_latent: Likewise for the style rows that move, together.
-        radius_feature: Likewise for z1, around its start; not used in round 0.
-        start: ``normal`` or ``mean``: where the latents start. At the mean no row has a norm to keep: free in round 0.
-        schedule: Course of the learning rate within a round; None is ``Ramp()``, or constant with ``plateau``.
-        switch: When a round ends: after its steps (``fixed``), or when the error of all images of the batch flattened,
-            and after its steps at the latest (``plateau``, see :mod:`rtil.inverse.plateau`). An image that flattened
-            waits unmoved for its mates; "moving" in the history tells when.
-        switch_window: Steps over which the error must fall.
-        switch_threshold: By which fraction.
-        perceptual: Compares A x with y as pictures; for operators that measure pictures.
-        perceptual_weight: Its weight.
-        perceptual_mode: ``fill`` or ``mask``; see :mod:`rtil.inverse.perceptual_term`.
-        policy: For which measurements the perceptual term is left out; see :mod:`ilo.policies`.
-        measurement_weight: Weight of the measurement error beside a perceptual term; 0 leaves the latter alone. Without
-            such a term it is 1.
-        sna_sigma: Standard deviation, on the 0-255 scale, of the noise that is added to the picture anew in each step
-            before it is compared: the known noise, in denoising. ``known`` takes it from the operator, and none where
-            that is no denoising. None for no noise.
-        range_projection: How many times, after all rounds, the last feature is projected back to the range and the
-            rounds behind the input are run again: t in algorithm 1. Their pictures are further entries of ``rounds``,
-            and the last of them is returned. Latents and noise maps are on their spheres there, if ``sphere``, and in
-            no l1 ball: the radii are those of rounds. The relative squared distances are "range" in the history.
-        range_steps: Adam steps of each such projection, with the learning rate of round 0.
-        options: Those of :class:`rtil.inverse.solver.Solver`: selection, seed, precision, restarts, combination,
-            batch_size.
-
-    Raises:
-        UserError: An option is not valid.
+    Arguments are those of :class:`rtil.inverse.solver.Solver`, options those of :class:`ilo.settings.ILOSettings`.
     """
 
-    def __init__(
-        self,
-        generator: LayeredGenerator,
-        steps: Sequence[int] = (100, 60, 60, 100),
-        lr: float | Sequence[float] = 0.1,
-        *,
-        noise: NoiseRule = "5+2k",
-        geodesic_weight: float = 1e-4,
-        geodesic_of: GeodesicOf = "v",
-        z1_weight: float = 0.0,
-        z1_start: Z1Start = "zero",
-        z1_sigma: float = 1.0,
-        z1_sphere: bool = False,
-        sphere: bool = True,
-        radius_noise: Radius = None,
-        radius_latent: Radius = None,
-        radius_feature: Radius = None,
-        start: Start = "normal",
-        schedule: Ramp | None = None,
-        switch: Switch = "fixed",
-        switch_window: int = Plateau.window,
-        switch_threshold: float = Plateau.threshold,
-        perceptual: PictureDistance | None = None,
-        perceptual_weight: float = 1.0,
-        perceptual_mode: PerceptualMode = "fill",
-        policy: Policy = "always",
-        measurement_weight: float = 1.0,
-        sna_sigma: SNASigma = None,
-        range_projection: int = 0,
-        range_steps: int = 100,
-        **options: Any,
-    ) -> None:
-        super().__init__(generator, **options)
-        self.steps = tuple(steps)
-        if not 1 <= len(self.steps) <= generator.num_blocks:
+    Settings: ClassVar[type[RoundSettings]] = ILOSettings
+    Latents = ILOLatents
+    settings: RoundSettings
+
+    @property
+    def rounds(self) -> ILOSettings:
+        """The settings of all rounds."""
+        assert isinstance(self.settings, ILOSettings)  # noqa: S101  but for CSGM, which overrides this
+        return self.settings
+
+    def resolved(self, settings: Any) -> Any:
+        """Fill in steps, and one number for each round; see :meth:`Solver.resolved`."""
+        settings, G = super().resolved(settings), self.generator
+        steps = settings.rounds()[: G.num_blocks] if settings.steps is None else settings.steps
+        if not 1 <= len(steps) <= G.num_blocks:
             raise UserError(
-                f"steps has {len(self.steps)} rounds: this {generator.resolution} px generator allows 1 to "
-                f"{generator.num_blocks} (the latents, then cuts 1..{generator.num_blocks - 1})"
+                f"steps has {len(steps)} rounds: this {G.resolution} px generator allows 1 to {G.num_blocks} (the "
+                f"latents, then cuts 1..{G.num_blocks - 1})"
             )
-        if any(not isinstance(s, int) or s < 0 for s in self.steps):
-            raise UserError(f"steps is {self.steps}: valid are whole numbers of 0 or more, one per round")
-        self.lrs = tuple(lr) if isinstance(lr, Sequence) else (lr,) * len(self.steps)
-        if len(self.lrs) != len(self.steps) or any(not 0 < rate < float("inf") for rate in self.lrs):
-            raise UserError(f"lr is {lr}: valid is a positive number, or one for each of {len(self.steps)} rounds")
-        for kind, value, choices in (
-            ("noise rule", noise, NoiseRule),
-            ("geodesic rows", geodesic_of, GeodesicOf),
-            ("z1 start", z1_start, Z1Start),
-            ("start", start, Start),
-            ("switch", switch, Switch),
-            ("perceptual mode", perceptual_mode, PerceptualMode),
-            ("policy", policy, Policy),
-        ):
-            check_choice(kind, value, choices)
-        check_weight("geodesic_weight", geodesic_weight)
-        check_weight("z1_weight", z1_weight)
-        check_weight("measurement_weight", measurement_weight)
-        check_weight("perceptual_weight", perceptual_weight, positive=True)
-        check_weight("z1_sigma", z1_sigma, positive=True)
-        if isinstance(sna_sigma, str):
-            check_choice("sna_sigma", sna_sigma, Known)
-        elif sna_sigma is not None:
-            check_weight("sna_sigma", sna_sigma, positive=True)
-        check_count("range_projection", range_projection, 0)
-        check_count("range_steps", range_steps, 1)
-        if z1_sphere and z1_start == "zero":
-            raise UserError("z1_sphere needs z1_start normal: a deviation of zero has no direction")
-        if z1_sphere and radius_feature is not None:
-            raise UserError("z1_sphere and radius_feature both hold z1: give one of them")
-        if range_projection and not any(self.steps[1:]):
-            raise UserError("range_projection needs a round behind the input: give steps for two rounds or more")
-        self.plateau = Plateau(switch_window, switch_threshold) if switch == "plateau" else None
-        if self.plateau is not None and schedule not in (None, CONSTANT):
-            raise UserError("switch 'plateau' has a constant learning rate: leave schedule away, or give Ramp(0, 0)")
-        self.schedule = schedule or (Ramp() if self.plateau is None else CONSTANT)
-        rounds = len(self.steps)
-        self.radius_noise = radii_per_round("radius_noise", radius_noise, rounds)
-        self.radius_latent = radii_per_round("radius_latent", radius_latent, rounds)
-        self.radius_feature = radii_per_round("radius_feature", radius_feature, rounds)
-        self.noise: NoiseRule = noise
-        self.start: Start = start
-        self.sphere, self.geodesic_weight = sphere, geodesic_weight
-        self.geodesic_of: GeodesicOf = geodesic_of
-        self.z1_start: Z1Start = z1_start
-        self.z1_weight, self.z1_sigma, self.z1_sphere = z1_weight, z1_sigma, z1_sphere
-        self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
-        self.perceptual_mode: PerceptualMode = perceptual_mode
-        self.policy: Policy = policy
-        self.measurement_weight, self.sna_sigma = measurement_weight, sna_sigma
-        self.range_projection, self.range_steps = range_projection, range_steps
+        settings = settings.changed(steps=steps)
+        values: dict[str, Any] = {"lr": settings.lrs()} | {name: settings.radii_of(name) for name in RADII}
+        if settings.radii != "none":
+            values |= preset_radii(settings.radii, G, len(steps))._asdict() | {"radii": "none"}
+        if settings.switch == "plateau":
+            values |= {"rampup": 0.0, "rampdown": 0.0}
+        return settings.changed(**values)
 
     def attempt(self, problem: Problem) -> Inversion:
         """Run all rounds once; see :meth:`Solver.attempt`."""
-        return Attempt(self, problem).run()
+        term = self.perceptual_term(problem, self.settings.perceptual_mode)
+        return _Rounds(self.generator, self.rounds, problem, term, self.compute_dtype).run()
 
     def start_shapes(self) -> Shapes:
         """Return those of v, the noise maps and the deviations at cuts; see :meth:`Solver.start_shapes`."""
         G = self.generator
-        deviations = {f"z1_{k}": G.cut_shape(k) for k in range(1, G.num_blocks)}
-        return {"v": row_shape(G), **noise_start_shapes(G), **deviations}
+        return {**super().start_shapes(), **{f"z1_{k}": G.cut_shape(k) for k in range(1, G.num_blocks)}}
 
     def check_start(self, start_from: Mapping[str, Tensor], images: int) -> None:
         """Raise UserError unless an inversion of so many images can start there; see :meth:`Solver.check_start`."""
         super().check_start(start_from, images)
-        for name in (f"z1_{k}" for k, steps in enumerate(self.steps) if k and steps and self.z1_sphere):
+        settings = self.rounds
+        for name in (f"z1_{k}" for k, steps in enumerate(settings.rounds()) if k and steps and settings.z1_sphere):
             if name in start_from:
                 entries = start_from[name].float().flatten(2)
-                norms = torch.linalg.vector_norm(entries, dim=2) / (self.z1_sigma * entries.shape[2] ** 0.5)
+                norms = torch.linalg.vector_norm(entries, dim=2) / (settings.z1_sigma * entries.shape[2] ** 0.5)
                 if bool(((norms - 1).abs() > SHELL_TOLERANCE).any()):
                     raise UserError(
                         f"{name} in start_from has {norms.min():.3g} to {norms.max():.3g} times the norm at which "
                         f"z1_sphere holds it: leave {name} or z1_sphere away"
                     )
 
-    def perceptual_term(self, operator: Any, y: Tensor, split: Split | None) -> PerceptualTerm | None:
-        """Return the perceptual term that these measurements get, or None."""
-        if self.perceptual is None or not has_perceptual_term(self.policy, operator, y, self.generator.resolution):
-            return None
-        return PerceptualTerm(self.perceptual, operator, y, split, self.perceptual_mode)
+    def has_perceptual_term(self, operator: Operator) -> bool:
+        """Return what the policy says; see :meth:`Solver.has_perceptual_term`."""
+        return has_perceptual_term(self.settings.policy, operator)
 
-    def _check(self, y: Tensor, operator: Any, ids: list[str]) -> None:
-        super()._check(y, operator, ids)
-        if self.perceptual is not None and self.policy == "always":
-            check_pictures(y)
+    def trained_otherwise(self, info: Mapping[str, Any]) -> bool:
+        """Return whether rounds enter deeper than additive branches did; see :meth:`Solver.trained_otherwise`."""
+        additive = info.get("branches", "additive") == "additive"
+        trained_cuts = min(MOST_CUTS, int(info["resolution"]).bit_length() - 3) if additive else 0
+        deeper = len(self.rounds.rounds()) - 1 > trained_cuts
+        return bool(info.get("rtil")) and (deeper or not info.get("sigma", 1))
+
+
+class _Rounds:
+    """One attempt at one batch: its rounds, and what they leave behind."""
+
+    def __init__(
+        self,
+        generator: LayeredGenerator,
+        settings: ILOSettings,
+        problem: Problem,
+        perceptual: PerceptualTerm | None,
+        compute_dtype: torch.dtype,
+    ) -> None:
+        self.generator, self.settings, self.problem, self.compute_dtype = generator, settings, problem, compute_dtype
+        self.space, self.steps = problem.space, settings.rounds()
+        self.objective = Objective(problem, settings, perceptual)
+        sna_sigma = resolve_sna_sigma(settings.sna_sigma, problem.operator)
+        self.noise = (
+            None if sna_sigma is None else StochasticNoise(sna_sigma, problem.image_ids, problem.seed, problem.restart)
+        )
+        self.plateau = None
+        if settings.switch == "plateau":
+            self.plateau = Plateau(settings.switch_window, settings.switch_threshold)
+        self.alive = problem.all_alive()
+        self.pictures: list[Tensor] = []
+        self.histories: list[dict[str, Tensor]] = []
+        self.distances: list[Tensor] = []
+
+    def run(self) -> Inversion:
+        """Run all rounds, and again behind every projection to the range."""
+        problem = self.problem
+        point = Point(
+            problem.start_v(self.settings.start), problem.start_noise(self.generator), deviations_of(problem.given)
+        )
+        for k in range(len(self.steps)):
+            point = self._round(k, point)
+        for _ in range(self.settings.range_projection):
+            point = self._back_to_the_range(point)
+            for k in range(1, len(self.steps)):
+                point = self._round(k, point)
+        first = self.histories[0] if self.histories else {}
+        history = {name: torch.cat([h[name] for h in self.histories], 1) for name in first}
+        if self.distances:
+            history[RANGE] = torch.cat(self.distances, 1)
+        return problem.inversion(self.pictures, ILOLatents(point.latents(self.space)), history, self.alive)
+
+    def _round(self, k: int, point: Point) -> Point:
+        """Run round k from a point, note its picture, and return where it ends; 0 steps are no round."""
+        G, index, steps = self.generator, len(self.pictures), self.steps[k]
+        if steps:
+            with G.computing_in(None):
+                point = enter(G, self.space, point, k, self._z1(index, k, point))
+                moving = Variables(G, self.space, point, self.settings.noise)
+            with G.computing_in(self.compute_dtype):
+                outcome = self._optimise(index, k, moving)
+            point, self.alive = moving.point_of(outcome.variables), outcome.alive
+            self.histories.append(outcome.history)
+        with G.computing_in(None):
+            seen = bool(steps) or not self.pictures
+            self.pictures.append(to_unit(render(G, self.space, point)) if seen else self.pictures[-1])
+        return point
+
+    def _optimise(self, index: int, k: int, moving: Variables) -> Optimised:
+        settings, iterates = self.settings, itertools.count()
+
+        def evaluate(variables: dict[str, Tensor]) -> Evaluation:
+            picture = moving.picture(variables)
+            noise = None if self.noise is None else self.noise.draw(picture, index, next(iterates))
+            return self.objective(picture, variables, noise)
+
+        start = moving.start
+        return optimise(
+            start,
+            evaluate,
+            steps=self.steps[k],
+            lr=settings.lrs()[k],
+            schedule=settings.ramp,
+            alive=self.alive,
+            constraints=self._constraints(k, start),
+            plateau=self.plateau,
+            keep_last=settings.selection == "last",
+            on_iterate=self.problem.watch(index),
+        )
+
+    def _constraints(self, k: int, start: dict[str, Tensor]) -> dict[str, Constraint]:
+        """Return where the variables of round k are held: in a ball where a radius is set, else on a sphere."""
+        settings = self.settings
+        found: dict[str, Constraint] = {}
+        for name, t in start.items():
+            radii = settings.radii_of({"v": "radius_latent", "z1": "radius_feature"}.get(name, "radius_noise"))
+            if radii is not None:
+                found[name] = ball_around(t, radii[k])
+            elif name == "z1" and settings.z1_sphere:
+                found[name] = typical_shell(settings.z1_sigma)
+            elif name != "z1" and settings.sphere:
+                found[name] = start_norms(t)
+        return found
+
+    def _z1(self, index: int, k: int, point: Point) -> Tensor | None:
+        """Return where the deviation of round k starts, as given, drawn or zero; None for zero."""
+        settings, problem = self.settings, self.problem
+        if k in point.z1:
+            return point.z1[k]
+        if k == 0 or settings.z1_start == "zero":
+            return None
+        shape, place = self.generator.cut_shape(k), (problem.restart, index)
+        draws = [
+            torch.randn(shape, generator=seeds.generator(problem.seed, "inverse/z1", name, *place))
+            for name in problem.image_ids
+        ]
+        z1 = settings.z1_sigma * torch.stack(draws).to(self.generator.device)
+        return typical_shell(settings.z1_sigma)(z1) if settings.z1_sphere else z1
+
+    def _back_to_the_range(self, point: Point) -> Point:
+        """Return the point without deviations whose feature is nearest to that at the last cut."""
+        with self.generator.computing_in(self.compute_dtype):
+            nearest, outcome = project_to_range(self.generator, self.space, point, self.settings, self.alive)
+        self.alive = outcome.alive
+        self.distances.append(outcome.history[RANGE])
+        return nearest

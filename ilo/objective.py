@@ -8,62 +8,33 @@ stochastic noise addition, for denoising (Dean et al. 2020, equation 4). For the
 expected gradient as it is. Iterates are judged by the measurement error without it, and without all other terms.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from ilo.settings import ILOSettings
 from rtil import seeds
 from rtil.inverse.loop import Evaluation, Term
-from rtil.inverse.losses import Split, gaussian_penalty, geodesic, measurement_error
+from rtil.inverse.losses import gaussian_penalty, geodesic
+from rtil.inverse.operators.base import Operator
 from rtil.inverse.operators.simple import Identity
 from rtil.inverse.perceptual_term import PerceptualTerm
+from rtil.inverse.problem import Problem
 from rtil.ranges import to_unit
-
-GeodesicOf = Literal["ws", "v"]
-"""The style rows that the geodesic term compares: behind the mapping (PULSE), or before it (ILO)."""
-Known = Literal["known"]
-SNASigma = float | Known | None
-"""Noise on the 0-255 scale, that of the operator, or none."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of the terms; a term of weight 0 is not computed, but for the measurement error."""
-
-    measurement: float = 1.0
-    geodesic: float = 0.0
-    z1: float = 0.0
-    perceptual: float = 0.0
 
 
 class Objective:
-    """The objective of one batch.
+    """The objective of one batch; a term of weight 0 is not computed, but for the measurement error.
 
     Args:
-        operator: Anything with ``A``.
-        y: Measurements [N, ...].
-        split: Entries to fit to and to judge by; None where all serve both.
-        weights: Of the terms.
-        z1_sigma: Standard deviation of z1's prior.
+        problem: The batch.
+        settings: With the weights.
         perceptual: The perceptual term; None without, and then the measurement error has weight 1.
-        rows_of: Map of v to the rows that the geodesic term compares; None for v itself.
     """
 
-    def __init__(
-        self,
-        operator: Any,
-        y: Tensor,
-        split: Split | None,
-        weights: Weights,
-        z1_sigma: float = 1.0,
-        perceptual: PerceptualTerm | None = None,
-        rows_of: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.operator, self.y, self.split = operator, y, split
-        self.weights, self.z1_sigma, self.perceptual, self.rows_of = weights, z1_sigma, perceptual, rows_of
+    def __init__(self, problem: Problem, settings: ILOSettings, perceptual: PerceptualTerm | None = None) -> None:
+        self.problem, self.settings, self.perceptual = problem, settings, perceptual
 
     def __call__(self, picture: Tensor, variables: dict[str, Tensor], noise: Tensor | None = None) -> Evaluation:
         """Evaluate a picture.
@@ -73,38 +44,26 @@ class Objective:
             variables: That it was made of: perhaps ``v`` [N, L, D] and ``z1`` [N, C, H, W].
             noise: n, in units of [0, 1]; None for none.
         """
-        x = to_unit(picture)
-        compared = x if noise is None else x + noise
-        fitted = self._error(compared, fit=True)
-        terms = {"measurement": Term(1.0 if self.perceptual is None else self.weights.measurement, fitted)}
-        score = fitted.detach()
-        with torch.no_grad():
-            if noise is not None:
-                score = self._error(x, fit=True)
-                terms["noise_free"] = Term(0.0, score)
-            if self.split is not None:
-                score = self._error(x, fit=False)
-                terms["heldout"] = Term(0.0, score)
+        x, settings = to_unit(picture), self.settings
+        weight = 1.0 if self.perceptual is None else settings.measurement_weight
+        terms, score = self.problem.measurement_terms(x, noise, weight)
         zero = torch.zeros_like(score)
-        if self.weights.geodesic:
+        if settings.geodesic_weight:
             spread = self._geodesic(variables["v"]) if "v" in variables else zero
-            terms["geodesic"] = Term(self.weights.geodesic, spread)
-        if self.weights.z1:
-            penalty = gaussian_penalty(variables["z1"] / self.z1_sigma) if "z1" in variables else zero
-            terms["z1"] = Term(self.weights.z1, penalty)
+            terms["geodesic"] = Term(settings.geodesic_weight, spread)
+        if settings.z1_weight:
+            penalty = gaussian_penalty(variables["z1"] / settings.z1_sigma) if "z1" in variables else zero
+            terms["z1"] = Term(settings.z1_weight, penalty)
         if self.perceptual is not None:
-            terms["perceptual"] = Term(self.weights.perceptual, self.perceptual(compared))
+            distance = self.perceptual(x if noise is None else x + noise)
+            terms["perceptual"] = Term(settings.perceptual_weight, distance)
         return Evaluation(picture, terms, score)
 
     def _geodesic(self, v: Tensor) -> Tensor:
-        return geodesic(v if self.rows_of is None else self.rows_of(v))
-
-    def _error(self, x: Tensor, fit: bool) -> Tensor:
-        weight = None if self.split is None else self.split.fit if fit else self.split.heldout
-        return measurement_error(self.operator, x, self.y, weight)
+        return geodesic(self.problem.space.ws(v) if self.settings.geodesic_of == "ws" else v)
 
 
-def resolve_sna_sigma(sna_sigma: SNASigma, operator: Any) -> float | None:
+def resolve_sna_sigma(sna_sigma: float | str | None, operator: Operator) -> float | None:
     """Return the standard deviation of the noise to add, on the 0-255 scale, or None for none.
 
     Args:

@@ -12,12 +12,12 @@ import logging
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rtil.errors import UserError, unknown
-from rtil.generators.base import LayeredGenerator
+
+if TYPE_CHECKING:
+    from rtil.generators.base import LayeredGenerator
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ RadiiPreset = Literal["none", "a61-1", "a61-2", "a61-3", "a61-4"]
 class Radii(NamedTuple):
     """Radii of the l1 balls of every round: of each noise map, all latents that move, and the feature (not round 0)."""
 
-    noise: tuple[float, ...]
-    latent: tuple[float, ...]
-    feature: tuple[float, ...]
+    radius_noise: tuple[float, ...]
+    radius_latent: tuple[float, ...]
+    radius_feature: tuple[float, ...]
 
 
 RADII_PRESETS: Mapping[str, Radii] = {
@@ -87,7 +87,7 @@ def preset_steps(name: str, num_blocks: int) -> tuple[int, ...]:
     return steps[:num_blocks]
 
 
-def preset_radii(name: str, generator: LayeredGenerator, rounds: int) -> Radii:
+def preset_radii(name: str, generator: "LayeredGenerator", rounds: int) -> Radii:
     """Return a preset's radii for the first rounds of a generator, scaled as the module says.
 
     Raises:
@@ -96,15 +96,16 @@ def preset_radii(name: str, generator: LayeredGenerator, rounds: int) -> Radii:
     if name not in RADII_PRESETS:
         raise unknown("radii", name, ["none", *RADII_PRESETS])
     printed = RADII_PRESETS[name]
-    if rounds > len(printed.noise):
-        raise UserError(f"radii '{name}' are for {len(printed.noise)} rounds, not {rounds}: give fewer rounds")
-    with torch.no_grad():
-        rows, w_dim = generator.mapping(torch.zeros(1, generator.z_dim, device=generator.device)).shape[1:]
-    latent, feature = [], list(printed.feature[:1])
+    if rounds > len(printed.radius_noise):
+        raise UserError(f"radii '{name}' are for {len(printed.radius_noise)} rounds, not {rounds}: give fewer rounds")
+    from rtil.inverse.starts import row_shape  # which imports torch: settings name presets without it
+
+    rows, w_dim = row_shape(generator)
+    latent, feature = [], list(printed.radius_feature[:1])
     for k in range(rounds):
         behind, paper_behind = rows - (generator.first_row_behind(k) if k else 0), PAPER_ROWS - max(0, 2 * k - 1)
-        latent.append(printed.latent[k] * behind * w_dim / (paper_behind * PAPER_W_DIM))
+        latent.append(printed.radius_latent[k] * behind * w_dim / (paper_behind * PAPER_W_DIM))
         if k:
             paper_entries = PAPER_CHANNELS * (4 * 2 ** (k - 1)) ** 2
-            feature.append(printed.feature[k] * math.prod(generator.cut_shape(k)) / paper_entries)
-    return Radii(printed.noise[:rounds], tuple(latent), tuple(feature))
+            feature.append(printed.radius_feature[k] * math.prod(generator.cut_shape(k)) / paper_entries)
+    return Radii(printed.radius_noise[:rounds], tuple(latent), tuple(feature))

@@ -13,27 +13,16 @@ cut stays.
 import torch
 from torch import Tensor
 
-from ilo.rounds import NoiseRule, Point, noise_maps
+from ilo.rounds import Point
+from ilo.settings import ILOSettings
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.constraints import start_norms
-from rtil.inverse.latents import Latents
+from rtil.inverse.latent_space import LatentSpace, noise_maps
 from rtil.inverse.loop import RANGE, Evaluation, Optimised, Term, optimise
-from rtil.inverse.schedules import Ramp
-
-"""Name in the history: [N, steps], before each step."""
 
 
 def project_to_range(
-    generator: LayeredGenerator,
-    latents: Latents,
-    point: Point,
-    rule: NoiseRule,
-    *,
-    sphere: bool,
-    steps: int,
-    lr: float,
-    schedule: Ramp,
-    alive: Tensor,
+    generator: LayeredGenerator, space: LatentSpace, point: Point, settings: ILOSettings, alive: Tensor
 ) -> tuple[Point, Optimised]:
     """Return the nearest point at the input, and how it was found; "range" is in its history.
 
@@ -41,35 +30,39 @@ def project_to_range(
 
     Args:
         generator: The prior.
-        latents: Its input space.
+        space: Its input space.
         point: At a cut.
-        rule: The noise maps that it names for any round before the cut move, as far as they act before it.
-        sphere: Whether style rows and noise maps keep their norms.
-        steps: Adam steps.
-        lr: Peak learning rate.
-        schedule: Its course.
+        settings: Of the rounds. The noise maps that they move in any round before the cut move, as far as they act
+            before it; the learning rate is that of round 0.
         alive: [N] bool; the others are not moved.
     """
     cut, row = point.cut, generator.first_row_behind(point.cut)
     before = generator.noise_of_block(cut).start
-    maps = sorted({i for k in range(cut) for i in noise_maps(rule, generator, k) if i < before})
+    maps = sorted({i for k in range(cut) for i in noise_maps(settings.noise, generator, k) if i < before})
     moved = point.entered
     assert moved is not None  # noqa: S101  the point is behind a cut
     target = moved.feature
     size = target.square().flatten(1).sum(1)
-    behind = latents.ws(point.v[:, row:])
+    behind = space.ws(point.v[:, row:])
     start = {"v": point.v[:, :row]} | {f"noise_{i}": point.noise[i] for i in maps}
 
     def noise(variables: dict[str, Tensor]) -> list[Tensor]:
         return [variables.get(f"noise_{i}", fixed) for i, fixed in enumerate(point.noise)]
 
     def evaluate(variables: dict[str, Tensor]) -> Evaluation:
-        ws = torch.cat([latents.ws(variables["v"]), behind], dim=1)
+        ws = torch.cat([space.ws(variables["v"]), behind], dim=1)
         feature = generator.head(ws, noise(variables), cut).feature
         distance = (feature - target).square().flatten(1).sum(1) / size
         return Evaluation(feature, {RANGE: Term(1.0, distance)}, distance)
 
-    constraints = {name: start_norms(t) for name, t in start.items()} if sphere else {}
-    outcome = optimise(start, evaluate, steps=steps, lr=lr, schedule=schedule, alive=alive, constraints=constraints)
+    outcome = optimise(
+        start,
+        evaluate,
+        steps=settings.range_steps,
+        lr=settings.lrs()[0],
+        schedule=settings.ramp,
+        alive=alive,
+        constraints={name: start_norms(t) for name, t in start.items()} if settings.sphere else {},
+    )
     v = torch.cat([outcome.variables["v"], point.v[:, row:]], dim=1)
     return Point(v, noise(outcome.variables), point.z1_behind), outcome

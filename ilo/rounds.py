@@ -2,15 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rtil.generators.base import LayeredGenerator, State
-from rtil.inverse.latents import Latents
+from rtil.inverse.latent_space import LatentSpace, noise_maps
+from rtil.inverse.latents import SolverLatents
+from rtil.inverse.settings import NoiseRule
 
-NoiseRule = Literal["5+2k", "first5", "next5", "none", "all"]
+
+class ILOLatents(SolverLatents):
+    """Latents, noise maps and the deviations ``z1_k`` at the cuts."""
+
+    @property
+    def z1(self) -> dict[int, Tensor]:
+        """The deviations [S, N, C_k, H_k, W_k] by cut."""
+        return deviations_of(self)
+
+    def picture(self, generator: LayeredGenerator, chunk: int) -> Tensor:
+        """Return the pictures with their deviations; see :meth:`SolverLatents.picture`."""
+        picture: Tensor = generator(self.ws, self.noise, self.z1)
+        return picture
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,21 @@ class Point:
     cut: int = 0
     base: State | None = None
 
+    @classmethod
+    def of(cls, generator: LayeredGenerator, space: LatentSpace, latents: Mapping[str, Tensor]) -> "Point":
+        """Return the point of :meth:`latents`, at the last cut that has a deviation."""
+        noise = [latents[f"noise_{i}"] for i in range(len(generator.noise_shapes()))]
+        point = cls(latents["v"], noise, deviations_of(latents))
+        with generator.computing_in(None):
+            k = max(point.z1, default=0)
+            return enter(generator, space, point, k, point.z1.get(k))
+
+    @torch.no_grad()
+    def latents(self, space: LatentSpace) -> dict[str, Tensor]:
+        """Return the tensors, [N, ...] each, from which its picture is rendered again."""
+        tensors = {"v": self.v, "ws": space.ws(self.v)} | {f"noise_{i}": t for i, t in enumerate(self.noise)}
+        return tensors | {f"z1_{k}": z1 for k, z1 in self.z1.items()}
+
     @property
     def entered(self) -> State | None:
         """The state at the cut, its z1 included."""
@@ -45,26 +73,13 @@ class Point:
         return {k: z1 for k, z1 in self.z1.items() if k > self.cut}
 
 
-def noise_maps(rule: NoiseRule, generator: LayeredGenerator, k: int) -> list[int]:
-    """Return the indices of the noise maps that round k optimises: those that the rule names, behind cut k."""
-    behind = range(generator.noise_of_block(k).start, len(generator.noise_shapes()))
-    named = {
-        "5+2k": range(5 + 2 * k),
-        "first5": range(5),
-        "next5": range(behind.start, behind.start + 5),
-        "none": range(0),
-        "all": behind,
-    }[rule]
-    return [i for i in behind if i in named]
-
-
 @torch.no_grad()
-def enter(generator: LayeredGenerator, latents: Latents, point: Point, k: int, z1: Tensor | None) -> Point:
+def enter(generator: LayeredGenerator, space: LatentSpace, point: Point, k: int, z1: Tensor | None) -> Point:
     """Move on to cut k: its state is what ``point`` leads to.
 
     Args:
         generator: In the type of the final render.
-        latents: Its input space.
+        space: Its input space.
         point: Of an earlier round.
         k: The cut; 0 leaves the point as it is.
         z1: Where the deviation starts; None for zero.
@@ -72,15 +87,15 @@ def enter(generator: LayeredGenerator, latents: Latents, point: Point, k: int, z
     if k == 0:
         return point
     before = {cut: deviation for cut, deviation in point.z1_behind.items() if cut < k}
-    base = generator.advance(point.entered, latents.ws(point.v), point.noise, point.cut, k, before)
+    base = generator.advance(point.entered, space.ws(point.v), point.noise, point.cut, k, before)
     start = torch.zeros_like(base.feature) if z1 is None else torch.empty_like(base.feature).copy_(z1)
     return replace(point, z1={**point.z1, k: start}, cut=k, base=base)
 
 
 @torch.no_grad()
-def render(generator: LayeredGenerator, latents: Latents, point: Point) -> Tensor:
+def render(generator: LayeredGenerator, space: LatentSpace, point: Point) -> Tensor:
     """Return the picture of a point, [N, 3, R, R] in generator units."""
-    return picture_behind(generator, point, point.entered, latents.ws(point.v), point.noise)
+    return picture_behind(generator, point, point.entered, space.ws(point.v), point.noise)
 
 
 def picture_behind(
@@ -88,22 +103,6 @@ def picture_behind(
 ) -> Tensor:
     """Run from the cut of a point, 0 being the input, to the picture, with the point's deviations behind the cut."""
     return generator.finish(generator.advance(state, ws, noise, point.cut, generator.num_blocks, point.z1_behind), ws)
-
-
-@torch.no_grad()
-def tensors_of(latents: Latents, point: Point) -> dict[str, Tensor]:
-    """Return the tensors, [N, ...] each, from which :func:`rtil.inverse.result.render` makes a point's picture."""
-    tensors = {"v": point.v, "ws": latents.ws(point.v)} | {f"noise_{i}": t for i, t in enumerate(point.noise)}
-    return tensors | {f"z1_{k}": z1 for k, z1 in point.z1.items()}
-
-
-def point_of(generator: LayeredGenerator, latents: Latents, tensors: Mapping[str, Tensor]) -> Point:
-    """Return the point of :func:`tensors_of`, at the last cut that has a deviation."""
-    noise = [tensors[f"noise_{i}"] for i in range(len(generator.noise_shapes()))]
-    point = Point(tensors["v"], noise, deviations_of(tensors))
-    with generator.computing_in(None):
-        k = max(point.z1, default=0)
-        return enter(generator, latents, point, k, point.z1.get(k))
 
 
 def deviations_of(tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
@@ -118,16 +117,16 @@ class Variables:
 
     Args:
         generator: The prior.
-        latents: Its input space.
+        space: Its input space.
         point: Where the round starts, on its cut.
         rule: Which noise maps move.
     """
 
-    def __init__(self, generator: LayeredGenerator, latents: Latents, point: Point, rule: NoiseRule) -> None:
-        self.generator, self.latents, self.point = generator, latents, point
+    def __init__(self, generator: LayeredGenerator, space: LatentSpace, point: Point, rule: NoiseRule) -> None:
+        self.generator, self.space, self.point = generator, space, point
         self.row = generator.first_row_behind(point.cut)
         self.maps = noise_maps(rule, generator, point.cut)
-        self.frozen_ws = latents.ws(point.v[:, : self.row])
+        self.frozen_ws = space.ws(point.v[:, : self.row])
 
     @property
     def start(self) -> dict[str, Tensor]:
@@ -152,7 +151,7 @@ class Variables:
         """Return the picture of the variables in generator units."""
         ws = self.frozen_ws
         if "v" in variables:
-            ws = torch.cat([ws, self.latents.ws(variables["v"])], dim=1)
+            ws = torch.cat([ws, self.space.ws(variables["v"])], dim=1)
         state = self.point.base
         if state is not None:
             state = State(state.feature + variables["z1"], state.rgb)

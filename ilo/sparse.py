@@ -9,92 +9,92 @@ moved, by Adam, with nu fixed. Each starts at the other's result, and a pair of 
 error is not taken. Dhar et al. penalise ||nu||_1, in place of bounding it, and descend on both sides at once.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ilo.csgm import CSGM
 from ilo.ilo import ILO
 from ilo.pulse import PULSE
-from ilo.rounds import NoiseRule, Point, Variables, point_of, render, tensors_of
-from rtil.errors import UserError
+from ilo.rounds import ILOLatents, Point, Variables, render
+from ilo.settings import SparseSettings
+from rtil.generators.base import LayeredGenerator
 from rtil.inverse.constraints import start_norms
 from rtil.inverse.l1_ball import project_l1
-from rtil.inverse.loop import MOVING, RANGE, Evaluation, Optimised, measurement_terms, optimise
-from rtil.inverse.problem import Problem, status_of
+from rtil.inverse.loop import MOVING, RANGE, Evaluation, Optimised, optimise
+from rtil.inverse.operators.base import Operator
+from rtil.inverse.problem import Problem
 from rtil.inverse.result import Inversion
-from rtil.inverse.schedules import Ramp
-from rtil.inverse.solver import Solver, check_choice
+from rtil.inverse.settings import PerceptualChoice
+from rtil.inverse.solver import Solver
 from rtil.inverse.starts import Shapes
 from rtil.ranges import to_unit
 
 NU = "nu"
+RADIUS_PER_ENTRY = 0.02
+INNER: Mapping[str, type[Solver]] = {"ilo": ILO, "csgm": CSGM, "pulse": PULSE}
+"""Solvers that have one code per image, and so a last cut."""
+
+
+class SparseLatents(ILOLatents):
+    """Those of ILO, and ``nu``."""
+
+    @property
+    def nu(self) -> Tensor:
+        """The deviations of the pictures in generator units, [S, N, 3, R, R]."""
+        return self[NU]
+
+    def picture(self, generator: LayeredGenerator, chunk: int) -> Tensor:
+        """Return the pictures with their deviations; see :meth:`SolverLatents.picture`."""
+        return super().picture(generator, chunk) + self.nu
 
 
 class SparseDeviation(Solver):
-    """Add a sparse deviation to the pictures that another solver finds.
+    """Add a sparse deviation to the pictures that another solver, :attr:`inner`, finds.
 
-    Args:
-        inner: Runs first; generator, selection, seed, precision, restarts, combination and batch_size are its own.
-        radius: Largest sum of |nu| over the entries of an image, > 0, in generator units: a pixel that turns from black
-            to white takes 2 in each channel.
-        alternations: How often the latents follow nu; 0 leaves them as ``inner`` found them.
-        steps: Adam steps of the latents in each.
-        lr: Their peak learning rate.
-        sparse_steps: Projected gradient steps of nu in each.
-        sphere: Whether style rows and noise maps keep their norms.
-        noise: Noise maps that move, by the rule of the last round of ``inner``.
-        schedule: Course of the learning rate in each alternation.
-
-    Raises:
-        UserError: An option is not valid.
+    Arguments are those of :class:`rtil.inverse.solver.Solver`, options those of :class:`ilo.settings.SparseSettings`.
     """
 
-    def __init__(
-        self,
-        inner: ILO | PULSE,
-        radius: float,
-        *,
-        alternations: int = 4,
-        steps: int = 60,
-        lr: float = 0.1,
-        sparse_steps: int = 100,
-        sphere: bool = True,
-        noise: NoiseRule = "5+2k",
-        schedule: Ramp | None = None,
-    ) -> None:
-        if not isinstance(inner, ILO | PULSE):
-            raise UserError(
-                f"inner is {type(inner).__name__}: valid are ILO, CSGM and PULSE, which have one code per image"
-            )
-        super().__init__(
-            inner.generator,
-            selection=inner.selection,
-            seed=inner.seed,
-            restarts=inner.restarts,
-            combination=inner.combination,
-            batch_size=inner.batch_size,
-        )
-        for name, value in (("radius", radius), ("lr", lr)):
-            if not 0 < value < math.inf:
-                raise UserError(f"{name} is {value}: valid is a positive number")
-        for name, count, least in (
-            ("alternations", alternations, 0),
-            ("steps", steps, 1),
-            ("sparse_steps", sparse_steps, 1),
-        ):
-            if not isinstance(count, int) or count < least:
-                raise UserError(f"{name} is {count}: valid is a whole number of {least} or more")
-        check_choice("noise rule", noise, NoiseRule)
-        self.compute_dtype = inner.compute_dtype
-        self.inner = inner
-        self.radius = radius
-        self.alternations, self.steps, self.lr, self.sparse_steps = alternations, steps, lr, sparse_steps
-        self.sphere = sphere
-        self.noise: NoiseRule = noise
-        self.schedule = schedule or Ramp()
+    Settings = SparseSettings
+    Latents = SparseLatents
+    settings: SparseSettings
+
+    def resolved(self, settings: Any) -> Any:
+        """Fill in the radius, and the settings of the method before; see :meth:`Solver.resolved`."""
+        settings = super().resolved(settings.completed())
+        radius = RADIUS_PER_ENTRY * 3 * self.generator.resolution**2 if settings.radius is None else settings.radius
+        inner = self._of_inner(settings)
+        return settings.changed(radius=radius, before=inner.settings)
+
+    @cached_property
+    def inner(self) -> Solver:
+        """What runs before."""
+        return self._of_inner(self.settings)
+
+    def _of_inner(self, settings: SparseSettings) -> Solver:
+        solver = INNER[settings.inner]
+        return solver(self.generator, settings.before, seed=self.seed, distance=self.own_distance)
+
+    @property
+    def perceptual(self) -> PerceptualChoice:
+        """That of ``inner``."""
+        return self.inner.perceptual
+
+    def settings_for(self, operator: Operator) -> Any:
+        """Return the settings that act on measurements by an operator; see :meth:`Solver.settings_for`."""
+        return self.settings.changed(before=self.inner.settings_for(operator))
+
+    def has_perceptual_term(self, operator: Operator) -> bool:
+        """Return what ``inner`` says; see :meth:`Solver.has_perceptual_term`."""
+        return self.inner.has_perceptual_term(operator)
+
+    def trained_otherwise(self, info: Mapping[str, Any]) -> bool:
+        """Return what ``inner`` says: deviations lie behind the generator; see :meth:`Solver.trained_otherwise`."""
+        return self.inner.trained_otherwise(info)
 
     def start_shapes(self) -> Shapes:
         """Return those of ``inner``, and of ``nu``; see :meth:`Solver.start_shapes`."""
@@ -113,69 +113,65 @@ class SparseDeviation(Solver):
 
         A ``nu`` that is given is where the first of its steps starts, moved into the ball; ``inner`` does not see it.
         """
-        G, latents = self.generator, problem.latents
+        G, space, settings = self.generator, problem.space, self.settings
         inner = self.inner.attempt(problem)
         first_round = len(inner.rounds)
-        point, score = point_of(G, latents, {name: t[0] for name, t in inner.latents.items()}), inner.score
+        point, score = Point.of(G, space, inner.latents.mapped(lambda t: t[0])), inner.score
         alive = torch.tensor([s == "ok" for s in inner.status], device=problem.y.device)
         rounds, histories = list(inner.rounds), [inner.history] if inner.history else []
         with G.computing_in(None):
-            picture = render(G, latents, point)
+            picture = render(G, space, point)
         nu = project_l1(problem.given[NU], self.radius) if NU in problem.given else torch.zeros_like(picture)
 
-        for t in range(self.alternations + 1):
+        for t in range(settings.alternations + 1):
             trial = point
             if t:
-                moving = Variables(G, latents, point, self.noise)
+                moving = Variables(G, space, point, settings.following().noise)
                 with G.computing_in(self.compute_dtype):
                     outcome = self._follow(moving, nu, problem, alive, first_round + t)
                 trial, alive = moving.point_of(outcome.variables), outcome.alive
                 histories.append(outcome.history)
             with G.computing_in(None):
-                trial_picture = render(G, latents, trial)
+                trial_picture = render(G, space, trial)
             trial_nu = self._deviate(trial_picture, nu, problem, alive)
             with torch.no_grad():
                 trial_score = problem.error(to_unit(trial_picture + trial_nu), heldout=True)
             taken = alive & trial_score.isfinite()
-            if self.selection != "last":
+            if settings.selection != "last":
                 taken = taken & (trial_score < score)
             point = _where(taken, trial, point)
             picture, nu, score = (
                 _pick(taken, new, old) for new, old in ((trial_picture, picture), (trial_nu, nu), (trial_score, score))
             )
-            rounds.append(to_unit(picture + nu).clamp(0, 1))
+            rounds.append(to_unit(picture + nu))
         if problem.callback is not None:
-            problem.callback(first_round + self.alternations + 1, 0, rounds[-1])
+            problem.callback(first_round + settings.alternations + 1, 0, rounds[-1].clamp(0, 1))
+        latents = SparseLatents(point.latents(space) | {NU: nu})
+        return problem.inversion(rounds, latents, _joined(histories), alive, score)
 
-        tensors = tensors_of(latents, point) | {NU: nu}
-        return Inversion(
-            x=rounds[-1],
-            rounds=torch.stack(rounds),
-            score=score,
-            latents={name: tensor[None] for name, tensor in tensors.items()},
-            history=_joined(histories),
-            status=status_of(alive),
-            seconds=0.0,
-        )
+    @property
+    def radius(self) -> float:
+        """Largest sum of |nu| over the entries of an image, in generator units."""
+        assert self.settings.radius is not None  # noqa: S101  resolved
+        return self.settings.radius
 
     def _follow(self, moving: Variables, nu: Tensor, problem: Problem, alive: Tensor, number: int) -> Optimised:
         """Move what the last round of ``inner`` moved, with nu fixed."""
 
         def evaluate(variables: dict[str, Tensor]) -> Evaluation:
             picture = moving.picture(variables) + nu
-            terms, score = measurement_terms(problem.operator, to_unit(picture), problem.y, problem.split)
-            return Evaluation(picture, terms, score)
+            return Evaluation(picture, *problem.measurement_terms(to_unit(picture)))
 
-        start = moving.start
+        start, like = moving.start, self.settings.following()
         return optimise(
             start,
             evaluate,
-            steps=self.steps,
-            lr=self.lr,
-            schedule=self.schedule,
+            steps=self.settings.steps,
+            lr=like.lrs()[-1],
+            schedule=like.ramp,
             alive=alive,
-            constraints={name: start_norms(start[name]) for name in moving.spheres} if self.sphere else {},
-            keep_last=self.selection == "last",
+            constraints={name: start_norms(start[name]) for name in moving.spheres} if like.sphere else {},
+            keep_last=self.settings.selection == "last",
             on_iterate=problem.watch(number),
         )
 
@@ -183,7 +179,7 @@ class SparseDeviation(Solver):
         def error(deviation: Tensor) -> Tensor:
             return problem.error(to_unit(picture + deviation))
 
-        return minimise_in_ball(error, nu, self.radius, self.sparse_steps, alive)
+        return minimise_in_ball(error, nu, self.radius, self.settings.sparse_steps, alive)
 
 
 def minimise_in_ball(

@@ -1,14 +1,12 @@
 """Where a multi-code inversion starts. Every draw belongs to one image and one restart, whatever its batch is."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from mganprior.settings import AlphaInit
 from rtil import seeds
-
-AlphaInit = Literal["uniform", "dirichlet", "channels"]
 
 
 def start_codes(codes: int, rows: int, dim: int, image_ids: Sequence[str], seed: int, restart: int) -> Tensor:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rtil.errors import UserError
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from rtil.precision import Precision
 
 
 def cpu_multiplies_bfloat16() -> bool:

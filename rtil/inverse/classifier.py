@@ -34,6 +34,8 @@ class Classification(NonlinearOperator):
         UserError: The classifier is a module in training mode, where batch normalisation mixes pictures.
     """
 
+    entries_have_errors = False
+
     def __init__(
         self,
         classifier: Callable[[Tensor], Tensor],
@@ -58,19 +60,13 @@ class Classification(NonlinearOperator):
             raise UserError(f"the classifier returns {got}: valid are logits [N, {self.measurement_shape[0]}]")
         return F.log_softmax(logits, 1)
 
-    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
-        """Return the gradient of <log p(. | x), v>."""
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.measure(x), x, v)
-        return gradient
-
-    def negative_log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
+    def error(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return -log p(class | x), [N]: the cross-entropy of y and the classifier's opinion.
 
         Args:
             x: Pictures [N, C, H, W].
             y: Wanted probabilities [N, K] of the classes, such as :meth:`target`.
+            weight: Plays no part: classes have no errors of their own.
         """
         return -(y * self.A(x)).sum(1)
 

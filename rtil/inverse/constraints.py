@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rtil.inverse.l1_ball import project_l1
-from rtil.inverse.latents import on_sphere, row_norms
+from rtil.inverse.latent_space import on_sphere, row_norms
 
 Constraint = Callable[[Tensor], Tensor]
 

@@ -1,178 +1,85 @@
-"""How an inverter moves a generator's input: proxies v [N, L, D], ~ N(0, I) a priori, and their map to ws [N, L, D].
+"""The latents that a solver finds: named tensors, and how a picture is rendered from them.
 
-For a mapping network (``gaussian_wplus``) this is PULSE's proxy (Menon et al. 2020), which ILO uses: the network ends
-in a LeakyReLU of slope 0.2; undone by one of slope 5, its outputs are nearly Gaussian, with moments mean and std, so
-
-    ws = LeakyReLU_0.2(std v + mean)
-
-maps N(0, I) to about the network's output. The moments are those of the very generator that is inverted (the public
-code shares one file between all generators), and are kept in a cache by the hash of its weights.
+Each solver has a class of its own, which knows what its tensors mean; :class:`SolverLatents` knows those that all have.
 """
 
-import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator, Mapping
+from typing import Self
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rtil import seeds
-from rtil.errors import Notice, unknown
-from rtil.files import atomic_path, cache_folder
-from rtil.generators.base import LayeredGenerator, weight_hash
-
-Start = Literal["normal", "mean"]
-
-FIT_DRAWS = 100_000
-FIT_CHUNK = 2_000
-SLOPE = 0.2
+from rtil.generators.base import LayeredGenerator
+from rtil.generators.mixing import DEFAULT_CHUNK
+from rtil.ranges import to_unit
 
 
-class Latents(ABC):
-    """A space of proxies v [N, L, D] whose prior is N(0, I).
+class SolverLatents(Mapping[str, Tensor]):
+    """Tensors [S, N, ...] by name, as result files hold them: ``v``, ``ws``, ``noise_0``, ...
 
     Args:
-        rows: Style slots L.
-        dim: Entries D of a row.
-        device: Where drawn proxies go.
+        tensors: Of N images and S attempts, whose pictures are averaged. An inversion can start from them
+            (``start_from`` of :meth:`rtil.inverse.solver.Solver.invert`), from those of type bool aside, which tell of
+            an outcome.
     """
 
-    def __init__(self, rows: int, dim: int, device: torch.device) -> None:
-        self.rows, self.dim, self.device = rows, dim, device
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = dict(tensors)
 
-    @abstractmethod
-    def ws(self, v: Tensor) -> Tensor:
-        """Map proxies [N, L, D] to ws [N, L, D]; any subset of rows will do."""
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
 
-    @abstractmethod
-    def v(self, ws: Tensor) -> Tensor:
-        """Map ws [..., D] back to proxies."""
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
 
-    def start(self, kind: Start, image_ids: Sequence[str], seed: int, restart: int = 0) -> Tensor:
-        """Return where to start: ``normal`` draws every row from N(0, I), ``mean`` is v = 0.
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    @property
+    def v(self) -> Tensor:
+        """Proxies, [S, N, L, D]."""
+        return self["v"]
+
+    @property
+    def ws(self) -> Tensor:
+        """Style rows, [S, N, L, D]."""
+        return self["ws"]
+
+    @property
+    def noise(self) -> list[Tensor]:
+        """All noise maps, [S, N, 1, H, W] each."""
+        maps = sum(name.startswith("noise_") for name in self)
+        return [self[f"noise_{i}"] for i in range(maps)]
+
+    @property
+    def converged(self) -> list[bool] | None:
+        """Whether all attempts at an image met its measurements, N times; None for solvers without a tolerance."""
+        return None
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return latents in which each tensor is changed."""
+        return type(self)({name: change(t) for name, t in self.items()})
+
+    def render(self, generator: LayeredGenerator, chunk: int = DEFAULT_CHUNK) -> Tensor:
+        """Return the pictures [N, 3, R, R] in [0, 1], clamped.
+
+        It needs a generator whose style rows and noise maps each act on one side of a cut, as those of this project do.
 
         Args:
-            kind: ``normal`` or ``mean``.
-            image_ids: One name per image; its draw depends on that, not on its place in the batch.
-            seed: Root seed.
-            restart: Number of the attempt.
+            generator: The one that was inverted.
+            chunk: Rows of codes that run at a time, where pictures have several codes.
         """
-        if kind not in get_args(Start):
-            raise unknown("start", kind, get_args(Start))
-        if kind == "mean":
-            return torch.zeros(len(image_ids), self.rows, self.dim, device=self.device)
-        draws = [
-            torch.randn(self.rows, self.dim, generator=seeds.generator(seed, "inverse/v", name, restart))
-            for name in image_ids
-        ]
-        return torch.stack(draws).to(self.device)
+        return self.render_attempts(generator, chunk).mean(0)
 
+    @torch.no_grad()
+    def render_attempts(self, generator: LayeredGenerator, chunk: int = DEFAULT_CHUNK) -> Tensor:
+        """Return the pictures [S, N, 3, R, R] whose mean :meth:`render` returns; its arguments."""
+        with generator.computing_in(None):
+            # copies: a matrix product's last bits depend on where in memory its factors begin
+            attempts = [self.mapped(lambda t, s=s: t[s].clone()) for s in range(len(self.ws))]  # type: ignore[misc]
+            return torch.stack([to_unit(attempt.picture(generator, chunk)).clamp(0, 1) for attempt in attempts])
 
-class PlainZ(Latents):
-    """ws is v itself."""
-
-    def ws(self, v: Tensor) -> Tensor:
-        """Return v."""
-        return v
-
-    def v(self, ws: Tensor) -> Tensor:
-        """Return ws."""
-        return ws
-
-
-class GaussianWPlus(Latents):
-    """Every style row is a Gaussian seen through a LeakyReLU.
-
-    Args:
-        mean: [D], of the mapping network's outputs after LeakyReLU_5.
-        std: [D].
-        rows: Style slots L.
-    """
-
-    def __init__(self, mean: Tensor, std: Tensor, rows: int) -> None:
-        super().__init__(rows, len(mean), mean.device)
-        self.mean, self.std = mean, std
-
-    def ws(self, v: Tensor) -> Tensor:
-        """Return LeakyReLU_0.2(std v + mean)."""
-        return F.leaky_relu(torch.addcmul(self.mean, self.std, v), SLOPE)
-
-    def v(self, ws: Tensor) -> Tensor:
-        """Return (LeakyReLU_5(ws) - mean) / std; 0 for an entry that no proxy moves, where std is 0."""
-        centred = F.leaky_relu(ws, 1 / SLOPE) - self.mean
-        return torch.where(self.std > 0, centred / self.std, 0)
-
-
-def latent_space_of(generator: LayeredGenerator) -> Latents:
-    """Return the proxies of a generator, fitting them to its mapping network if that was not yet done."""
-    if generator.latent_space == "z":
-        return PlainZ(generator.num_ws, generator.z_dim, generator.device)
-    mean, std = cached_fit(generator)
-    return GaussianWPlus(mean.to(generator.device), std.to(generator.device), generator.num_ws)
-
-
-def start_noise(generator: LayeredGenerator, image_ids: Sequence[str], seed: int, restart: int) -> list[Tensor]:
-    """Draw one N(0, 1) map per noise input and image, [N, 1, H, W] each.
-
-    Args:
-        generator: Gives the shapes and the device.
-        image_ids: One name per image; its draw depends on that, not on its place in the batch.
-        seed: Root seed.
-        restart: Number of the attempt.
-    """
-    of_image = [generator.draw_noise(1, seeds.generator(seed, "inverse/noise", i, restart)) for i in image_ids]
-    return [torch.cat(maps) for maps in zip(*of_image, strict=True)]
-
-
-@torch.no_grad()
-def fit_gaussian(generator: LayeredGenerator, draws: int = FIT_DRAWS) -> tuple[Tensor, Tensor]:
-    """Return mean and std [D], float32 on the CPU, of LeakyReLU_5(mapping(z)) over z ~ N(0, I).
-
-    The gain behind the network's last LeakyReLU does not matter: LeakyReLUs commute with positive factors.
-    """
-    rng = seeds.generator(0, "inverse/gaussian-fit")
-    total = squares = torch.zeros((), dtype=torch.float64)
-    for done in range(0, draws, FIT_CHUNK):
-        z = generator.draw_z(min(FIT_CHUNK, draws - done), rng)
-        u = F.leaky_relu(generator.mapping(z)[:, 0].float(), 1 / SLOPE).double().cpu()
-        total, squares = total + u.sum(0), squares + u.square().sum(0)
-    mean = total / draws
-    return mean.float(), (squares / draws - mean.square()).clamp(min=0).sqrt().float()
-
-
-def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
-    """Return :func:`fit_gaussian` from the cache, or compute and keep it.
-
-    The cache is the folder RTIL_CACHE, by default the user's cache folder.
-    """
-    path = cache_folder() / f"gaussian-fit-{weight_hash(generator)}-{FIT_DRAWS}.safetensors"
-    if path.exists():
-        tensors = load_file(path)
-        return tensors["mean"], tensors["std"]
-    mean, std = fit_gaussian(generator)
-    try:
-        with atomic_path(path) as temporary:
-            save_file({"mean": mean, "std": std}, temporary)
-    except OSError as error:
-        warnings.warn(
-            f"the Gaussian fit is not cached ({error}); set RTIL_CACHE to a writable folder", Notice, stacklevel=2
-        )
-    return mean, std
-
-
-def row_norms(t: Tensor) -> Tensor:
-    """Return the norms that a sphere keeps: of v [N, L, D] per row, of noise maps [N, 1, H, W] per map."""
-    return torch.linalg.vector_norm(t, dim=tuple(range(2, t.ndim)), keepdim=True)
-
-
-def on_sphere(t: Tensor, norms: Tensor) -> Tensor:
-    """Scale rows or maps to the given norms. What began at zero has no sphere and is returned as it is.
-
-    Args:
-        t: [N, L, D] or [N, 1, H, W].
-        norms: :func:`row_norms` at the start of the round.
-    """
-    return t * torch.where(norms > 1e-4, norms / row_norms(t), 1)
+    def picture(self, generator: LayeredGenerator, chunk: int) -> Tensor:
+        """Return the pictures [N, 3, R, R] in generator units of latents [N, ...], which are those of one attempt."""
+        picture: Tensor = generator(self.ws, self.noise)
+        return picture

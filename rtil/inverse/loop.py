@@ -7,22 +7,20 @@ gradient becomes non-finite gets zero gradients from then on and keeps its best 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rtil.generators.constant import constant_weights
 from rtil.inverse.constraints import Constraint
-from rtil.inverse.losses import Split, measurement_error
 from rtil.inverse.plateau import Plateau, PlateauWatch
 from rtil.inverse.schedules import Schedule
+from rtil.inverse.settings import OptimizerName
 
 # Adam divides by sqrt(v) + eps. Gradients of a mean over pixels fall with the resolution, to 1e-8 for noise maps at
 # 256 px, where the usual eps would slow the steps down.
 ADAM_EPSILON = 1e-12
-
-OptimizerName = Literal["adam", "sgd"]
 
 ROUND, STEP = "round", "step"
 """Names in the history: of which round a column is, and which of its steps it precedes."""
@@ -70,23 +68,6 @@ class Evaluation(NamedTuple):
     picture: Tensor
     terms: dict[str, Term]
     score: Tensor
-
-
-def measurement_terms(operator: Any, x: Tensor, y: Tensor, split: Split | None) -> tuple[dict[str, Term], Tensor]:
-    """Return the measurement error as terms, and the score [N] by which iterates are selected.
-
-    Args:
-        operator: The operator.
-        x: Pictures [N, 3, R, R] in [0, 1], not clamped.
-        y: Measurements [N, ...].
-        split: Entries to fit to and to judge by; None where all serve both.
-    """
-    fit = measurement_error(operator, x, y, None if split is None else split.fit)
-    if split is None:
-        return {"measurement": Term(1.0, fit)}, fit
-    with torch.no_grad():
-        score = measurement_error(operator, x, y, split.heldout)
-    return {"measurement": Term(1.0, fit), "heldout": Term(0.0, score)}, score
 
 
 @dataclass(frozen=True)

@@ -1,48 +1,17 @@
-"""The terms of the objective, each one value per image.
-
-The measurement error is on one scale for every task: generator units ([-1, 1]), normalised so that its expectation is
-the picture's mean squared error. So a weight beside it means the same for every operator and rate.
-"""
+"""The terms of the objective beside the operator's error, each one value per image, and what of y is held out."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rtil.errors import UserError
+from rtil.inverse.operators.base import Operator
 from rtil.seeds import generator
 
 HELDOUT_FRACTION = 0.1
 ROOT_EPSILON = 1e-9
-
-
-def measurement_error(operator: Any, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return 4 ||A x - y||^2 / c over the observed entries, c being the operator's ``error_normaliser``.
-
-    The 4 turns [0, 1] into generator units. An operator of another library, which has neither ``observed`` nor
-    ``error_normaliser``, counts all entries and c is their number. An operator that says itself how likely y is, by a
-    ``negative_log_likelihood(x, y)`` [N], has that as its error.
-
-    Args:
-        operator: Anything with ``A``.
-        x: Pictures [N, C, H, W] in [0, 1], not clamped.
-        y: Measurements [N, ...].
-        weight: Factor of every squared entry, broadcastable to y; from :func:`split_heldout`.
-
-    Returns:
-        [N], in expectation the mean squared error of the pictures in [-1, 1].
-    """
-    if hasattr(operator, "negative_log_likelihood"):
-        likelihood: Tensor = operator.negative_log_likelihood(x, y)
-        return likelihood
-    residual = operator.A(x) - y
-    observed = getattr(operator, "observed", None)
-    if observed is not None:
-        residual = torch.where(observed, residual, 0)
-    squares = residual.square() if weight is None else residual.square() * weight
-    normaliser = getattr(operator, "error_normaliser", residual[0].numel())
-    return 4 * squares.flatten(1).sum(1) / normaliser
 
 
 class Split(NamedTuple):
@@ -52,24 +21,23 @@ class Split(NamedTuple):
     heldout: Tensor
 
 
-def split_heldout(operator: Any, y: Tensor, seed: int) -> Split:
+def split_heldout(operator: Operator, y: Tensor, seed: int) -> Split:
     """Keep back a tenth of the observed entries, to judge iterates by what they were not fitted to.
 
     Measurements that are pictures [N, C, H, W] lose whole pixels, since the channels of a pixel tell of each other.
     All images share the split. The weights are such that each error still estimates the picture's.
 
     Args:
-        operator: Anything with ``A``, perhaps with ``observed``.
+        operator: The operator.
         y: Measurements [N, ...].
         seed: Root seed.
 
     Raises:
         UserError: Fewer than two entries are observed, or they have no errors of their own.
     """
-    if hasattr(operator, "negative_log_likelihood"):
+    if not operator.entries_have_errors:
         raise UserError("selection 'heldout' has no entries to hold out of a likelihood: use 'measurement' or 'last'")
-    shape = y.shape[1:]
-    observed = getattr(operator, "observed", torch.ones((), dtype=torch.bool)).cpu().expand(shape)
+    shape, observed = y.shape[1:], operator.observed.cpu()
     places = observed.any(0) if len(shape) == 3 else observed
     candidates = places.flatten().nonzero().flatten()
     if len(candidates) < 2:

@@ -11,6 +11,7 @@ colorization (whose luma stands in all three channels) and inversion, but not co
 
 import weakref
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import torch
@@ -85,7 +86,7 @@ class Perceptual(nn.Module):
                 f"a perceptual distance compares pictures of one shape [N, 3 or 1, H, W]: got {list(x.shape)} and "
                 f"{list(reference.shape)}"
             )
-        self.check_size(x.shape[1:])
+        check_size(self.name, x.shape[1:])
         wanted = self._features(reference) if reference.requires_grad else self._kept_features(reference)
         if self.name == "vgg":
             (ours,), (theirs,) = self._features(x), wanted
@@ -95,20 +96,6 @@ class Perceptual(nn.Module):
             squares = (_normalised(ours) - _normalised(theirs)).square()
             total = total + F.conv2d(squares, head.model[-1].weight).mean((1, 2, 3))
         return total
-
-    def check_size(self, shape: Sequence[int]) -> None:
-        """Tell the user when pictures of shape [C, H, W] are too small.
-
-        Raises:
-            UserError: The shorter side is below 4 (vgg) or 16 (lpips) pixels.
-        """
-        least, H, W = LEAST_PIXELS[self.name], *shape[1:]
-        if min(H, W) < least:
-            others = [name for name in get_args(PerceptualName) if LEAST_PIXELS[name] <= min(H, W)]
-            raise UserError(
-                f"perceptual term '{self.name}' needs pictures of at least {least} pixels a side, but the measurements "
-                f"are {H}x{W}: use {' or '.join([*others, 'none'])}"
-            )
 
     def _features(self, x: Tensor) -> list[Tensor]:
         x = _at_most_256(x.float().expand(-1, 3, -1, -1)).contiguous(memory_format=torch.channels_last)
@@ -127,6 +114,31 @@ class Perceptual(nn.Module):
         features = self._features(reference)
         self._kept = (weakref.ref(reference), reference._version, features)
         return features
+
+
+@lru_cache
+def open_perceptual(name: PerceptualName, dtype: torch.dtype, device: torch.device) -> Perceptual:
+    """Return a distance on a device, the same one each time.
+
+    Raises:
+        UserError: See :class:`Perceptual`.
+    """
+    return Perceptual(name, dtype).to(device)
+
+
+def check_size(name: PerceptualName, shape: Sequence[int]) -> None:
+    """Tell the user when pictures of shape [C, H, W] are too small for a perceptual term.
+
+    Raises:
+        UserError: The shorter side is below 4 (vgg) or 16 (lpips) pixels.
+    """
+    least, H, W = LEAST_PIXELS[name], *shape[1:]
+    if min(H, W) < least:
+        others = [name for name in get_args(PerceptualName) if LEAST_PIXELS[name] <= min(H, W)]
+        raise UserError(
+            f"perceptual term '{name}' needs pictures of at least {least} pixels a side, but the measurements "
+            f"are {H}x{W}: use {' or '.join([*others, 'none'])}"
+        )
 
 
 def is_picture(shape: Sequence[int]) -> bool:

@@ -10,16 +10,13 @@ Two ways to treat such pixels:
 Where all of the measurement is observed the two are the same.
 """
 
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from rtil.errors import UserError
-from rtil.inverse.losses import Split
-from rtil.inverse.perceptual import is_picture
-
-PerceptualMode = Literal["mask", "fill"]
+from rtil.inverse.problem import Problem
+from rtil.inverse.settings import PerceptualMode
 
 
 class PictureDistance(Protocol):
@@ -37,25 +34,21 @@ class PerceptualTerm:
 
     Args:
         perceptual: The distance.
-        operator: Anything with ``A``, perhaps with ``observed``.
-        y: Measurements [N, 3 or 1, h, w].
-        split: See :func:`rtil.inverse.losses.split_heldout`.
+        problem: Whose measurements are pictures [N, 3 or 1, h, w].
         mode: ``mask`` or ``fill``.
     """
 
-    def __init__(
-        self, perceptual: PictureDistance, operator: Any, y: Tensor, split: Split | None, mode: PerceptualMode = "mask"
-    ) -> None:
-        self.perceptual, self.operator = perceptual, operator
-        self.observed: Tensor | None = getattr(operator, "observed", None)
-        self.kept_back = None if split is None else split.heldout > 0
-        self.reference = self._observed(y)
-        complete = self.observed is None or bool(self.observed.all())
+    def __init__(self, perceptual: PictureDistance, problem: Problem, mode: PerceptualMode) -> None:
+        self.perceptual, self.measure = perceptual, problem.operator.A
+        self.observed = problem.operator.observed
+        self.kept_back = None if problem.split is None else problem.split.heldout > 0
+        self.reference = self._observed(problem.y)
+        complete = bool(self.observed.all())
         self.fills = mode == "fill" and not (complete and self.kept_back is None)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return [N] of pictures x [N, 3, R, R] in [0, 1], not clamped."""
-        measured = self.operator.A(x)
+        measured = self.measure(x)
         if self.fills:
             return self._filled(x, measured)
         seen = self._observed(measured)
@@ -68,21 +61,10 @@ class PerceptualTerm:
 
     def _filled(self, x: Tensor, measured: Tensor) -> Tensor:
         generated = measured
-        if self.observed is not None and x.shape == measured.shape:  # a masked picture: x has what the mask took
+        if x.shape == measured.shape:  # a masked picture: x has what the mask took
             generated = torch.where(self.observed, measured, x)
-        gaps = torch.zeros((), dtype=torch.bool, device=x.device) if self.observed is None else ~self.observed
-        if self.kept_back is not None:
-            gaps = gaps | self.kept_back
+        gaps = ~self.observed if self.kept_back is None else ~self.observed | self.kept_back
         return self.perceptual.distance(generated, torch.where(gaps, generated, self.reference))
 
     def _observed(self, y: Tensor) -> Tensor:
-        return y if self.observed is None else torch.where(self.observed, y, 0)
-
-
-def check_pictures(y: Tensor) -> None:
-    """Raise UserError unless the measurements y [N, ...] are colour or grey pictures."""
-    if not is_picture(y.shape[1:]):
-        raise UserError(
-            f"a perceptual term compares pictures but measurements have shape {list(y.shape[1:])}: valid are [3, h, w] "
-            "and [1, h, w]; for this operator leave perceptual out"
-        )
+        return torch.where(self.observed, y, 0)

@@ -15,29 +15,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rtil.errors import UserError
-
 
 @dataclass(frozen=True)
 class Plateau:
     """The rule.
 
     Args:
-        window: Steps over which the score must fall.
-        threshold: By which fraction.
-
-    Raises:
-        UserError: The window is below 1 or the threshold not between 0 and 1.
+        window: Steps over which the score must fall, 1 or more.
+        threshold: By which fraction, between 0 and 1.
     """
 
-    window: int = 20
-    threshold: float = 0.02
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.window, int) or self.window < 1:
-            raise UserError(f"switch_window is {self.window}: valid is a whole number of steps, 1 or more")
-        if not 0 < self.threshold < 1:
-            raise UserError(f"switch_threshold is {self.threshold:g}: valid is a fraction between 0 and 1")
+    window: int
+    threshold: float
 
 
 class PlateauWatch:

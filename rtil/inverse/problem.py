@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.latents import Latents, Start, start_noise
-from rtil.inverse.loop import Watch
-from rtil.inverse.losses import Split, measurement_error
-from rtil.inverse.result import Inversion, Status
+from rtil.inverse.latent_space import LatentSpace, Start, start_noise
+from rtil.inverse.latents import SolverLatents
+from rtil.inverse.loop import Term, Watch
+from rtil.inverse.losses import Split
+from rtil.inverse.operators.base import Operator
+from rtil.inverse.result import Inversion
 from rtil.ranges import to_unit
 
 Callback = Callable[[int, int, Tensor], None]
@@ -27,7 +28,7 @@ class Problem:
         y: Checked measurements [N, ...], float32.
         operator: The operator.
         split: Entries to fit to and to judge by; None where all serve both.
-        latents: The generator's input space.
+        space: The generator's input space.
         image_ids: One name per image; what is drawn for an image depends on it, not on the place in the batch.
         seed: Root seed of every draw.
         restart: Number of the attempt; every draw depends on it.
@@ -36,9 +37,9 @@ class Problem:
     """
 
     y: Tensor
-    operator: Any
+    operator: Operator
     split: Split | None
-    latents: Latents
+    space: LatentSpace
     image_ids: Sequence[str]
     seed: int
     restart: int = 0
@@ -48,7 +49,7 @@ class Problem:
     def start_v(self, kind: Start = "normal") -> Tensor:
         """Return the proxies [N, L, D] that are given, else those of ``kind``."""
         given = self.given.get("v")
-        return self.latents.start(kind, self.image_ids, self.seed, self.restart) if given is None else given
+        return self.space.start(kind, self.image_ids, self.seed, self.restart) if given is None else given
 
     def start_noise(self, generator: LayeredGenerator) -> list[Tensor]:
         """Return all noise maps, [N, 1, H, W] each: those that are given, the others drawn."""
@@ -65,7 +66,28 @@ class Problem:
     def error(self, x: Tensor, heldout: bool = False) -> Tensor:
         """Return the measurement errors [N] of pictures in [0, 1], on the entries to fit to or to judge by."""
         weight = None if self.split is None else self.split.heldout if heldout else self.split.fit
-        return measurement_error(self.operator, x, self.y, weight)
+        return self.operator.error(x, self.y, weight)
+
+    def measurement_terms(
+        self, x: Tensor, noise: Tensor | None = None, weight: float = 1.0
+    ) -> tuple[dict[str, Term], Tensor]:
+        """Return the measurement error as terms, and the score [N] by which iterates are selected.
+
+        Args:
+            x: Pictures [N, 3, R, R] in [0, 1], not clamped.
+            noise: Added to them before they are fitted, not before they are judged.
+            weight: Of the error.
+        """
+        fit = self.error(x if noise is None else x + noise)
+        terms, score = {"measurement": Term(weight, fit)}, fit.detach()
+        with torch.no_grad():
+            if noise is not None:
+                score = self.error(x)
+                terms["noise_free"] = Term(0.0, score)
+            if self.split is not None:
+                score = self.error(x, heldout=True)
+                terms["heldout"] = Term(0.0, score)
+        return terms, score
 
     def watch(self, number: int) -> Watch:
         """Return what shows the iterates of a round, in generator units, to the callback."""
@@ -78,28 +100,29 @@ class Problem:
 
     @torch.no_grad()
     def inversion(
-        self, pictures: Sequence[Tensor], tensors: Mapping[str, Tensor], history: Mapping[str, Tensor], alive: Tensor
+        self,
+        pictures: Sequence[Tensor],
+        latents: SolverLatents,
+        history: Mapping[str, Tensor],
+        alive: Tensor,
+        score: Tensor | None = None,
     ) -> Inversion:
         """Return the result of an attempt.
 
         Args:
             pictures: At the end of each round, [N, 3, R, R] in [0, 1], not clamped.
-            tensors: From which the last one is rendered, [N, ...] each.
+            latents: From which the last one is rendered, [N, ...] each.
             history: [N, steps] each.
             alive: [N] bool, False where an image diverged.
+            score: [N], of the last picture; None computes it.
         """
         rounds = torch.stack(list(pictures)).clamp(0, 1)
         return Inversion(
             x=rounds[-1],
             rounds=rounds,
-            score=self.error(pictures[-1], heldout=True),
-            latents={name: t[None] for name, t in tensors.items()},
+            score=self.error(pictures[-1], heldout=True) if score is None else score,
+            latents=latents.mapped(lambda t: t[None]),
             history=dict(history),
-            status=status_of(alive),
+            status=["ok" if ok else "diverged" for ok in alive.tolist()],
             seconds=0.0,
         )
-
-
-def status_of(alive: Tensor) -> list[Status]:
-    """Return "ok" or "diverged" for each image of alive, [N] bool."""
-    return ["ok" if ok else "diverged" for ok in alive.tolist()]

@@ -1,19 +1,15 @@
-"""What every solver returns, and how a picture is rendered again from it."""
+"""What every solver returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rtil.generators.base import LayeredGenerator
-from rtil.generators.mixing import DEFAULT_CHUNK, picture_of_codes
-from rtil.ranges import to_unit
+from rtil.inverse.latents import SolverLatents
 
 Status = Literal["ok", "diverged"]
-CONVERGED = "converged"
-"""Name among the latents of methods that know when they met the measurements: bool [S, N]."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +21,7 @@ class Inversion:
             colorization leave out.
         rounds: [rounds, N, 3, R, R] in [0, 1]: the selected picture at the end of each round; the last one is x.
         score: [N] error by which x was selected: the measurement error, or that of the held-out entries.
-        latents: Tensors [S, N, ...] from which :func:`render` makes x as it is before that step: ``v``, ``ws``,
-            ``noise_0``.., and ``z1_k`` by cut (ILO), ``alpha`` and ``cut`` (mGANprior) or ``nu`` (sparse deviations);
-            and ``converged`` (PULSE), see :func:`converged_of`.
+        latents: Of the solver's own class, tensors [S, N, ...]: their ``render`` makes x as it is before that step.
             S is 1, or the number of restarts where x is their mean (the step is then each restart's own).
         history: {term: [N, steps of all rounds]}: every term of the objective before each step, and their ``loss``;
             ``round`` and ``step`` number these columns, and ``moving`` says which images moved (with a plateau rule).
@@ -42,7 +36,7 @@ class Inversion:
     x: Tensor
     rounds: Tensor
     score: Tensor
-    latents: dict[str, Tensor]
+    latents: SolverLatents
     history: dict[str, Tensor]
     status: list[Status]
     seconds: float
@@ -56,60 +50,10 @@ class Inversion:
             x=self.x.to(device),
             rounds=self.rounds.to(device),
             score=self.score.to(device),
-            latents={name: t.to(device) for name, t in self.latents.items()},
+            latents=self.latents.mapped(lambda t: t.to(device)),
             history={name: t.to(device) for name, t in self.history.items()},
             spread=None if self.spread is None else self.spread.to(device),
         )
-
-
-def converged_of(latents: Mapping[str, Tensor]) -> list[bool] | None:
-    """Return for each of N images whether every attempt behind it met the measurements within the method's tolerance.
-
-    Args:
-        latents: Of an inversion.
-
-    Returns:
-        None for methods without a tolerance: all but PULSE.
-    """
-    if CONVERGED not in latents:
-        return None
-    found: list[bool] = latents[CONVERGED].all(0).tolist()
-    return found
-
-
-def render(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int = DEFAULT_CHUNK) -> Tensor:
-    """Return the pictures [N, 3, R, R] in [0, 1], clamped, of :attr:`Inversion.latents`.
-
-    It needs a generator whose style rows and noise maps each act on one side of a cut, as those of this project do.
-
-    Args:
-        generator: The one that was inverted.
-        latents: Of one of the inverters.
-        chunk: Rows of codes that run at a time, where pictures have several codes.
-    """
-    return render_restarts(generator, latents, chunk).mean(0)
-
-
-@torch.no_grad()
-def render_restarts(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int = DEFAULT_CHUNK) -> Tensor:
-    """Return the pictures [S, N, 3, R, R] whose mean :func:`render` returns; its arguments."""
-    # Copies: a matrix product's last bits depend on where in memory its factors begin.
-    with generator.computing_in(None):
-        pictures = [
-            to_unit(_picture(generator, {name: t[s].clone() for name, t in latents.items()}, chunk)).clamp(0, 1)
-            for s in range(len(latents["ws"]))
-        ]
-    return torch.stack(pictures)
-
-
-def _picture(generator: LayeredGenerator, latents: dict[str, Tensor], chunk: int) -> Tensor:
-    noise = [latents[f"noise_{i}"] for i in range(len(generator.noise_shapes()))]
-    if "alpha" in latents:
-        cut = int(latents["cut"][0])
-        return picture_of_codes(generator, latents["ws"], latents["alpha"], noise, cut, chunk)
-    z1 = {int(name.removeprefix("z1_")): t for name, t in latents.items() if name.startswith("z1_")}
-    picture: Tensor = generator(latents["ws"], noise, z1)
-    return picture + latents["nu"] if "nu" in latents else picture
 
 
 def join_batches(parts: Sequence[Inversion], seconds: float) -> Inversion:
@@ -118,7 +62,7 @@ def join_batches(parts: Sequence[Inversion], seconds: float) -> Inversion:
         x=torch.cat([p.x for p in parts]),
         rounds=torch.cat([p.rounds for p in parts], dim=1),
         score=torch.cat([p.score for p in parts]),
-        latents={name: torch.cat([p.latents[name] for p in parts], dim=1) for name in parts[0].latents},
+        latents=_joined([p.latents for p in parts], lambda tensors: torch.cat(tensors, dim=1)),
         history={name: torch.cat([p.history[name] for p in parts]) for name in parts[0].history},
         status=[s for p in parts for s in p.status],
         seconds=seconds,
@@ -137,7 +81,7 @@ def best_of(attempts: Sequence[Inversion]) -> Inversion:
         x=torch.stack([a.x for a in attempts])[chosen, images],
         rounds=torch.stack([a.rounds for a in attempts], dim=1)[:, chosen, images],
         score=scores[chosen, images],
-        latents={n: torch.cat([a.latents[n] for a in attempts])[chosen, images][None] for n in attempts[0].latents},
+        latents=_joined([a.latents for a in attempts], lambda tensors: torch.cat(tensors)[chosen, images][None]),
         history={n: torch.stack([a.history[n] for a in attempts])[chosen, images] for n in attempts[0].history},
         status=[attempts[a].status[i] for i, a in enumerate(chosen.tolist())],
         seconds=sum(a.seconds for a in attempts),
@@ -155,9 +99,13 @@ def mean_of(attempts: Sequence[Inversion]) -> Inversion:
         x=pictures.mean(0),
         rounds=torch.stack([a.rounds for a in attempts]).mean(0),
         score=torch.stack([a.score for a in attempts]).mean(0),
-        latents={n: torch.cat([a.latents[n] for a in attempts]) for n in attempts[0].latents},
+        latents=_joined([a.latents for a in attempts], torch.cat),
         history={n: torch.stack([a.history[n] for a in attempts]).mean(0) for n in attempts[0].history},
         status=["diverged" if i in diverged else "ok" for i in range(len(attempts[0].status))],
         seconds=sum(a.seconds for a in attempts),
         spread=pictures.std(0) if len(attempts) > 1 else None,
     )
+
+
+def _joined(parts: Sequence[SolverLatents], join: Callable[[list[Tensor]], Tensor]) -> SolverLatents:
+    return type(parts[0])({name: join([part[name] for part in parts]) for name in parts[0]})

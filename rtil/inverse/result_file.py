@@ -21,8 +21,10 @@ from torch import Tensor
 from rtil import __version__
 from rtil.errors import UserError
 from rtil.files import atomic_path
+from rtil.inverse.latents import SolverLatents
 from rtil.inverse.recipe import OperatorRecipe
-from rtil.inverse.result import Inversion, Status, converged_of, render_restarts
+from rtil.inverse.registry import solver_class
+from rtil.inverse.result import Inversion, Status
 from rtil.snapshot import Snapshot
 
 FORMAT = "rtil-result-"
@@ -54,7 +56,7 @@ class ResultFile:
         tool: Program and version that wrote the file.
     """
 
-    latents: dict[str, Tensor]
+    latents: SolverLatents
     y: Tensor
     score: Tensor
     spread: Tensor | None
@@ -89,7 +91,7 @@ class ResultFile:
             settings: Its arguments and seed, as JSON values.
         """
         return cls(
-            latents={name: _kept(t) for name, t in found.latents.items()},
+            latents=found.latents.mapped(_kept),
             y=_kept(y.float()),
             score=_kept(found.score),
             spread=None if found.spread is None else _kept(found.spread),
@@ -102,11 +104,6 @@ class ResultFile:
             info=snapshot.info,
             batches=list(found.batches) or [len(y)],
         )
-
-    @property
-    def converged(self) -> list[bool] | None:
-        """Whether each image met its measurements; see :func:`rtil.inverse.result.converged_of`."""
-        return converged_of(self.latents)
 
     def render(self, snapshot: Snapshot) -> Tensor:
         """Return the pictures [N, 3, R, R] in [0, 1] of the inversion, on the snapshot's device.
@@ -125,10 +122,10 @@ class ResultFile:
         operator = self.recipe.make().to(G.device)
         pictures = []
         for images in torch.arange(len(self.y)).split(self.batches):
-            latents = {name: t[:, images].to(G.device) for name, t in self.latents.items()}
-            y = self.y[images].to(G.device)
-            restarts = [operator.consistent(x, y) for x in render_restarts(G, latents)]
-            pictures.append(torch.stack(restarts).mean(0))
+            y, places = self.y[images].to(G.device), images
+            latents = self.latents.mapped(lambda t, places=places: t[:, places].to(G.device))  # type: ignore[misc]
+            attempts = [operator.consistent(x, y) for x in latents.render_attempts(G)]
+            pictures.append(torch.stack(attempts).mean(0))
         return torch.cat(pictures)
 
     def check_snapshot(self, snapshot: Snapshot) -> None:
@@ -205,9 +202,10 @@ def load_result(path: Path | str) -> ResultFile:
 def _parse(about: dict[str, Any], tensors: dict[str, Tensor]) -> ResultFile:
     of = about["operator"]
     C, H, W = of["img_size"]
+    latents = {name.removeprefix(LATENTS): t for name, t in tensors.items() if name.startswith(LATENTS)}
     recipe = OperatorRecipe(of["task"], (C, H, W), of["parameters"], of["seed"], of["noise_sigma"], tensors.get("mask"))
     return ResultFile(
-        latents={name.removeprefix(LATENTS): t for name, t in tensors.items() if name.startswith(LATENTS)},
+        latents=solver_class(about["method"]).Latents(latents),
         y=tensors["y"],
         score=tensors["score"],
         spread=tensors.get("spread"),

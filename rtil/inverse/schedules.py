@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from rtil.errors import UserError
+DROP_FROM = 0.9
+LOW, LAST = 0.1, 0.001
 
 
 class Schedule(Protocol):
@@ -25,9 +26,6 @@ class Ramp:
         rampup: Fraction of the round over which the rate rises from 0; 0 for none.
         rampdown: Fraction of the round over which it falls back to 0; 0 for none.
 
-    Raises:
-        UserError: A fraction is outside [0, 1].
-
     Example:
         >>> [round(Ramp().factor(t), 3) for t in (0, 0.05, 0.4, 0.5, 0.75, 0.9)]
         [0.0, 1.0, 0.905, 0.75, 0.25, 0.043]
@@ -35,11 +33,6 @@ class Ramp:
 
     rampup: float = 0.05
     rampdown: float = 0.75
-
-    def __post_init__(self) -> None:
-        for name in ("rampup", "rampdown"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name):g}: valid is a fraction of the round in [0, 1]")
 
     def factor(self, t: float) -> float:
         """Return r(t), in [0, 1]."""
@@ -50,3 +43,26 @@ class Ramp:
     def at(self, step: int, steps: int) -> float:
         """Return the factor of a step, 0 <= step < steps."""
         return self.factor((step + 0.5) / steps)
+
+
+@dataclass(frozen=True)
+class Linear1CycleDrop:
+    """Up and down in straight lines, then a drop: ``linear1cycledrop`` of PULSE's code (Menon et al. 2020).
+
+    Over the first 90 % of the steps the factor rises from 0.1 to 1 and falls back to 0.1; over the last 10 % it falls
+    on towards 0.001. Step i has the factor at t = i / steps, as there: the first step has 0.1.
+
+    Example:
+        >>> [round(Linear1CycleDrop().factor(t), 4) for t in (0, 0.225, 0.45, 0.9, 0.95, 1)]
+        [0.1, 0.55, 1.0, 0.1, 0.0505, 0.001]
+    """
+
+    def factor(self, t: float) -> float:
+        """Return the factor at a fraction t of the steps, in [0, 1]."""
+        if t < DROP_FROM:
+            return LOW + (1 - LOW) * (1 - abs(2 * t / DROP_FROM - 1))
+        return LOW + (LAST - LOW) * (t - DROP_FROM) / (1 - DROP_FROM)
+
+    def at(self, step: int, steps: int) -> float:
+        """Return the factor of a step, 0 <= step < steps."""
+        return self.factor(step / steps)

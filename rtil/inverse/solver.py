@@ -1,26 +1,29 @@
-"""What every inverter shares around its optimisation: checks, batches, restarts, a frozen generator."""
+"""What every inverter shares around its optimisation: settings, checks, batches, restarts, a frozen generator."""
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from rtil.devices import Precision, compute_dtype
-from rtil.errors import UserError, unknown
+from rtil.devices import compute_dtype
+from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.latents import latent_space_of
+from rtil.inverse.latent_space import latent_space_of
+from rtil.inverse.latents import SolverLatents
 from rtil.inverse.losses import split_heldout
+from rtil.inverse.operators.base import Operator
+from rtil.inverse.operators.foreign import as_operator
+from rtil.inverse.perceptual import check_size, is_picture, open_perceptual
+from rtil.inverse.perceptual_term import PerceptualTerm, PictureDistance
 from rtil.inverse.problem import Callback, Problem
 from rtil.inverse.result import Inversion, best_of, join_batches, mean_of
-from rtil.inverse.starts import Shapes, check_start, starts_of_attempts
-
-Selection = Literal["measurement", "heldout", "last"]
-Combination = Literal["best", "mean"]
+from rtil.inverse.settings import PerceptualChoice, PerceptualMode, PerceptualSettings, SolverSettings
+from rtil.inverse.starts import Shapes, check_start, noise_start_shapes, row_shape, starts_of_attempts
 
 
 class Solver(ABC):
@@ -28,57 +31,119 @@ class Solver(ABC):
 
     Args:
         generator: The prior.
-        selection: Which iterate of each round is kept, and continued from: ``measurement`` (lowest measurement error),
-            ``heldout`` (lowest error on a tenth of the measurements, to which it is not fitted) or ``last``.
+        settings: Of the class's ``Settings``; None for their defaults.
         seed: Root seed of every draw.
-        precision: Type of the layers while optimising, ``auto`` being bfloat16 where that is faster; losses, variables
-            and the returned pictures are float32.
-        restarts: Independent attempts.
-        combination: What becomes of them: ``best`` keeps each image's lowest error, ``mean`` averages the pictures and
-            gives their spread.
         batch_size: Images at a time; None for all. A callback needs all.
+        distance: Computes the perceptual term in place of the network that the settings name.
+        fields: Options in place of those of the settings.
+
+    Attributes:
+        settings: As resolved for the generator: what was left open is filled in.
 
     Raises:
-        UserError: An option is not valid.
+        UserError: An option is not valid, or not for this generator.
     """
+
+    Settings: ClassVar[type[SolverSettings]]
+    Latents: ClassVar[type[SolverLatents]] = SolverLatents
+    settings: SolverSettings
 
     def __init__(
         self,
         generator: LayeredGenerator,
+        settings: SolverSettings | None = None,
         *,
-        selection: Selection = "measurement",
         seed: int = 0,
-        precision: Precision = "auto",
-        restarts: int = 1,
-        combination: Combination = "best",
         batch_size: int | None = None,
+        distance: PictureDistance | None = None,
+        **fields: Any,
     ) -> None:
-        check_choice("selection", selection, Selection)
-        check_choice("precision", precision, Precision)
-        check_choice("combination", combination, Combination)
-        for name, value in (("restarts", restarts), ("batch_size", 1 if batch_size is None else batch_size)):
-            if value < 1:
-                raise UserError(f"{name} is {value}: valid is a whole number of 1 or more")
-        self.generator = generator
-        self.selection = selection
-        self.seed = seed
-        self.compute_dtype = compute_dtype(precision, generator.device)
-        self.restarts = restarts
-        self.combination = combination
-        self.batch_size = batch_size
+        given = self.Settings() if settings is None else settings
+        if not isinstance(given, self.Settings):
+            raise UserError(
+                f"settings are {type(given).__name__}: {type(self).__name__} takes {self.Settings.__name__}"
+            )
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}: valid is a whole number of 1 or more")
+        self.generator, self.seed, self.batch_size, self.own_distance = generator, seed, batch_size, distance
+        self.settings = self.resolved(given.changed(**fields))
+        if distance is not None and self.perceptual == "none":
+            raise UserError("distance is given but there is no perceptual term: name the one that it stands for")
+
+    def resolved(self, settings: Any) -> Any:
+        """Return settings of this class in which all that depends on the generator is filled in.
+
+        Raises:
+            UserError: They are not valid for this generator.
+        """
+        low = compute_dtype(settings.precision, self.generator.device) == torch.bfloat16
+        return settings.changed(precision="bfloat16" if low else "float32")
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Type of the layers while optimising."""
+        return compute_dtype(self.settings.precision, self.generator.device)
+
+    @property
+    def perceptual(self) -> PerceptualChoice:
+        """Name of the perceptual term, for measurements that are pictures."""
+        return self.settings.perceptual if isinstance(self.settings, PerceptualSettings) else "none"
 
     @abstractmethod
     def attempt(self, problem: Problem) -> Inversion:
         """Invert one batch once, with the generator frozen."""
 
-    @abstractmethod
     def start_shapes(self) -> Shapes:
         """Return, for one image, the shapes of what an attempt can start from, ``v`` first."""
+        return {"v": row_shape(self.generator), **noise_start_shapes(self.generator)}
+
+    def trained_otherwise(self, info: Mapping[str, Any]) -> bool:
+        """Return whether a checkpoint got other random input in training than this solver optimises.
+
+        The plain generator is a branch of every training; what enters deeper was trained for only by RTIL's branches.
+        Vanilla checkpoints have none to differ from.
+
+        Args:
+            info: What the snapshot says of its training; one without ``branches`` is older than mixtures, and additive.
+        """
+        return False
+
+    def has_perceptual_term(self, operator: Operator) -> bool:
+        """Return whether the settings want their perceptual term for measurements by this operator, if it can be."""
+        return True
+
+    def settings_for(self, operator: Operator) -> Any:
+        """Return the settings that act on measurements by an operator: without a perceptual term where there is none.
+
+        Raises:
+            UserError: The measurements are too small for the term.
+        """
+        settings, shape = self.settings, operator.measurement_shape
+        if not isinstance(settings, PerceptualSettings) or settings.perceptual == "none":
+            return settings
+        if not is_picture(shape) or not self.has_perceptual_term(operator):
+            return settings.changed(perceptual="none")
+        if self.own_distance is None:
+            check_size(settings.perceptual, shape)
+        return settings
+
+    def perceptual_term(self, problem: Problem, mode: PerceptualMode = "mask") -> PerceptualTerm | None:
+        """Return the perceptual term that a problem gets, or None.
+
+        Raises:
+            UserError: The weights of its network are not on this machine.
+        """
+        if self.perceptual == "none" or self.settings_for(problem.operator).perceptual == "none":
+            return None
+        distance = self.own_distance or open_perceptual(self.perceptual, self.compute_dtype, self.generator.device)
+        return PerceptualTerm(distance, problem, mode)
 
     def __call__(self, y: Tensor, operator: Any) -> Tensor:
         """Return the pictures [N, 3, R, R] in [0, 1] that :meth:`invert` finds."""
         return self.invert(y, operator).x
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def invert(
         self,
         y: Tensor,
@@ -89,8 +154,8 @@ class Solver(ABC):
     ) -> Inversion:
         """Reconstruct pictures from measurements y = A x + noise.
 
-        The pictures of every attempt go through the operator's ``consistent`` step, if it has one, before they are
-        combined: colorization keeps the observed luma, and what is certain does not count as spread.
+        The pictures of every attempt go through the operator's ``consistent`` step before they are combined:
+        colorization keeps the observed luma, and what is certain does not count as spread.
 
         Args:
             y: [N, ...], of pictures in [0, 1].
@@ -99,27 +164,29 @@ class Solver(ABC):
             callback: Watches the iterates, see :data:`rtil.inverse.problem.Callback`.
             start_from: Where to start: ``latents`` of an earlier :class:`Inversion` of N similar pictures by the same
                 generator, or some of them, [S, N, ...] each; ``ws`` alone may come from an encoder. What is not there
-                is drawn as usual. In place of the solver's ``restarts``, S attempts are made, one from each; further
-                ones from the same place would be the same again. With no steps the pictures are those of the start.
+                is drawn as usual. In place of the ``restarts`` of the settings, S attempts are made, one from each;
+                further ones from the same place would be the same again. With no steps the pictures are those of the
+                start.
 
         Raises:
             UserError: y cannot be a measurement by this operator of the generator's pictures; image_ids are not N
                 different names; a callback is given with a batch_size below N; start_from is not what this solver can
                 start from (:meth:`start_shapes`).
         """
+        space = latent_space_of(self.generator)  # its fit, once for a generator, is no part of any picture's time
         started = time.perf_counter()
         ids = [str(i) for i in range(len(y))] if image_ids is None else list(image_ids)
-        self._check(y, operator, ids)
-        y = y.float()
+        operator = self._checked(y, operator, ids)
+        y = y.detach().float()
+        y = y.clone() if y.is_inference() else y
         size = self.batch_size or len(y)
         if callback is not None and size < len(y):
             raise UserError(f"a callback sees whole batches: use batch_size None or {len(y)}, not {size}")
-        split = split_heldout(operator, y, self.seed) if self.selection == "heldout" else None
-        latents = latent_space_of(self.generator)
-        starts: list[dict[str, Tensor]] = [{}] * self.restarts
+        split = split_heldout(operator, y, self.seed) if self.settings.selection == "heldout" else None
+        starts: list[dict[str, Tensor]] = [{}] * self.settings.restarts
         if start_from is not None:
             self.check_start(start_from, len(y))
-            starts = starts_of_attempts(start_from, latents)
+            starts = starts_of_attempts(start_from, space)
         parts = []
         with frozen(self.generator):
             for first in range(0, len(y), size):
@@ -129,42 +196,50 @@ class Solver(ABC):
                     # copies: a matrix product's last bits depend on where in memory its factors begin
                     of_batch = {name: t[batch].clone() for name, t in given.items()}
                     problem = Problem(
-                        y[batch], operator, split, latents, ids[batch], self.seed, restart, of_batch, callback
+                        y[batch], operator, split, space, ids[batch], self.seed, restart, of_batch, callback
                     )
-                    attempts.append(_consistent(self.attempt(problem), y[batch], operator))
-                parts.append(best_of(attempts) if self.combination == "best" else mean_of(attempts))
+                    attempts.append(_consistent(self.attempt(problem), problem))
+                parts.append(best_of(attempts) if self.settings.combination == "best" else mean_of(attempts))
         return join_batches(parts, time.perf_counter() - started)
 
     def check_start(self, start_from: Mapping[str, Tensor], images: int) -> None:
         """Raise UserError unless an inversion of so many images can start there; see :meth:`invert`."""
         check_start(start_from, self.start_shapes(), images)
 
-    def _check(self, y: Tensor, operator: Any, ids: list[str]) -> None:
+    def check_pictures(self, operator: Operator) -> None:
+        """Raise UserError where the settings want a perceptual term but measurements are no pictures."""
+        wanted = self.perceptual != "none" and self.has_perceptual_term(operator)
+        if wanted and not is_picture(operator.measurement_shape):
+            raise UserError(
+                f"a perceptual term compares pictures but measurements have shape {list(operator.measurement_shape)}: "
+                "valid are [3, h, w] and [1, h, w]; for this operator leave perceptual out"
+            )
+
+    def _checked(self, y: Tensor, operator: Any, ids: list[str]) -> Operator:
+        """Return the operator, one of another library wrapped, if y can be its measurements of the generator's."""
         G = self.generator
-        if hasattr(operator, "check_measurement"):
-            operator.check_measurement(y)
-        if y.ndim < 2 or len(y) == 0 or not y.is_floating_point() or not bool(y.isfinite().all()):
+        if y.ndim < 2 or len(y) == 0 or not y.is_floating_point():
             raise UserError(
                 f"measurements are {y.dtype} of shape {list(y.shape)}: valid are finite floating point [N, ...], N >= 1"
             )
         if y.device != G.device:
             raise UserError(f"measurements are on {y.device} but the generator is on {G.device}: move one of them")
+        known = as_operator(operator, y, G.resolution)
+        known.check_measurement(y)
         expected = (3, G.resolution, G.resolution)
-        if tuple(getattr(operator, "img_size", expected)) != expected:
-            raise UserError(
-                f"the operator measures pictures {tuple(operator.img_size)} but the generator's are {expected}"
-            )
+        if known.img_size != expected:
+            raise UserError(f"the operator measures pictures {known.img_size} but the generator's are {expected}")
         if len(ids) != len(y) or len(set(ids)) != len(ids):
             raise UserError(
                 f"image_ids are {len(ids)} names, {len(set(ids))} different: give one name to each of {len(y)}"
             )
+        self.check_pictures(known)
+        return known
 
 
-def _consistent(found: Inversion, y: Tensor, operator: Any) -> Inversion:
-    if not hasattr(operator, "consistent"):
-        return found
-    rounds = torch.stack([operator.consistent(x, y) for x in found.rounds])
-    return replace(found, x=operator.consistent(found.x, y), rounds=rounds)
+def _consistent(found: Inversion, problem: Problem) -> Inversion:
+    y, consistent = problem.y, problem.operator.consistent
+    return replace(found, x=consistent(found.x, y), rounds=torch.stack([consistent(x, y) for x in found.rounds]))
 
 
 @contextmanager
@@ -179,9 +254,3 @@ def frozen(generator: LayeredGenerator) -> Iterator[None]:
         generator.train(was_training)
         for parameter in trainable:
             parameter.requires_grad_(True)
-
-
-def check_choice(kind: str, value: str, choices: Any) -> None:
-    """Raise UserError unless the value is one of a Literal's."""
-    if value not in get_args(choices):
-        raise unknown(kind, value, get_args(choices))

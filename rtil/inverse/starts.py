@@ -2,7 +2,8 @@
 
 A start holds some of the tensors of :attr:`rtil.inverse.result.Inversion.latents`, [S, N, ...] each; one attempt is
 made from each of its S entries. What it does not hold is drawn as usual. ``ws`` alone, the W+ codes of an encoder say,
-are turned into proxies; beside ``v`` it says nothing new and is not looked at.
+are turned into proxies; beside ``v`` it says nothing new and is not looked at. Tensors of type bool tell of an outcome,
+and no attempt starts from them.
 """
 
 from collections.abc import Mapping
@@ -12,13 +13,10 @@ from torch import Tensor
 
 from rtil.errors import UserError, unknown
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.latents import Latents
-from rtil.inverse.result import CONVERGED
+from rtil.inverse.latent_space import LatentSpace
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Of what a solver can start from, by name and for one image."""
-OUTCOMES = (CONVERGED,)
-"""What latents also hold and no attempt starts from."""
 
 
 def row_shape(generator: LayeredGenerator) -> tuple[int, int]:
@@ -60,20 +58,20 @@ def check_start(start_from: Mapping[str, Tensor], shapes: Shapes, images: int) -
         raise UserError(f"the tensors in start_from are for different numbers of attempts ({told}): give the same S")
 
 
-def starts_of_attempts(start_from: Mapping[str, Tensor], latents: Latents) -> list[dict[str, Tensor]]:
-    """Return for each attempt where it starts: tensors [N, ...], float32, on the latents' device, ``v`` for ``ws``.
+def starts_of_attempts(start_from: Mapping[str, Tensor], space: LatentSpace) -> list[dict[str, Tensor]]:
+    """Return for each attempt where it starts: tensors [N, ...], float32, on the space's device, ``v`` for ``ws``.
 
     Args:
         start_from: Checked tensors [S, N, ...].
-        latents: The input space.
+        space: The input space.
     """
-    given = {name: t.detach().to(latents.device, torch.float32) for name, t in _tensors(start_from).items()}
+    given = {name: t.detach().to(space.device, torch.float32) for name, t in _tensors(start_from).items()}
     ws = given.pop("ws", None)
     if "v" not in given and ws is not None:
-        given["v"] = latents.v(ws)
+        given["v"] = space.v(ws)
     attempts = len(next(iter(given.values())))
     return [{name: t[s] for name, t in given.items()} for s in range(attempts)]
 
 
 def _tensors(start_from: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t for name, t in start_from.items() if name not in OUTCOMES}
+    return {name: t for name, t in start_from.items() if t.dtype != torch.bool}

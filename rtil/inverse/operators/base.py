@@ -9,6 +9,7 @@ in :mod:`rtil.inverse.operators.nonlinear`.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,8 @@ class Operator(nn.Module, ABC):
         noise_model: Called as ``noise_model(y, image_ids)``.
     """
 
+    entries_have_errors: ClassVar[bool] = True
+    """Whether :meth:`error` is a sum over the entries of y, of which some can be held out."""
     all_observed: Tensor
 
     def __init__(
@@ -83,6 +86,24 @@ class Operator(nn.Module, ABC):
             UserError: x has another shape than the operator's pictures, or is not floating point.
         """
         return self.measure(checked("pictures", x, self.img_size))
+
+    def error(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return 4 ||A x - y||^2 / c over the observed entries, c being :attr:`error_normaliser`.
+
+        The 4 turns [0, 1] into generator units, so this is on one scale for every task: a weight beside it means the
+        same for every operator and rate.
+
+        Args:
+            x: Pictures [N, C, H, W] in [0, 1], not clamped.
+            y: Measurements [N, ...].
+            weight: Factor of every squared entry, broadcastable to y; from :func:`rtil.inverse.losses.split_heldout`.
+
+        Returns:
+            [N], in expectation the mean squared error of the pictures in [-1, 1].
+        """
+        residual = torch.where(self.observed, self.A(x) - y, 0)
+        squares = residual.square() if weight is None else residual.square() * weight
+        return 4 * squares.flatten(1).sum(1) / self.error_normaliser
 
     @abstractmethod
     def A_vjp(self, x: Tensor, v: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ There is no transpose, no least-squares inverse and no closed proximal step, so 
 solvers of this project (ILO, CSGM, mGANprior) use A alone and need nothing else.
 """
 
-from abc import abstractmethod
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor
 
 from rtil.errors import UserError
@@ -16,9 +16,12 @@ from rtil.inverse.operators.base import Operator, checked
 class NonlinearOperator(Operator):
     """A differentiable map of pictures to measurements; arguments and attributes are :class:`Operator`'s."""
 
-    @abstractmethod
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         """Multiply checked v [N, *measurement_shape] with the Jacobian of A at checked x; returns [N, C, H, W]."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.measure(x), x, v)
+        return gradient
 
     def A_vjp(self, x: Tensor, v: Tensor) -> Tensor:
         """Return v's product with the Jacobian of A at x: the gradient of <A(x), v>, [N, C, H, W].

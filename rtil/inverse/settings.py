@@ -1,0 +1,299 @@
+"""The settings of a solver: one frozen dataclass, which is what users write, what is checked and what is recorded.
+
+A field is an option: in Python, on the command line (``--ilo.z1_weight``) and in YAML files; the ``Args`` of the
+docstrings are its help. :func:`option` says what is valid and when it acts; types are checked by themselves. Nothing
+here needs torch, so that a command can list all options of all solvers at once.
+
+Example:
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Mine(SolverSettings):
+    ...     steps: int = option(100, least=1)
+    ...     pull: float = option(0.0, off=True, least=0)
+    >>> Mine(pull=2.0).unusual()
+    {'pull': 2.0}
+    >>> "pull" in Mine().to_json()
+    False
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from types import UnionType
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from rtil.errors import UserError, unknown
+from rtil.inverse.schedules import Ramp
+from rtil.precision import Precision
+
+Selection = Literal["measurement", "heldout", "last"]
+Combination = Literal["best", "mean"]
+NoiseRule = Literal["5+2k", "first5", "next5", "none", "all"]
+OptimizerName = Literal["adam", "sgd"]
+Start = Literal["normal", "mean"]
+GeodesicOf = Literal["ws", "v"]
+PerceptualChoice = Literal["none", "vgg", "lpips"]
+PerceptualMode = Literal["fill", "mask"]
+
+DEFAULT_STEPS = (100, 60, 60, 100)
+"""Of the rounds of ILO; solvers of one round have their sum."""
+
+
+def option(
+    default: Any,
+    *,
+    off: bool = False,
+    of: str = "",
+    hidden: bool = False,
+    recorded: bool = True,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Return the dataclass field of an option.
+
+    Args:
+        default: Its default, immutable.
+        off: At its default it does nothing, and is not recorded.
+        of: It acts, and is recorded, only while this option of the same object does: is neither off nor 0, ``none`` or
+            None.
+        hidden: Not on the command line.
+        recorded: Whether it can change a result.
+        least: Smallest number that is valid.
+        above: Largest number that is too small.
+        most: Largest number that is valid.
+        below: Smallest number that is too large.
+    """
+    bounds = {"least": least, "above": above, "most": most, "below": below}
+    return field(default=default, metadata={"off": off, "of": of, "hidden": hidden, "recorded": recorded, **bounds})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverSettings:
+    """What every solver has.
+
+    Args:
+        selection: Which iterate of each round is kept, and continued from: measurement (lowest measurement error),
+            heldout (lowest error on a tenth of the measurements, to which it is not fitted) or last.
+        precision: Type of the layers while optimising: float32, bfloat16, or auto (bfloat16 where it is faster).
+            Losses, variables and the returned pictures are float32.
+        restarts: Independent attempts.
+        combination: What becomes of them: best keeps each picture's attempt of lowest error, mean averages the pictures
+            and gives their spread.
+
+    Raises:
+        UserError: An option is not valid.
+    """
+
+    SEVERAL: ClassVar[str] = ""
+    """An option of which a comparison may name several values."""
+
+    selection: Selection = "measurement"
+    precision: Precision = "auto"
+    restarts: int = option(1, least=1)
+    combination: Combination = "best"
+
+    def __post_init__(self) -> None:
+        kinds = _kinds(type(self))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, list):
+                object.__setattr__(self, f.name, tuple(value))
+            if not is_dataclass(value):
+                _check(f, getattr(self, f.name), kinds[f.name])
+
+    def label(self, method: str) -> str:
+        """Return the name of a method with these settings in rows and tables: ``ilo``, ``mganprior-20``."""
+        return f"{method}-{getattr(self, self.SEVERAL)}" if self.SEVERAL else method
+
+    def beside(self, others: Mapping[str, "SolverSettings"]) -> Self:
+        """Return the settings with what they take from those of other methods, by name."""
+        return self
+
+    def with_budget(self, steps: Sequence[int]) -> Self:
+        """Return the settings with as many steps as these rounds of ILO, where they name none themselves."""
+        return self.changed(steps=sum(steps)) if getattr(self, "steps", 0) is None else self
+
+    def of_checkpoint(self, info: Mapping[str, Any], compared: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the settings for a checkpoint.
+
+        Args:
+            info: What its snapshot says of its training.
+            compared: The same of all checkpoints that are compared, it among them.
+        """
+        return self
+
+    def changed(self, **values: Any) -> Self:
+        """Return the settings with other values of some options.
+
+        Raises:
+            UserError: There is no such option, or a value is not valid.
+        """
+        names = [f.name for f in fields(self)]
+        for name in values:
+            if name not in names:
+                raise unknown("option", name, names)
+        return replace(self, **values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything that acts, as JSON values: what a result depends on, besides weights, y and seed."""
+        return {name: _json(value) for name, value in self._acting()}
+
+    def unusual(self) -> dict[str, Any]:
+        """Return the options that act and differ from their defaults."""
+        standard = {f.name: f.default for f in fields(self)}
+        return {
+            name: value
+            for name, value in self._acting()
+            if value != standard[name] and not (isinstance(value, tuple) and set(value) == {standard[name]})
+        }
+
+    def _acting(self) -> Iterator[tuple[str, Any]]:
+        metadata = {f.name: f.metadata for f in fields(self)}
+        for name, about in metadata.items():
+            of = about.get("of", "")
+            if about.get("recorded", True) and not self._is_off(name) and not (of and not self._acts(of)):
+                yield name, getattr(self, name)
+
+    def _acts(self, name: str) -> bool:
+        return not self._is_off(name) and getattr(self, name) not in (None, 0, "none")
+
+    def _is_off(self, name: str) -> bool:
+        about = next(f for f in fields(self) if f.name == name)
+        return bool(about.metadata.get("off")) and getattr(self, name) == about.default
+
+
+@dataclass(frozen=True, kw_only=True)
+class RampSettings:
+    """The course of the learning rate within a round.
+
+    Args:
+        rampup: Fraction of a round over which the learning rate rises from 0.
+        rampdown: Fraction of a round over which it falls back to 0.
+    """
+
+    rampup: float = option(Ramp.rampup, least=0, most=1)
+    rampdown: float = option(Ramp.rampdown, least=0, most=1)
+
+    @property
+    def ramp(self) -> Ramp:
+        """The schedule."""
+        return Ramp(self.rampup, self.rampdown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualSettings:
+    """A perceptual distance of A x from y beside the measurement error, where measurements are pictures.
+
+    Args:
+        perceptual: none, vgg or lpips; see :mod:`rtil.inverse.perceptual`. It belongs to tasks whose measurements are
+            pictures: all but cs, gaussian, mri, fourier and phase.
+        perceptual_weight: Weight of that term. Iterates are selected by the measurement error alone.
+    """
+
+    perceptual: PerceptualChoice = option("none", off=True)
+    perceptual_weight: float = option(1.0, of="perceptual", above=0)
+
+
+def per_round(name: str, value: float | tuple[float, ...], rounds: int) -> tuple[float, ...]:
+    """Return one number for each round.
+
+    Raises:
+        UserError: Several are given, but not one for each.
+
+    Example:
+        >>> per_round("lr", 0.1, 3)
+        (0.1, 0.1, 0.1)
+    """
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) not in (1, rounds):
+        raise UserError(f"{name} is {_told(value)}: valid is one number, or one for each of {rounds} rounds")
+    return numbers if len(numbers) == rounds else numbers * rounds
+
+
+def _kinds(settings: type) -> Mapping[str, tuple[Any, ...]]:
+    """Return the types that each option may have."""
+    hints = get_type_hints(settings)
+    unions = (Union, UnionType)
+    return {f.name: get_args(h) if get_origin(h := hints[f.name]) in unions else (h,) for f in fields(settings)}
+
+
+def _check(about: "Field[Any]", value: Any, kinds: Sequence[Any]) -> None:
+    """Raise UserError unless the value has one of the types and is within the option's bounds."""
+    choices = [name for kind in kinds if get_origin(kind) is Literal for name in get_args(kind)]
+    if value is None and type(None) in kinds:
+        return
+    if isinstance(value, str) and (choices or str in kinds):
+        if choices and value not in choices:
+            raise unknown(about.name, value, choices)
+        return
+    if bool in kinds and isinstance(value, bool):
+        return
+    number, several = None, None
+    for kind in kinds:
+        if kind in (int, float):
+            number = kind
+        if get_origin(kind) is tuple:
+            several = get_args(kind)[0]
+    entries: Sequence[Any] = ()
+    if several is not None and isinstance(value, tuple):
+        number, entries = several, value
+    elif number is not None:
+        entries = (value,)
+    if not entries or not all(_is_valid(entry, number, about.metadata) for entry in entries):
+        raise UserError(f"{about.name} is {_told(value)}: valid is {_valid(kinds, choices, about.metadata)}")
+
+
+def _is_valid(value: Any, kind: Any, bounds: Mapping[str, Any]) -> bool:
+    if kind is str:
+        return isinstance(value, str)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int if kind is int else int | float)
+        or not math.isfinite(value)
+    ):
+        return False
+    least, above, most, below = (bounds.get(name) for name in ("least", "above", "most", "below"))
+    return math.isfinite(value) and not (
+        (least is not None and value < least)
+        or (above is not None and value <= above)
+        or (most is not None and value > most)
+        or (below is not None and value >= below)
+    )
+
+
+def _valid(kinds: Sequence[Any], choices: Sequence[str], bounds: Mapping[str, Any]) -> str:
+    """Say in words what is valid."""
+    words = [", ".join(choices)] if choices else []
+    words += ["true or false"] if bool in kinds else []
+    several = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
+    for kind in (int, float):
+        if kind in kinds:
+            words.append(_number(kind, bounds) + (", or one for each round" if several else ""))
+        elif kind in several:
+            words.append(f"one for each round: {_number(kind, bounds)}")
+    return " or ".join([*words, *(["null"] if type(None) in kinds else [])])
+
+
+def _number(kind: type, bounds: Mapping[str, Any]) -> str:
+    least, above, most, below = (bounds.get(name) for name in ("least", "above", "most", "below"))
+    what = "a whole number" if kind is int else "a number"
+    if kind is int and least is not None:
+        return f"{what} of {least} or more"
+    if above is not None and below is not None:
+        return f"{what} between {above:g} and {below:g}"
+    if least is not None and most is not None:
+        return f"{what} in [{least:g}, {most:g}]"
+    return what + (f" >= {least:g}" if least is not None else f" above {above:g}" if above is not None else "")
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_told, value)) or "empty"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, SolverSettings):
+        return value.to_json()
+    return [_json(entry) for entry in value] if isinstance(value, tuple) else value
