@@ -370,7 +370,7 @@ class _CommandLine:
 
     def _file(self, path: Path) -> dict[str, Any]:
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)  # noqa: S506  a safe loader
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a text file"
             raise UserError(f"config file '{path}' cannot be read ({reason}): give a YAML file") from error
@@ -429,6 +429,17 @@ class _CommandLine:
         choices = [text for k in _alternatives(kind) if get_origin(k) is Literal for text in get_args(k)]
         near = did_you_mean(str(value), choices)
         raise UserError(f"{where} is {value!r}: valid is {_describe(kind)}{near}")
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"it has the key '{key}' twice")
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
 
 
 def _pairs(where: str, words: Sequence[str]) -> dict[str, str]:

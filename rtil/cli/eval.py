@@ -177,17 +177,6 @@ class EvalOptions(Budget):
         return found
 
 
-@dataclass
-class VariantOptions(Budget):
-    """What a variant may set besides settings.
-
-    Args:
-        selection: Which iterate is returned; without, that of the evaluation.
-    """
-
-    selection: Selection = "measurement"
-
-
 def nested() -> dict[str, type]:
     """Return the settings that have the name of their method before them."""
     return {name: settings_class(name) for name in method_names()}
@@ -195,7 +184,7 @@ def nested() -> dict[str, type]:
 
 def read_variant(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Type a table of a variant's settings."""
-    return read_table(VariantOptions, table, where, nested=nested(), short=short_names())
+    return read_table(Budget, table, where, nested=nested(), short=short_names())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -184,8 +184,8 @@ def candidates_of_variants(
     """Return named settings; one of mGANprior with several numbers of codes has one name for each.
 
     Args:
-        variants: What differs from the settings of the evaluation, by name: ``method``, ``selection``, :class:`Budget`,
-            any setting, those of the variant's own method without its name before them.
+        variants: What differs from the settings of the evaluation, by name: ``method``, :class:`Budget`, any setting,
+            those of the variant's own method without its name before them.
         settings: The evaluation's.
         budget: The evaluation's.
         selections: The evaluation's.
@@ -203,13 +203,11 @@ def candidates_of_variants(
         check_variant_name(name, method)
         try:
             own = {f.name for f in fields(settings_class(method))} - {f.name for f in fields(Budget)}
-            given = read(
-                {f"{method}.{key}" if key in own else key: table[key] for key in table if key != "method"}, where
-            )
+            named = {f"{method}.{key}" if key in own else key: table[key] for key in table if key != "method"}
+            found += _variant(name, method, read(named, where), list(named), settings, budget, selections)
         except UserError as error:
             text = str(error)
-            raise UserError(text if text.startswith((where, "unknown key")) else f"{where}: {text}") from error
-        found += _variant(name, method, given, settings, budget, selections)
+            raise UserError(text if where in text else f"{where}: {text}") from error
     labels = [(candidate.label, candidate.settings.selection) for candidate in found]
     twice = [label for label in labels if labels.count(label) > 1]
     if twice or not found:
@@ -222,23 +220,19 @@ def _variant(
     name: str,
     method: str,
     given: Mapping[str, Any],
+    names: Sequence[str],
     settings: AllSettings,
     budget: Budget,
     selections: Sequence[Selection],
 ) -> list[Candidate]:
-    try:
-        flat = {key: value for key, value in given.items() if "." not in key}
-        own_budget = replace(budget.budget, **{key: flat[key] for key in flat if key != "selection"})
-        if {"steps", "steps_preset"} & flat.keys() and not {"steps", "steps_preset"} <= flat.keys():
-            own_budget = replace(own_budget, **{("steps" if "steps_preset" in flat else "steps_preset"): None})
-        changed = overlaid(settings, given)
-        check_used([method], changed, [key for key in given if "." in key])
-        chosen: Sequence[Selection] = [flat["selection"]] if "selection" in flat else selections
-        if f"{method}.selection" in given:
-            chosen = [given[f"{method}.selection"]]
-        ways = list(_several(method, _settings_of(method, changed), own_budget))
-    except UserError as error:
-        raise UserError(f"variant '{name}': {error}") from error
+    flat = {key: value for key, value in given.items() if "." not in key}
+    own_budget = replace(budget.budget, **{key: flat[key] for key in flat if key != "selection"})
+    if ("steps" in flat) != ("steps_preset" in flat):
+        own_budget = replace(own_budget, **{"steps" if "steps_preset" in flat else "steps_preset": None})
+    changed = overlaid(settings, given)
+    check_used([method], changed, names)
+    chosen: Sequence[Selection] = [given[f"{method}.selection"]] if f"{method}.selection" in given else selections
+    ways = list(_several(method, _settings_of(method, changed), own_budget))
     labels = [name] if len(ways) == 1 else [f"{name}-{getattr(way, way.SEVERAL)}" for way in ways]
     return [
         Candidate(label, method, replace(way, selection=selection), own_budget, is_variant=True)

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +11,8 @@ import pytest
 import yaml
 
 from rtil.cli import common
-from rtil.cli.common import LAUNCHED, MALLOC, run_command, run_subcommand
-from rtil.errors import UserError
+from rtil.cli.common import LAUNCHED, MALLOC, Prepared, given_names, read_table, run_command, run_subcommand
+from rtil.errors import RunError, UserError
 
 
 @dataclass
@@ -56,9 +57,14 @@ class Options(Basis):
             raise UserError(f"steps is {self.steps}:\nvalid is >= 0")
 
 
+def doing(function: Callable[[Any], object]) -> Callable[[Any], Prepared]:
+    """Return what opens the call of a function."""
+    return lambda options: Prepared(["would run"], lambda: function(options))
+
+
 def parse(*argv: str) -> Options:
     got: list[Options] = []
-    assert run_command(got.append, Options, argv, "x", bare={"resume": "latest"}) == 0
+    assert run_command(doing(got.append), Options, argv, "x", bare={"resume": "latest"}) == 0
     return got[0]
 
 
@@ -112,7 +118,7 @@ def test_options_are_typed(argv: list[str], name: str, value: Any) -> None:
 def test_a_mistake_is_one_line_and_code_2(
     argv: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(lambda options: pytest.fail("must not run"), Options, argv, "x") == 2
+    assert run_command(doing(lambda options: pytest.fail("must not run")), Options, argv, "x") == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -137,7 +143,7 @@ def test_a_mistake_in_a_file_is_one_line(
     text: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "c.yaml").write_text(text)
-    assert run_command(print, Options, ["--config", str(tmp_path / "c.yaml")], "x") == 2
+    assert run_command(doing(print), Options, ["--config", str(tmp_path / "c.yaml")], "x") == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert all(word in err for word in [*words, "c.yaml"]), err
@@ -152,7 +158,7 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
 
 def test_the_printed_config_is_one_that_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--steps", "9", "--channels", "{4: 8}", "--checkpoints", "a=b", "--out", "o", "--lr", "0.1,0.5"]
-    assert run_command(print, Options, [*argv, "--print_config"], "x") == 0
+    assert run_command(doing(print), Options, [*argv, "--print_config"], "x") == 0
     text = capsys.readouterr().out
     assert "# Learning rates, up to 100 %.\nlr: [0.1, 0.5]\n" in text
     assert yaml.safe_load(text)["channels"] == {4: 8}
@@ -161,13 +167,7 @@ def test_the_printed_config_is_one_that_can_be_read(tmp_path: Path, capsys: pyte
 
 
 def test_dry_run_tells_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    code = run_command(
-        lambda options: pytest.fail("must not run"),
-        Options,
-        ["--dry_run", "--steps", "4"],
-        "x",
-        lambda o: ["would run"],
-    )
+    code = run_command(doing(lambda options: pytest.fail("must not run")), Options, ["--dry_run", "--steps", "4"], "x")
     out = capsys.readouterr().out
     assert code == 0
     assert "steps: 4\n" in out
@@ -175,7 +175,7 @@ def test_dry_run_tells_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_help_tells_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(print, Options, ["--help"], "x") == 0
+    assert run_command(doing(print), Options, ["--help"], "x") == 0
     out = capsys.readouterr().out
     for text in ("--lr", "Learning rates, up to 100 %.", "--steps", "--config", "--dry_run", "default: 3"):
         assert text in out
@@ -186,6 +186,36 @@ def test_a_programming_error_is_not_hidden() -> None:
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
+        run_command(doing(broken), Options, [], "x")
+
+
+@pytest.mark.parametrize("error", [UserError("ours"), OSError("ours"), ValueError("ours")])
+def test_what_goes_wrong_in_work_that_was_checked_is_a_bug(error: Exception) -> None:
+    def broken(options: Options) -> None:
+        raise error
+
+    with pytest.raises(type(error), match="ours"):
+        run_command(doing(broken), Options, [], "x")
+
+
+def test_what_the_machine_does_to_running_work_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def full(options: Options) -> None:
+        raise RunError("disk\nfull")
+
+    assert run_command(doing(full), Options, [], "x") == 2
+    assert capsys.readouterr().err == "error: disk full\n"
+
+
+def test_mistakes_found_while_work_is_opened_are_the_users_and_bugs_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    def mistaken(options: Options) -> Prepared:
+        raise UserError("no such file")
+
+    def broken(options: Options) -> Prepared:
+        raise OSError("bug")
+
+    assert run_command(mistaken, Options, [], "x") == 2
+    assert capsys.readouterr().err == "error: no such file\n"
+    with pytest.raises(OSError, match="bug"):
         run_command(broken, Options, [], "x")
 
 
@@ -196,7 +226,7 @@ def test_signals_end_in_their_exit_code(number: signal.Signals, code: int) -> No
     def interrupted(options: Options) -> None:
         signal.raise_signal(number)
 
-    assert run_command(interrupted, Options, [], "x") == code
+    assert run_command(doing(interrupted), Options, [], "x") == code
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -226,7 +256,7 @@ def test_an_unknown_subcommand_gets_the_nearest(capsys: pytest.CaptureFixture[st
 NOTICES = """
 import warnings
 from dataclasses import dataclass
-from rtil.cli.common import run_command
+from rtil.cli.common import Prepared, run_command
 from rtil.errors import Notice
 
 @dataclass
@@ -238,7 +268,7 @@ def work(options):
     warnings.warn("theirs")
 
 before = warnings.formatwarning
-run_command(work, Options, [], "do")
+run_command(lambda options: Prepared([], lambda: work(options)), Options, [], "do")
 assert warnings.formatwarning is before
 """
 
@@ -246,3 +276,130 @@ assert warnings.formatwarning is before
 def test_a_notice_is_one_line_and_a_warning_of_others_says_where():
     done = subprocess.run([sys.executable, "-c", NOTICES], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines() == ["warning: no compiler: native tier", "<string>:13: UserWarning: theirs"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is minimised.
+
+    Args:
+        weight: Of the term.
+    """
+
+    weight: float = 0.5
+
+
+@dataclass(frozen=True)
+class Fast(Weights):
+    """The settings of fast.
+
+    Args:
+        lr: Rate, one or several.
+        sphere: Whether.
+    """
+
+    lr: float | tuple[float, ...] = 0.1
+    sphere: bool = True
+    inner: Any = field(default=None, metadata={"hidden": True})
+
+    def __post_init__(self) -> None:
+        if self.weight < 0:
+            raise UserError(f"weight is {self.weight:g}: valid is >= 0")
+
+
+@dataclass
+class Grouped:
+    """With groups.
+
+    Args:
+        steps: Number of steps.
+    """
+
+    steps: int = 3
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+GROUPS: dict[str, Any] = {
+    "nested": {"fast": Fast, "slow": Fast},
+    "short": {"lr": ("fast.lr", "slow.lr"), "fast_weight": ("fast.weight",)},
+}
+
+
+def grouped(*argv: str) -> Grouped:
+    got: list[Grouped] = []
+    assert run_command(doing(got.append), Grouped, argv, "x", **GROUPS) == 0
+    return got[0]
+
+
+def test_settings_of_a_group_have_its_name_before_them(tmp_path: Path) -> None:
+    got = grouped("--fast.weight", "2", "--slow.lr", "0.1,0.2", "--no_fast.sphere", "--steps=4")
+    assert got.steps == 4
+    assert got.settings == {"fast": Fast(2, sphere=False), "slow": Fast(lr=(0.1, 0.2))}
+    assert given_names(got) == {"fast.weight", "slow.lr", "fast.sphere", "steps"}
+    (tmp_path / "c.yaml").write_text("fast: {weight: 2, sphere: false}\nslow.lr: [0.1, 0.2]\nsteps: 4\n")
+    assert grouped("--config", str(tmp_path / "c.yaml")).settings == got.settings
+
+
+def test_a_short_name_sets_what_it_stands_for(tmp_path: Path) -> None:
+    got = grouped("--lr", "0.3", "--fast_weight", "2", "--slow.lr", "0.4")
+    assert got.settings == {"fast": Fast(2, 0.3), "slow": Fast(lr=0.4)}
+    assert given_names(got) == {"lr", "fast_weight", "fast.lr", "slow.lr", "fast.weight"}
+    (tmp_path / "c.yaml").write_text("fast: {lr: 0.5}\nlr: 0.3\n")
+    got = grouped("--config", str(tmp_path / "c.yaml"))
+    assert got.settings == {"fast": Fast(lr=0.5), "slow": Fast(lr=0.3)}, "what is named in full wins"
+
+
+def test_the_printed_config_has_groups_and_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--fast.weight", "2", "--slow.lr", "0.1,0.2"]
+    assert run_command(doing(print), Grouped, [*argv, "--print_config"], "x", **GROUPS) == 0
+    text = capsys.readouterr().out
+    assert "fast:\n  # Of the term.\n  weight: 2.0\n" in text
+    assert "inner" not in text
+    (tmp_path / "c.yaml").write_text(text)
+    assert grouped("--config", str(tmp_path / "c.yaml")).settings == grouped(*argv).settings
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--fast.wieght", "2"], ["--fast.wieght", "did you mean '--fast.weight'"]),
+        (["--fast.weight", "much"], ["--fast.weight is 'much'", "a number"]),
+        (["--fast_weight", "much"], ["--fast_weight is 'much'", "a number"]),
+        (["--fast.weight", "-1"], ["weight is -1"]),
+        (["--fast.inner", "1"], ["unknown option '--fast.inner'"]),
+        (["--config", "c.yaml"], ["unknown key 'fast.wieght' in c.yaml", "'fast.weight'"]),
+        (["--config", "d.yaml"], ["d.yaml: fast is 3: give a table"]),
+        (["--config", "e.yaml"], ["e.yaml", "'steps' twice"]),
+    ],
+)
+def test_a_mistake_in_a_group_is_one_line(
+    argv: list[str],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("fast: {wieght: 2}")
+    Path("d.yaml").write_text("fast: 3")
+    Path("e.yaml").write_text("steps: 1\nfast: {weight: 1}\nsteps: 2\n")
+    assert run_command(doing(print), Grouped, argv, "x", **GROUPS) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert all(word in err for word in words), err
+
+
+def test_a_table_is_read_without_building_a_parser_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"steps": "7", "lr": "0.1,0.2", "slow": {"weight": 3}}
+    expected = {"steps": 7, "fast.lr": (0.1, 0.2), "slow.lr": (0.1, 0.2), "slow.weight": 3}
+    assert read_table(Grouped, table, "here", **GROUPS) == expected
+    monkeypatch.setattr(common, "_CommandLine", None)
+    assert read_table(Grouped, table, "there", **GROUPS) == expected
+
+
+def test_help_has_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(doing(print), Grouped, ["--help"], "x", **GROUPS) == 0
+    out = capsys.readouterr().out
+    for text in ("The settings of fast", "--fast.weight", "Of the term.", "As --fast.lr --slow.lr."):
+        assert text in out, text
+    assert "inner" not in out
