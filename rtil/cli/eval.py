@@ -182,6 +182,11 @@ def nested() -> dict[str, type]:
     return {name: settings_class(name) for name in method_names()}
 
 
+def short() -> dict[str, tuple[str, ...]]:
+    """Return the names without a method; ``selection`` is an option of an evaluation itself."""
+    return {name: targets for name, targets in short_names().items() if name != "selection"}
+
+
 def read_variant(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Type a table of a variant's settings."""
     return read_table(Budget, table, where, nested=nested(), short=short_names())
@@ -190,7 +195,7 @@ def read_variant(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     logging.basicConfig(format="%(message)s")
-    return run_command(open_comparison, EvalOptions, argv, "eval.py", nested=nested(), short=short_names())
+    return run_command(open_comparison, EvalOptions, argv, "eval.py", nested=nested(), short=short())
 
 
 def open_comparison(options: EvalOptions) -> "Comparison":

@@ -146,9 +146,8 @@ def open_reconstruction(options: ReconstructOptions) -> "Reconstructing":
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     nested = {name: settings_class(name) for name in standard_settings()}
-    short = short_names() | {"selection": tuple(f"{name}.selection" for name in nested)}
     prog = "python -m rtil reconstruct"
-    return run_command(open_reconstruction, ReconstructOptions, argv, prog, nested=nested, short=short)
+    return run_command(open_reconstruction, ReconstructOptions, argv, prog, nested=nested, short=short_names())
 
 
 if __name__ == "__main__":

@@ -135,7 +135,9 @@ class Reconstructing:
         (one,) = candidates_of_methods([options.method], options.settings, options.budget, [settings.selection])
         G, info = self.snapshot.generator, self.snapshot.info
         solver = solver_class(options.method)(G, one.settings_for(G.num_blocks, info, [info]), seed=options.seed)
-        return type(solver)(G, solver.settings_for(operator), seed=options.seed)
+        found = type(solver)(G, solver.settings_for(operator), seed=options.seed)
+        found.open_networks()
+        return found
 
     def _start(self, pictures: int) -> Start | None:
 

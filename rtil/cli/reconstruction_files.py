@@ -11,7 +11,7 @@ from torch import Tensor
 from rtil.evaluation.figures import picture_grid, to_pillow
 from rtil.files import atomic_path
 from rtil.inverse.history import steps_per_round
-from rtil.inverse.result import Inversion, converged_of
+from rtil.inverse.result import Inversion
 
 RESULT_FILE = "result.safetensors"
 HISTORY = "history.csv"
@@ -68,7 +68,7 @@ def images_of(
             "picture": [picture.name for picture in pictures],
             "status": found.status,
             "measurement_error": errors,
-            "converged": converged_of(found.latents),
+            "converged": found.latents.converged,
             "steps_per_round": steps_per_round(found),
             "mean_spread": None if found.spread is None else found.spread.flatten(1).mean(1).tolist(),
         }

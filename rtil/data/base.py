@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rtil.errors import UserError
+from rtil.errors import RunError
 
 Split = Literal["train", "validation", "test"]
 
@@ -28,7 +28,7 @@ class ImageDataset(Dataset[Tensor], ABC):
 
     def __init__(self, name: str, resolution: int, split: Split) -> None:
         if resolution < 1:
-            raise UserError(f"resolution {resolution} is not valid: give a positive number of pixels")
+            raise RunError(f"resolution {resolution} is not valid: give a positive number of pixels")
         self.name, self.resolution, self.split = name, resolution, split
 
     @abstractmethod

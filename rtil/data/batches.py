@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from rtil.data.base import ImageDataset
 from rtil.data.cache import preload
 from rtil.data.sets import open_dataset
-from rtil.errors import UserError
+from rtil.errors import RunError
 from rtil.seeds import generator
 
 MEMORY_LIMIT_BYTES = 2_000_000_000
@@ -92,7 +92,7 @@ class TrainingBatches(IterableDataset[Tensor]):
         """Return the number of images, over all ranks, of the batch that starts at a position."""
         size = self.batch(images_seen) if callable(self.batch) else self.batch
         if size < 1 or size % self.world_size:
-            raise UserError(f"batch {size} is not valid: use a positive multiple of the {self.world_size} processes")
+            raise RunError(f"batch {size} is not valid: use a positive multiple of the {self.world_size} processes")
         return size
 
     def at(self, images_seen: int) -> Tensor:
@@ -148,7 +148,7 @@ class FacesDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if workers < 0:
-            raise UserError(f"workers {workers} is not valid: use a number of at least 0")
+            raise RunError(f"workers {workers} is not valid: use a number of at least 0")
         self.batch, self.seed, self.mirror, self.workers = batch, seed, mirror, workers
         self.dataset = open_dataset(data, resolution, "train")
         self.in_memory = len(self.dataset) * 3 * resolution**2 <= memory_limit_bytes

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from rtil.errors import UserError
+from rtil.errors import RunError, UserError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -35,16 +35,16 @@ def read_image(data: bytes, name: str) -> Tensor:
         UserError: The content is no image, truncated, of float or 32-bit samples, or too large to be honest.
     """
     if not data:
-        raise UserError(f"cannot read image {name!r}: the file is empty; remove it or fetch it again")
+        raise RunError(f"cannot read image {name!r}: the file is empty; remove it or fetch it again")
     try:
         return _to_tensor(_decode(data))
     except UserError as error:
-        raise UserError(f"cannot read image {name!r}: {error}") from None
+        raise RunError(f"cannot read image {name!r}: {error}") from None
     except Image.UnidentifiedImageError:
-        raise UserError(f"cannot read image {name!r}: its content is no image; remove it or fetch it again") from None
+        raise RunError(f"cannot read image {name!r}: its content is no image; remove it or fetch it again") from None
     except Exception as error:  # decoders raise anything from KeyError to struct.error on damaged content
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"cannot read image {name!r}: {reason}; remove it or fetch it again") from error
+        raise RunError(f"cannot read image {name!r}: {reason}; remove it or fetch it again") from error
 
 
 def _decode(data: bytes) -> Image.Image:
@@ -55,10 +55,10 @@ def _decode(data: bytes) -> Image.Image:
             image: Image.Image = Image.open(io.BytesIO(data))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         limit = Image.MAX_IMAGE_PIXELS
-        raise UserError(f"it has more than {limit} pixels; make it smaller first") from None
+        raise RunError(f"it has more than {limit} pixels; make it smaller first") from None
     if image.mode == "F" or image.mode == "I":
         kind = "float" if image.mode == "F" else "32-bit integer"
-        raise UserError(f"it holds {kind} samples, whose range is unknown; convert it to 8 or 16 bit")
+        raise RunError(f"it holds {kind} samples, whose range is unknown; convert it to 8 or 16 bit")
     image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BIT:
         return Image.fromarray(np.rint(np.asarray(image) * (255 / 65535)).astype(np.uint8))

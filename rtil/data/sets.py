@@ -11,7 +11,7 @@ from rtil.data.base import ImageDataset, Split
 from rtil.data.images import fit, read_image
 from rtil.data.stores import Store, open_store
 from rtil.data.synthetic_faces import SyntheticFaces
-from rtil.errors import UserError, unknown
+from rtil.errors import RunError, unknown
 
 VALIDATION_FRACTION = 0.05
 MAX_VALIDATION_IMAGES = 1000
@@ -45,7 +45,7 @@ class ImageFiles(ImageDataset):
         self.store = store
         self.names = split_names(store.names, split)
         if not self.names:
-            raise UserError(f"{str(store.path)!r} holds one image only, which is kept for validation; add images")
+            raise RunError(f"{str(store.path)!r} holds one image only, which is kept for validation; add images")
 
     def __len__(self) -> int:
         return len(self.names)

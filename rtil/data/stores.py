@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from rtil.data.images import EXTENSIONS
-from rtil.errors import UserError
+from rtil.errors import RunError, UserError
 
 
 def is_image(name: str) -> bool:
@@ -75,7 +75,7 @@ class Folder(Store):
         try:
             return (self.path / name).read_bytes()
         except OSError as error:
-            raise UserError(f"cannot read image {str(self.path / name)!r}: {error.strerror}") from error
+            raise RunError(f"cannot read image {str(self.path / name)!r}: {error.strerror}") from error
 
     def identity(self) -> tuple[object, ...]:
         """Return path, and (name, size, time) of every image."""
@@ -84,7 +84,7 @@ class Folder(Store):
 
 
 def _cannot_list(error: OSError) -> NoReturn:
-    raise UserError(f"cannot list folder {error.filename!r}: {error.strerror}") from error
+    raise RunError(f"cannot list folder {error.filename!r}: {error.strerror}") from error
 
 
 class Zip(Store):
@@ -104,17 +104,17 @@ class Zip(Store):
             self._check(member, allow_compressed)
         for name, following in pairwise(self.names):
             if name == following:
-                raise UserError(f"zip {str(path)!r} holds two members named {name!r}; make the names unique")
+                raise RunError(f"zip {str(path)!r} holds two members named {name!r}; make the names unique")
 
     def _check(self, member: zipfile.ZipInfo, allow_compressed: bool) -> None:
         name, where = member.filename, f"zip {str(self.path)!r}"
         if not is_safe(name):
-            raise UserError(f"{where} holds a member with an unsafe name, {name!r}; repack it with relative names")
+            raise RunError(f"{where} holds a member with an unsafe name, {name!r}; repack it with relative names")
         if member.flag_bits & 1:
-            raise UserError(f"{where} holds an encrypted member, {name!r}; decrypt it first")
+            raise RunError(f"{where} holds an encrypted member, {name!r}; decrypt it first")
         if member.compress_type != zipfile.ZIP_STORED and not allow_compressed:
             command = f"python datasets/prepare.py {self.path} OUT.zip"
-            raise UserError(f"{where} is compressed (member {name!r}), too slow to train from; repack it: {command}")
+            raise RunError(f"{where} is compressed (member {name!r}), too slow to train from; repack it: {command}")
 
     def _open(self) -> zipfile.ZipFile:
         process = os.getpid()
@@ -122,9 +122,9 @@ class Zip(Store):
             try:
                 self._handle = process, zipfile.ZipFile(self.path)
             except zipfile.BadZipFile as error:
-                raise UserError(f"{str(self.path)!r} is not a readable zip file: {error}; fetch it again") from error
+                raise RunError(f"{str(self.path)!r} is not a readable zip file: {error}; fetch it again") from error
             except OSError as error:
-                raise UserError(f"cannot open {str(self.path)!r}: {error.strerror}") from error
+                raise RunError(f"cannot open {str(self.path)!r}: {error.strerror}") from error
         return self._handle[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Zip(Store):
             raise
         except Exception as error:  # damage shows as BadZipFile, OSError, EOFError, zlib.error, NotImplementedError
             reason = " ".join(str(error).split())
-            raise UserError(f"cannot read member {name!r} of zip {str(self.path)!r}: {reason}") from error
+            raise RunError(f"cannot read member {name!r} of zip {str(self.path)!r}: {reason}") from error
 
     def identity(self) -> tuple[object, ...]:
         """Return path, size and time of the zip file."""
@@ -154,8 +154,8 @@ def open_store(path: str | Path, allow_compressed: bool = False) -> Store:
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"data {str(path)!r} does not exist: give 'synthetic', a folder of images or a zip of images")
+        raise RunError(f"data {str(path)!r} does not exist: give 'synthetic', a folder of images or a zip of images")
     store = Folder(path) if path.is_dir() else Zip(path, allow_compressed)
     if not store.names:
-        raise UserError(f"no images found in {str(path)!r} (looked for {' '.join(EXTENSIONS)})")
+        raise RunError(f"no images found in {str(path)!r} (looked for {' '.join(EXTENSIONS)})")
     return store

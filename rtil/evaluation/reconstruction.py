@@ -112,7 +112,9 @@ class Reconstruction(Experiment):
 
     def settings_for(self, candidate: Candidate, solver: Solver, operator: Operator) -> SolverSettings:
         """Return what acts on these measurements."""
-        return solver.settings_for(operator)
+        settings = solver.settings_for(operator)
+        type(solver)(solver.generator, settings).open_networks()
+        return settings
 
     def references(self, condition: Condition, operator: Operator) -> dict[str, Record]:
         """Return the baselines that the operator has, and the linear prior where it is linear."""

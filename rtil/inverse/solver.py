@@ -138,6 +138,15 @@ class Solver(ABC):
         distance = self.own_distance or open_perceptual(self.perceptual, self.compute_dtype, self.generator.device)
         return PerceptualTerm(distance, problem, mode)
 
+    def open_networks(self) -> None:
+        """Open the network of the perceptual term, if there is one, so that what it lacks shows before any work.
+
+        Raises:
+            UserError: Its weights are not on this machine.
+        """
+        if self.perceptual != "none" and self.own_distance is None:
+            open_perceptual(self.perceptual, self.compute_dtype, self.generator.device)
+
     def __call__(self, y: Tensor, operator: Any) -> Tensor:
         """Return the pictures [N, 3, R, R] in [0, 1] that :meth:`invert` finds."""
         return self.invert(y, operator).x
