@@ -22,13 +22,15 @@ from benchmarks.convergence_report import Curve, Point, draw, print_summary, run
 from benchmarks.frame import Recorded, run_benchmark
 from benchmarks.machine import describe
 from ilo import ILO
-from rtil.devices import Precision, compute_dtype, pick_device, wait_for
+from ilo.settings import ILOSettings
+from rtil.devices import compute_dtype, pick_device, wait_for
 from rtil.errors import UserError
 from rtil.evaluation.metrics import Metrics
 from rtil.evaluation.study import HeldOut, heldout_pictures, heldout_source, places
-from rtil.inverse.latents import latent_space_of
+from rtil.inverse.latent_space import latent_space_of
 from rtil.inverse.operators import Operator
-from rtil.inverse.solver import Selection
+from rtil.inverse.settings import Selection
+from rtil.precision import Precision
 from rtil.runs import new_run
 from rtil.snapshot import Snapshot, load_snapshot
 from rtil.weights.backbones import LpipsNet
@@ -157,7 +159,7 @@ def mean_squared_error(x: Tensor, truth: Tensor) -> float:
 def follow(solver: ILO, operator: Operator, errors: Errors, ids: Sequence[str], every: int) -> Looks:
     """Reconstruct pictures; return all looks at the iterates, and what each round returned."""
     y = operator(errors.truth, ids)
-    watch = Watch(errors, operator, y, solver.steps, every)
+    watch = Watch(errors, operator, y, solver.rounds.rounds(), every)
     found = solver.invert(y, operator, ids, callback=watch)
     ends = {point.round: point for point in watch.points}
     return Looks(watch.points, [Point(*ends[k][:3], *errors(x)) for k, x in enumerate(found.rounds)])
@@ -260,9 +262,8 @@ def follow_missing(
     latent_space_of(snapshot.generator)  # its Gaussian fit is kept from here on
 
     def solver(steps: Sequence[int]) -> ILO:
-        return ILO(
-            snapshot.generator, steps, selection=options.selection, seed=options.seed, precision=options.precision
-        )
+        settings = ILOSettings(steps=tuple(steps), selection=options.selection, precision=options.precision)
+        return ILO(snapshot.generator, settings, seed=options.seed)
 
     follow(solver([1] * max(map(len, missing.values()))), operator, errors, ids, options.every)
     for key, steps in missing.items():

@@ -24,14 +24,16 @@ from benchmarks.peer_style import PeerGenerator
 from benchmarks.record import Spread
 from benchmarks.timing import StepClock, in_turns, ratio, seconds_of
 from ilo import ILO
+from ilo.settings import ILOSettings
 from rtil import seeds
-from rtil.devices import Precision, compute_dtype, pick_device
+from rtil.devices import compute_dtype, pick_device
 from rtil.errors import UserError
 from rtil.generators.stylegan2 import StyleGAN2Generator
-from rtil.inverse.latents import latent_space_of
+from rtil.inverse.latent_space import latent_space_of
 from rtil.inverse.operators import Operator, make_operator
 from rtil.inverse.operators.circulant import PartialCirculant
-from rtil.inverse.perceptual import Perceptual, PerceptualName
+from rtil.inverse.settings import PerceptualChoice
+from rtil.precision import Precision
 from rtil.ranges import to_signed
 from rtil.training.config import DEFAULT_CHANNELS
 from rtil.weights import load_lpips
@@ -68,7 +70,7 @@ class InversionOptions(Recorded):
     steps: list[int] = field(default_factory=lambda: [100, 60, 60, 100])
     task: Literal["cs", "inpaint"] = "cs"
     rate: float = 0.1
-    perceptual: PerceptualName | Literal["none"] = "none"
+    perceptual: PerceptualChoice = "none"
     precision: Precision = "auto"
     against: Literal["peer-style"] | None = None
     repeats: int = 3
@@ -126,14 +128,11 @@ class Bench:
                 f"{self.generator.num_blocks}"
             )
         self.dtype = compute_dtype(options.precision, self.device)
-        self.perceptual = None
-        if options.perceptual != "none":
-            self.perceptual = Perceptual(options.perceptual, self.dtype).to(self.device)
         side = options.resolution
         self.operator: Operator = make_operator(options.task, (3, side, side), rate=options.rate).to(self.device)
         self.latents = latent_space_of(self.generator)
         self.peer = None if options.against is None else PeerGenerator.of(self.generator)
-        lpips = None if self.peer is None or self.perceptual is None else load_lpips("vgg")
+        lpips = None if self.peer is None or options.perceptual == "none" else load_lpips("vgg")
         self.peer_lpips = None if lpips is None else lpips.to(self.device)
 
     def runs(self, steps: Sequence[int]) -> dict[Way, Run]:
@@ -153,7 +152,9 @@ class Bench:
         return Sample(seconds_of(lambda: run(clock), self.device), clock.seconds)
 
     def _ours(self, x: Tensor, steps: Sequence[int]) -> Run:
-        solver = ILO(self.generator, steps, precision=self.options.precision, perceptual=self.perceptual)
+        options = self.options
+        settings = ILOSettings(steps=tuple(steps), precision=options.precision, perceptual=options.perceptual)
+        solver = ILO(self.generator, settings)
         y = self.operator(x)
         return lambda callback: solver.invert(y, self.operator, callback=callback)
 

@@ -17,6 +17,7 @@ import torch
 from benchmarks import PROG
 from benchmarks.frame import Recorded, run_benchmark
 from mganprior import MGANPrior
+from mganprior.settings import MGANPriorSettings
 from rtil import seeds
 from rtil.devices import peak_memory_mb
 from rtil.generators import PGGANGenerator
@@ -35,7 +36,8 @@ def measure(way: str, images: int, codes: int, side: int, steps: int) -> dict[st
     size = 1 if way == "one at a time" else images
     chunk = codes if way == "chunks" else images * codes
     for count in (1, steps):  # the first to warm up
-        solver = MGANPrior(generator, count, codes=codes, compose_side=side, batch_size=size, chunk=chunk)
+        settings = MGANPriorSettings(steps=count, codes=codes, compose_side=side, chunk=chunk)
+        solver = MGANPrior(generator, settings, batch_size=size)
         found = solver.invert(operator(x), operator)
     return {"seconds": found.seconds, "peak_mb": peak_memory_mb(torch.device("cpu"))}
 

@@ -24,10 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peer_style import PeerGenerator
-from ilo.rounds import noise_maps
 from rtil import seeds
 from rtil.generators.base import State
-from rtil.inverse.latents import Latents
+from rtil.inverse.latent_space import LatentSpace, noise_maps
 from rtil.inverse.operators.circulant import PartialCirculant
 from rtil.inverse.schedules import Ramp
 
@@ -112,7 +111,7 @@ def all_pairs_geodesic(v: Tensor) -> Tensor:
 
 def invert(
     generator: PeerGenerator,
-    latents: Latents,
+    latents: LatentSpace,
     loss: Loss,
     images: int,
     steps: Sequence[int],

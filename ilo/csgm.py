@@ -1,5 +1,6 @@
 """CSGM (Bora et al. 2017): optimise the generator's input only, which is ILO's first round alone."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -20,6 +21,10 @@ class CSGM(ILO):
         """The settings of ILO with this round alone."""
         assert isinstance(self.settings, CSGMSettings)  # noqa: S101  the class's own
         return self.settings.first_round()
+
+    def trained_otherwise(self, info: Mapping[str, Any]) -> bool:
+        """Return False: the plain generator is a branch of every training."""
+        return False
 
     def resolved(self, settings: Any) -> Any:
         """Fill in steps and radii, of several numbers the first; see :meth:`Solver.resolved`."""

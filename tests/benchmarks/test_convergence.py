@@ -128,7 +128,7 @@ def test_curves_chart_and_record(run, snapshot, tmp_path, results, capsys, caplo
     G = load_snapshot(snapshot, torch.device("cpu")).generator
     truth, keys = pictures_of(tmp_path)
     operator = Place("cs", 0.1, {"rate": 0.1}).operator(8, 0)
-    found = ILO(G, (4, 4)).invert(operator(truth, keys), operator, keys)
+    found = ILO(G, steps=(4, 4)).invert(operator(truth, keys), operator, keys)
     for count, x in enumerate(found.rounds, start=1):
         mse = mean_squared_error(x, truth)
         assert runs[f"ilo {count} x 4"]["mse"] == pytest.approx(mse, rel=1e-3)
@@ -145,7 +145,7 @@ def test_inversion_with_lpips(run, snapshot, tmp_path, results, capsys, lpips):
     truth, keys = pictures_of(tmp_path)
     operator = Place("inversion", None, {}).operator(8, 0)
     iterates = {}
-    found = ILO(G, (4, 4)).invert(
+    found = ILO(G, steps=(4, 4)).invert(
         truth, operator, keys, callback=lambda k, step, x: iterates.update({(k, 4 * k + step): x.clone()})
     )
 

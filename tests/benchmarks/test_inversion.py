@@ -68,7 +68,8 @@ def test_perceptual_term_in_both_ways(monkeypatch):
             calls.append("peers")
             return (x - reference).square().mean((1, 2, 3), keepdim=True)
 
-    monkeypatch.setattr(inversion, "Perceptual", Small)
+    monkeypatch.setattr("rtil.inverse.solver.open_perceptual", lambda *network: Small())
+    monkeypatch.setattr("rtil.inverse.solver.check_size", lambda *picture: None)
     monkeypatch.setattr(inversion, "load_lpips", lambda net: Small())
     words = [*SMALL, "--task", "inpaint", "--perceptual", "lpips", "--against", "peer-style", "--repeats", "1"]
     assert main(["inversion", *words]) == 0
@@ -85,7 +86,7 @@ def test_operations_of_a_step_are_what_one_step_more_takes(results):
 
     def flops(*steps):
         with counts.flops() as found:
-            ILO(bench.generator, steps, precision="float32").invert(y, bench.operator)
+            ILO(bench.generator, steps=tuple(steps), precision="float32").invert(y, bench.operator)
         return found["float32"] / 1e9
 
     expected = [flops(4, 2) - flops(3, 2), flops(3, 3) - flops(3, 2)]

@@ -10,7 +10,7 @@ from ilo.rounds import noise_maps
 from rtil import ops
 from rtil.discriminators import StyleGAN2Discriminator
 from rtil.generators import StyleGAN2Generator
-from rtil.inverse.latents import GaussianWPlus
+from rtil.inverse.latent_space import GaussianWPlus
 from rtil.inverse.losses import geodesic
 from rtil.inverse.operators.circulant import PartialCirculant
 from rtil.seeds import generator as seeded

@@ -13,7 +13,7 @@ from rtil.generators.stylegan2 import StyleGAN2Generator
 from rtil.ranges import to_unit
 
 
-class Identity(nn.Module):
+class OnlyA(nn.Module):
     """An operator as another library would bring it: only ``A``."""
 
     def A(self, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class Identity(nn.Module):
 
 class Planted(NamedTuple):
     generator: LayeredGenerator
-    operator: Identity
+    operator: OnlyA
     x: Tensor
 
 
@@ -46,7 +46,7 @@ def planted(small_generator: StyleGAN2Generator) -> Planted:
     G, rng = small_generator, seeds.generator(0, "test/planted")
     with torch.no_grad():
         x = to_unit(G(G.mapping(G.draw_z(4, rng)), G.draw_noise(4, rng)))
-    return Planted(G, Identity(), x)
+    return Planted(G, OnlyA(), x)
 
 
 @pytest.fixture(autouse=True)

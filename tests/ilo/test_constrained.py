@@ -87,14 +87,16 @@ def test_z1_sigma_scales_start_and_penalty(planted):
 def test_csgm_is_the_first_round_with_a_ball_too(planted):
     G, operator, x = planted
     options = {"seed": 2, "radius_latent": 5.0, "radius_noise": [1.0]}
-    assert torch.equal(CSGM(G, steps=(4, 3), **options)(x, operator), ILO(G, steps=(7,), **options)(x, operator))
+    assert torch.equal(CSGM(G, steps=7, **options)(x, operator), ILO(G, steps=(7,), **options)(x, operator))
+    several = CSGM(G, steps=7, seed=2, radius_latent=(5.0, 9.0), radius_noise=(1.0, 2.0), lr=(0.1, 0.7))
+    assert torch.equal(several(x, operator), ILO(G, steps=(7,), **options)(x, operator)), "of several the first"
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"radius_latent": -1.0}, "radius_latent is -1"),
-        ({"radius_noise": (1.0,)}, "one for each of 2 rounds"),
+        ({"radius_noise": (1.0, 2.0, 3.0)}, "one for each of 2 rounds"),
         ({"radius_feature": (1.0, 2.0, 3.0)}, "one for each of 2 rounds"),
         ({"radius_latent": math.nan}, "number >= 0"),
         ({"z1_sphere": True}, "z1_start normal"),

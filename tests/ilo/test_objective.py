@@ -5,11 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from ilo import CSGM, ILO
-from ilo.objective import Objective, StochasticNoise, Weights
+from ilo.objective import Objective, StochasticNoise
 from ilo.policies import has_perceptual_term
+from ilo.settings import ILOSettings
 from rtil import seeds
 from rtil.errors import UserError
+from rtil.generators.pggan import PGGANGenerator
 from rtil.inverse.operators import make_operator
+from rtil.inverse.perceptual import is_picture
+from rtil.inverse.problem import Problem
 from rtil.ranges import to_signed
 
 SIZE = (3, 16, 16)
@@ -24,6 +28,14 @@ class Blurred:
         return (ours - theirs).square().flatten(1).mean(1)
 
 
+BLURRED = {"perceptual": "vgg", "distance": Blurred()}
+
+
+def objective_of(x, **settings):
+    problem = Problem(x, make_operator("inversion", SIZE), None, None, IDS, 0)
+    return Objective(problem, ILOSettings(**{"geodesic_weight": 0, **settings}))
+
+
 def test_the_perceptual_term_is_weighed_logged_and_acts(planted):
     G, _, x = planted
     operator = make_operator("inpaint", SIZE, rate=0.6)
@@ -31,7 +43,7 @@ def test_the_perceptual_term_is_weighed_logged_and_acts(planted):
     options = {"steps": (20, 10), "seed": 3, "geodesic_weight": 0.01}
     plain = ILO(G, **options).invert(y, operator)
     for mode in ("fill", "mask"):
-        term = {"perceptual": Blurred(), "perceptual_weight": 5.0, "perceptual_mode": mode}
+        term = {**BLURRED, "perceptual_weight": 5.0, "perceptual_mode": mode}
         found = ILO(G, **options, **term).invert(y, operator)
         history = found.history
         total = history["measurement"] + 0.01 * history["geodesic"] + 5 * history["perceptual"]
@@ -43,14 +55,14 @@ def test_the_perceptual_term_is_weighed_logged_and_acts(planted):
         assert torch.allclose(found.score, seen.min(1).values, rtol=1e-4), "selection goes by the measurement error"
     start = ILO(G, steps=(0,), seed=3).invert(y, operator).x
     filled = torch.where(operator.observed, y, start)
-    first = ILO(G, steps=(1,), seed=3, perceptual=Blurred()).invert(y, operator).history["perceptual"][:, 0]
+    first = ILO(G, steps=(1,), seed=3, **BLURRED).invert(y, operator).history["perceptual"][:, 0]
     assert torch.allclose(first, Blurred().distance(filled, start), atol=0.02)
 
 
 def test_the_perceptual_term_alone(planted):
     G, operator, x = planted
     options = {"steps": 15, "seed": 3, "geodesic_weight": 0.0}
-    alone = CSGM(G, **options, perceptual=Blurred(), measurement_weight=0.0).invert(x, operator)
+    alone = CSGM(G, **options, **BLURRED, measurement_weight=0.0).invert(x, operator)
     assert torch.equal(alone.history["loss"], alone.history["perceptual"])
     assert alone.history["measurement"].shape == (4, 15)
     without = CSGM(G, **options, measurement_weight=0.0).invert(x, operator)
@@ -75,9 +87,14 @@ def test_the_perceptual_term_alone(planted):
 )
 def test_the_papers_policy(task, level, resolution, expected):
     operator = make_operator(task, (3, resolution, resolution), **level)
-    y = torch.zeros(2, *operator.measurement_shape)
-    assert has_perceptual_term("paper", operator, y, resolution) is expected
-    assert has_perceptual_term("always", operator, y, resolution)
+    assert has_perceptual_term("paper", operator) is expected
+    assert has_perceptual_term("always", operator)
+    G = PGGANGenerator(resolution, {4: 2, 8: 2, 16: 2, 32: 2}, z_dim=2)
+    for policy, has_term in (("paper", expected), ("always", is_picture(operator.measurement_shape))):
+        for solver in (ILO(G, policy=policy, **BLURRED), CSGM(G, policy=policy, **BLURRED)):
+            acting = solver.settings_for(operator)
+            assert ("perceptual" in acting.to_json()) == ("policy" in acting.to_json()) == has_term, "as recorded"
+            assert type(solver)(G, acting).settings == acting
 
 
 def test_the_policy_leaves_the_term_out(planted):
@@ -85,12 +102,12 @@ def test_the_policy_leaves_the_term_out(planted):
     for task, level in (("cs", {"rate": 0.3}), ("inpaint", {"rate": 0.3})):
         operator = make_operator(task, SIZE, **level)
         y = operator(x)
-        by_policy = ILO(G, steps=(3, 2), seed=3, perceptual=Blurred(), policy="paper").invert(y, operator)
+        by_policy = ILO(G, steps=(3, 2), seed=3, **BLURRED, policy="paper").invert(y, operator)
         assert torch.equal(by_policy.x, ILO(G, steps=(3, 2), seed=3)(y, operator))
         assert "perceptual" not in by_policy.history
     cs = make_operator("cs", SIZE, rate=0.3)
     with pytest.raises(UserError, match="compares pictures"):
-        ILO(G, steps=(3, 2), perceptual=Blurred()).invert(cs(x), cs)
+        ILO(G, steps=(3, 2), **BLURRED).invert(cs(x), cs)
 
 
 def test_noise_is_that_of_its_place():
@@ -111,8 +128,8 @@ def test_noise_is_that_of_its_place():
 
 
 def test_noise_leaves_the_expected_gradient_of_the_squared_error(planted):
-    _, operator, x = planted
-    objective = Objective(operator, x, None, Weights())
+    x = planted.x
+    objective = objective_of(x)
     picture = (to_signed(x) * 0.5).requires_grad_()
 
     def gradient(noise):
@@ -164,9 +181,9 @@ def test_held_out_entries_judge_without_noise(planted):
 
 
 def test_a_z1_prior_of_another_width(planted):
-    _, operator, x = planted
+    x = planted.x
     z1 = torch.randn(4, 5, 2, 2, generator=seeds.generator(0, "test/z1"))
-    terms = Objective(operator, x, None, Weights(z1=1.0), z1_sigma=0.5)(to_signed(x), {"z1": z1}).terms
+    terms = objective_of(x, z1_weight=1.0, z1_sigma=0.5)(to_signed(x), {"z1": z1}).terms
     expected = z1.square().flatten(1).sum(1) / (2 * 0.25 * 20)
     assert torch.allclose(terms["z1"].value, expected)
 
@@ -182,19 +199,19 @@ def geocross(rows):
 @pytest.mark.parametrize("solver", [ILO, CSGM])
 def test_the_geodesic_term_compares_rows_before_or_behind_the_mapping(planted, solver):
     G, operator, x = planted
-    found = {}
+    some, found = (int if solver is CSGM else lambda count: (count,)), {}
     for rows in ("v", "ws"):
-        options = {"steps": (4,), "seed": 3, "geodesic_weight": 0.05, "geodesic_of": rows}
-        start = solver(G, **options | {"steps": (0,)}).invert(x, operator, IDS).latents[rows][0]
+        options = {"steps": some(4), "seed": 3, "geodesic_weight": 0.05, "geodesic_of": rows}
+        start = solver(G, **options | {"steps": some(0)}).invert(x, operator, IDS).latents[rows][0]
         found[rows] = solver(G, **options).invert(x, operator, IDS)
         history = found[rows].history
         assert torch.allclose(history["geodesic"][:, 0].double(), geocross(start), rtol=1e-4)
         assert torch.allclose(history["loss"], history["measurement"] + 0.05 * history["geodesic"])
-    plain = solver(G, steps=(4,), seed=3, geodesic_weight=0.05).invert(x, operator, IDS)
+    plain = solver(G, steps=some(4), seed=3, geodesic_weight=0.05).invert(x, operator, IDS)
     assert torch.equal(found["v"].x, plain.x), "the default"
     assert not torch.allclose(found["ws"].x, plain.x, atol=1e-4)
     with pytest.raises(UserError, match="ws, v"):
-        solver(G, steps=(1,), geodesic_of="w")
+        solver(G, steps=some(1), geodesic_of="w")
 
 
 def test_behind_a_cut_the_geodesic_term_compares_what_moves_there(planted):

@@ -47,9 +47,9 @@ def test_radii_of_the_papers_generator_are_as_printed(papers: StyleGAN2Generator
     monkeypatch.setattr(papers, "mapping", lambda z: torch.zeros(len(z), 14, 512))
     for name, printed in RADII_PRESETS.items():
         noise, latent, feature = preset_radii(name, papers, 4)
-        assert noise == printed.noise[:4]
-        assert latent == pytest.approx(printed.latent[:4])
-        assert feature == pytest.approx(printed.feature[:4])
+        assert noise == printed.radius_noise[:4]
+        assert latent == pytest.approx(printed.radius_latent[:4])
+        assert feature == pytest.approx(printed.radius_feature[:4])
 
 
 def test_radii_go_with_the_number_of_entries(small_generator, papers: StyleGAN2Generator) -> None:
@@ -71,6 +71,8 @@ def test_wrong_radii(small_generator) -> None:
 
 def test_a_preset_runs(planted) -> None:
     noise, latent, feature = preset_radii("a61-1", planted.generator, 2)
-    options = {"radius_noise": noise, "radius_latent": latent, "radius_feature": feature, "seed": 1}
-    result = ILO(planted.generator, steps=(20, 10), **options).invert(planted.x, planted.operator)
+    written = {"radius_noise": noise, "radius_latent": latent, "radius_feature": feature}
+    solver = ILO(planted.generator, steps=(20, 10), seed=1, radii="a61-1")
+    assert solver.settings == ILO(planted.generator, steps=(20, 10), **written).settings
+    result = solver.invert(planted.x, planted.operator)
     assert (result.score < result.history["measurement"][:, 0]).all()

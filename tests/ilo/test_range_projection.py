@@ -4,10 +4,9 @@ import torch
 from ilo import ILO
 from ilo.range_projection import project_to_range
 from ilo.rounds import Point, enter
+from ilo.settings import ILOSettings
 from rtil import seeds
-from rtil.inverse.latents import latent_space_of, start_noise
-from rtil.inverse.result import render
-from rtil.inverse.schedules import Ramp
+from rtil.inverse.latent_space import latent_space_of, start_noise
 
 IDS = ["a", "b", "c", "d"]
 ALIVE = torch.ones(4, dtype=torch.bool)
@@ -25,10 +24,10 @@ def moved(small_generator):
     return G, latents, Point(v, noise, {2: z1}, 2, there.base)
 
 
-def project(moved, **options):
+def project(moved, alive=ALIVE, **options):
     G, latents, point = moved
-    settings = {"sphere": False, "steps": 80, "lr": 0.1, "schedule": Ramp(), "alive": ALIVE, **options}
-    return project_to_range(G, latents, point, "all", **settings)
+    settings = ILOSettings(**{"sphere": False, "range_steps": 80, "noise": "all", **options})
+    return project_to_range(G, latents, point, settings, alive)
 
 
 def test_it_lowers_the_distance_to_the_range(moved):
@@ -49,7 +48,7 @@ def test_it_lowers_the_distance_to_the_range(moved):
 
 def test_what_acts_behind_the_cut_stays_and_deviations_end(moved):
     G, _, point = moved
-    nearest, _ = project(moved, steps=3)
+    nearest, _ = project(moved, range_steps=3)
     row, maps = G.first_row_behind(2), G.noise_of_block(2).start
     assert torch.equal(nearest.v[:, row:], point.v[:, row:])
     assert all(torch.equal(a, b) for a, b in zip(nearest.noise[maps:], point.noise[maps:], strict=True))
@@ -59,7 +58,7 @@ def test_what_acts_behind_the_cut_stays_and_deviations_end(moved):
 
 
 def test_images_that_were_given_up_stay(moved):
-    nearest, outcome = project(moved, steps=3, alive=torch.tensor([True, False, True, True]))
+    nearest, outcome = project(moved, range_steps=3, alive=torch.tensor([True, False, True, True]))
     assert torch.equal(nearest.v[1], moved[2].v[1])
     assert outcome.alive.tolist() == [True, False, True, True]
 
@@ -75,7 +74,7 @@ def test_rounds_go_on_from_the_range(planted):
     assert result.rounds.shape[0] == 3 + 2 * 2
     assert torch.equal(result.rounds[:3], plain.rounds), "the first pass is what it is without"
     assert torch.equal(result.x, result.rounds[-1])
-    assert torch.equal(render(G, result.latents), result.x)
+    assert torch.equal(result.latents.render(G), result.x)
     assert [len(pictures) for _, pictures in sorted(seen.items())] == [9, 6, 7, 6, 7, 6, 7]
     assert torch.equal(seen[4][0], result.rounds[3]), "within a pass each round starts where the one before ended"
     assert not torch.equal(seen[3][0], result.rounds[2]), "a pass starts on the range"

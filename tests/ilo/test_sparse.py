@@ -2,14 +2,13 @@ import pytest
 import torch
 
 from ilo import CSGM, ILO
-from ilo.pulse import PULSE
+from ilo.settings import CSGMSettings, ILOSettings, PULSESettings, SparseSettings
 from ilo.sparse import SparseDeviation, minimise_in_ball
-from mganprior import MGANPrior
+from mganprior.settings import MGANPriorSettings
 from rtil import seeds
 from rtil.errors import UserError
 from rtil.inverse.history import steps_per_round
 from rtil.inverse.l1_ball import project_l1
-from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import make_operator
 from rtil.ranges import to_signed, to_unit
 
@@ -31,9 +30,11 @@ def test_planted_picture_and_sparse_deviation_are_recovered(deviating, task):
     G, x, nu = deviating
     operator = make_operator(task, (3, 16, 16), rate=0.6 if task == "cs" else None)
     y = operator(x)
-    inner = PULSE(G, steps=60, seed=1, geodesic_weight=0, noise="zero")
-    plain = inner.invert(y, operator)
-    found = SparseDeviation(inner, 15.0, steps=30, sparse_steps=40, sphere=False, noise="none").invert(y, operator)
+    before = CSGMSettings(steps=60, geodesic_weight=0, noise="none", sphere=False)
+    still = {f"noise_{i}": torch.zeros(1, 4, *shape) for i, shape in enumerate(G.noise_shapes())}
+    plain = CSGM(G, before, seed=1).invert(y, operator, start_from=still)
+    solver = SparseDeviation(G, inner="csgm", before=before, radius=15.0, steps=30, sparse_steps=40, seed=1)
+    found = solver.invert(y, operator, start_from=still)
     estimate = found.latents["nu"][0]
     largest = estimate.flatten(1).abs().topk(15, dim=1).indices
     assert (nu.flatten(1).gather(1, largest).abs().sum(1) >= 14).all(), "the support is found"
@@ -50,9 +51,9 @@ def test_deviations_alone_are_the_nearest_in_the_ball(deviating):
     """Where A is the identity and the latents stay, nu is the projection of what is left over."""
     G, x, _ = deviating
     operator = make_operator("inversion", (3, 16, 16))
-    inner = CSGM(G, steps=5, seed=1)
-    plain = inner.invert(x, operator)
-    found = SparseDeviation(inner, radius=3.0, alternations=0).invert(x, operator)
+    plain = CSGM(G, steps=5, seed=1).invert(x, operator)
+    solver = SparseDeviation(G, inner="csgm", before=CSGMSettings(steps=5), radius=3.0, alternations=0, seed=1)
+    found = solver.invert(x, operator)
     with torch.no_grad():
         noise = [plain.latents[f"noise_{i}"][0] for i in range(5)]
         left_over = to_signed(x) - G(plain.latents["ws"][0], noise)
@@ -68,7 +69,7 @@ def test_minimum_in_the_ball_meets_the_optimality_conditions():
     y = operator.A(torch.randn(4, 3, 16, 16, generator=rng))
 
     def error(nu):
-        return measurement_error(operator, nu, y)
+        return operator.error(nu, y)
 
     nu = minimise_in_ball(error, torch.zeros(4, 3, 16, 16), 40.0, 300, torch.ones(4, dtype=torch.bool)).requires_grad_()
     (gradient,) = torch.autograd.grad(error(nu).sum(), nu)
@@ -98,9 +99,9 @@ def test_rounds_descend_and_latents_make_the_picture(deviating):
     G, x, _ = deviating
     operator = make_operator("inversion", (3, 16, 16))
     seen = []
-    solver = SparseDeviation(ILO(G, steps=(6, 4), seed=3), 10.0, alternations=2, steps=5)
+    solver = SparseDeviation(G, before=ILOSettings(steps=(6, 4)), radius=10.0, alternations=2, steps=5, seed=3)
     found = solver.invert(x, operator, callback=lambda k, step, picture: seen.append((k, step)))
-    errors = [measurement_error(operator, picture, x) for picture in found.rounds]
+    errors = [operator.error(picture, x) for picture in found.rounds]
     assert (errors[2] < 0.9 * errors[1]).all()
     assert found.rounds.shape[0] == 2 + 3
     assert torch.equal(found.rounds[-1], found.x)
@@ -110,13 +111,14 @@ def test_rounds_descend_and_latents_make_the_picture(deviating):
     with torch.no_grad():
         raw = G(latents["ws"], [latents[f"noise_{i}"] for i in range(5)], {1: latents["z1_1"]}) + latents["nu"]
     assert torch.allclose(to_unit(raw).clamp(0, 1), found.x, atol=1e-5)
-    assert torch.allclose(found.score, measurement_error(operator, to_unit(raw), x), rtol=1e-3)
+    assert torch.allclose(found.score, operator.error(to_unit(raw), x), rtol=1e-3)
 
 
 def test_the_course_has_the_terms_of_what_ran_first(deviating):
     G, x, _ = deviating
-    inner = ILO(G, steps=(6, 4), switch="plateau", geodesic_weight=0.1, range_projection=1, range_steps=3)
-    found = SparseDeviation(inner, 10.0, alternations=1, steps=5).invert(x, make_operator("inversion", (3, 16, 16)))
+    before = ILOSettings(steps=(6, 4), switch="plateau", geodesic_weight=0.1, range_projection=1, range_steps=3)
+    solver = SparseDeviation(G, before=before, radius=10.0, alternations=1, steps=5)
+    found = solver.invert(x, make_operator("inversion", (3, 16, 16)))
     steps = found.history["measurement"].shape[1]
     assert found.history["range"].shape[1] == 3
     assert found.history["geodesic"][:, -5:].isnan().all()
@@ -131,9 +133,8 @@ def test_images_do_not_see_their_mates(deviating, selection):
     G, x, _ = deviating
     operator = make_operator("cs", (3, 16, 16), rate=0.5)
     y = operator(x)
-    solver = SparseDeviation(
-        PULSE(G, steps=4, seed=3, selection=selection), 5.0, alternations=1, steps=3, sparse_steps=5
-    )
+    own = {"radius": 5.0, "alternations": 1, "steps": 3, "sparse_steps": 5, "selection": selection, "seed": 3}
+    solver = SparseDeviation(G, inner="pulse", before=PULSESettings(steps=4), **own)
     ids = ["a", "b", "c", "d"]
     alone = solver.invert(y, operator, ids)
     mates = y.clone()
@@ -149,29 +150,47 @@ def test_images_do_not_see_their_mates(deviating, selection):
     assert rest.x.isfinite().all()
 
 
-def test_settings_are_those_of_the_inner_solver(small_generator):
-    inner = CSGM(small_generator, steps=3, seed=9, selection="last", restarts=2, batch_size=5, precision="bfloat16")
-    solver = SparseDeviation(inner, 1.0)
-    for name in ("generator", "seed", "selection", "restarts", "combination", "batch_size", "compute_dtype"):
-        assert getattr(solver, name) == getattr(inner, name)
+def test_what_runs_before_has_the_settings_that_both_share(small_generator):
+    shared = {"selection": "last", "restarts": 2, "combination": "mean", "precision": "bfloat16"}
+    before = ILOSettings(steps=(3, 2), lr=(0.2, 0.3), sphere=False, noise="first5", rampup=0.2)
+    solver = SparseDeviation(small_generator, before=before, seed=9, **shared)
+    inner = solver.inner
+    assert isinstance(inner, ILO)
+    assert all(getattr(s, name) == value for name, value in shared.items() for s in (solver.settings, inner.settings))
+    assert (inner.seed, inner.settings.steps, inner.settings.lr) == (9, (3, 2), (0.2, 0.3))
+    like = solver.settings.following()
+    assert (like.lrs()[-1], like.sphere, like.noise, like.rampup) == (0.3, False, "first5", 0.2)
+    assert solver.settings.radius == pytest.approx(0.02 * 3 * 16 * 16)
+    assert SparseDeviation(small_generator, solver.settings, seed=9).settings == solver.settings
+    recorded = solver.settings.to_json()
+    assert "restarts" in recorded
+    assert "restarts" not in recorded["before"]
+
+
+def test_the_settings_beside_it_run_before():
+    others = {"ilo": ILOSettings(lr=0.7), "csgm": CSGMSettings(lr=0.6)}
+    for inner in ("ilo", "csgm"):
+        settings = SparseSettings(inner=inner, restarts=3).beside(others)
+        assert (settings.before.lr, settings.before.restarts) == (others[inner].lr, 3)
+    own = SparseSettings(before=ILOSettings(lr=0.5))
+    assert own.beside(others) == own
+    assert SparseSettings(inner="pulse").beside(others).before is None
+    assert own.with_budget((3, 4)).before.steps == (3, 4)
+    assert SparseSettings(inner="csgm").with_budget((3, 4)).before.steps == 7
 
 
 @pytest.mark.parametrize(
     ("options", "word"),
     [
         ({"radius": 0.0}, "radius"),
-        ({"radius": 1.0, "lr": 0.0}, "lr"),
-        ({"radius": 1.0, "alternations": -1}, "alternations"),
-        ({"radius": 1.0, "steps": 0}, "steps"),
-        ({"radius": 1.0, "noise": "next6"}, "next5"),
+        ({"alternations": -1}, "alternations"),
+        ({"steps": 0}, "steps"),
+        ({"inner": "pulsar"}, "did you mean 'pulse'"),
+        ({"inner": "csgm", "before": ILOSettings()}, "before is ILOSettings but inner is csgm"),
+        ({"before": MGANPriorSettings()}, "MGANPriorSettings"),
     ],
 )
 def test_wrong_options(small_generator, options, word):
     with pytest.raises(UserError, match=word) as error:
-        SparseDeviation(CSGM(small_generator, steps=1), **options)
+        SparseDeviation(small_generator, **options)
     assert "\n" not in str(error.value)
-
-
-def test_codes_that_are_mixed_have_no_last_cut(small_generator):
-    with pytest.raises(UserError, match="MGANPrior"):
-        SparseDeviation(MGANPrior(small_generator, steps=1, codes=2), 1.0)

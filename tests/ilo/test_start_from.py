@@ -2,12 +2,11 @@ import pytest
 import torch
 
 from ilo import CSGM, ILO
-from ilo.pulse import PULSE, converged
+from ilo.pulse import PULSE
+from ilo.settings import ILOSettings
 from ilo.sparse import SparseDeviation
 from rtil.errors import UserError
-from rtil.inverse.losses import measurement_error
 from rtil.inverse.operators import make_operator
-from rtil.inverse.result import render
 from rtil.ranges import to_unit
 
 IDS = ["a", "b", "c", "d"]
@@ -35,14 +34,14 @@ class First:
 @pytest.mark.parametrize("solver", [ILO, CSGM])
 @pytest.mark.parametrize("options", [{}, {"start": "mean"}, {"selection": "heldout"}])
 def test_with_no_steps_the_picture_is_the_earlier_one(planted, earlier, solver, options):
-    for steps in [(0,), (0, 0, 0)]:
+    for steps in [0] if solver is CSGM else [(0,), (0, 0, 0)]:
         again = solver(planted.generator, steps=steps, seed=9, **options).invert(
             planted.x, planted.operator, start_from=earlier.latents
         )
         assert torch.equal(again.x, earlier.x)
         assert again.latents.keys() == earlier.latents.keys()
         assert all(torch.equal(t, earlier.latents[name]) for name, t in again.latents.items())
-    chunked = solver(planted.generator, steps=(0,), batch_size=3, **options)
+    chunked = solver(planted.generator, steps=steps, batch_size=3, **options)
     again = chunked.invert(planted.x, planted.operator, start_from=earlier.latents)
     assert torch.allclose(again.x, earlier.x, atol=1e-5)
 
@@ -52,7 +51,7 @@ def test_it_holds_for_the_other_solvers(planted):
     pulse = PULSE(G, steps=5, seed=1).invert(x, operator)
     again = PULSE(G, steps=0, seed=2, noise="zero").invert(x, operator, start_from=pulse.latents)
     assert torch.equal(again.x, pulse.x)
-    assert torch.equal(converged(again), pulse.score / 4 <= 2e-3)
+    assert again.latents.converged == (pulse.score / 4 <= 2e-3).tolist()
     by_csgm = CSGM(G, steps=0).invert(x, operator, start_from=pulse.latents)
     assert torch.equal(by_csgm.x, pulse.x)
     deviating = ILO(G, steps=(1, 1)).invert(x, operator).latents
@@ -70,7 +69,7 @@ def test_every_solve_begins_with_the_earlier_picture_and_ends_no_worse(planted, 
     assert torch.equal(seen.of_round[min(seen.of_round)], earlier.x)
     assert (again.score <= earlier.score).all()
     assert (again.score < earlier.score).any()
-    assert torch.equal(render(planted.generator, again.latents), again.x)
+    assert torch.equal(again.latents.render(planted.generator), again.x)
 
 
 def test_a_solve_can_be_cut_into_two(planted):
@@ -183,7 +182,7 @@ def test_projection_to_the_range_keeps_what_is_behind_the_cut(planted, earlier):
         planted.x, planted.operator, start_from=earlier.latents
     )
     assert torch.equal(again.latents["z1_2"], earlier.latents["z1_2"])
-    assert torch.equal(render(planted.generator, again.latents), again.x)
+    assert torch.equal(again.latents.render(planted.generator), again.x)
     distance = again.history["range"]
     assert (distance[:, -1] < distance[:, 0]).all()
 
@@ -213,18 +212,19 @@ def test_a_picture_that_hardly_changed(planted, earlier):
 def test_sparse_deviations_go_on(planted):
     G, _, x = planted
     operator = make_operator("inversion", (3, 16, 16))
-    inner = ILO(G, steps=(4, 3), seed=1)
-    found = SparseDeviation(inner, 12.0, alternations=1, steps=3, sparse_steps=20).invert(x, operator)
-    resting = SparseDeviation(ILO(G, steps=(0,)), 12.0, alternations=0, sparse_steps=1)
+    before, still = ILOSettings(steps=(4, 3)), ILOSettings(steps=(0,))
+    moving = SparseDeviation(G, before=before, radius=12.0, alternations=1, steps=3, sparse_steps=20, seed=1)
+    found = moving.invert(x, operator)
+    resting = SparseDeviation(G, before=still, radius=12.0, alternations=0, sparse_steps=1)
     again = resting.invert(x, operator, start_from=found.latents)
     assert torch.equal(again.latents["z1_1"], found.latents["z1_1"])
     assert (again.score <= found.score * (1 + 1e-5)).all()
-    smaller = SparseDeviation(ILO(G, steps=(0,)), 2.0, alternations=0, sparse_steps=1)
+    smaller = SparseDeviation(G, before=still, radius=2.0, alternations=0, sparse_steps=1)
     held = smaller.invert(x, operator, start_from=found.latents).latents["nu"]
     assert (held.flatten(2).abs().sum(2) <= 2 * 1.0001).all()
     with pytest.raises(UserError, match=r"nu in start_from has shape .* \[S, 4, 3, 16, 16\]"):
         resting.invert(x, operator, start_from={"nu": torch.zeros(1, 4, 1, 16, 16)})
-    assert (measurement_error(operator, again.x, x) < 1).all()
+    assert (operator.error(again.x, x) < 1).all()
 
 
 def test_what_is_no_start_is_refused(planted, earlier):

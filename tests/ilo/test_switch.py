@@ -5,7 +5,6 @@ import torch
 
 from ilo import ILO
 from rtil.errors import UserError
-from rtil.inverse.schedules import Ramp
 
 OPTIONS = {"steps": (60, 40), "seed": 3, "switch": "plateau", "switch_window": 6, "switch_threshold": 0.1}
 IDS = ["a", "b", "c", "d"]
@@ -52,10 +51,10 @@ def test_restarts_combine(planted):
 
 def test_the_learning_rate_is_constant(planted):
     G, operator, x = planted
-    assert ILO(G, **OPTIONS).schedule == Ramp(0, 0)
-    assert ILO(G, steps=(1,)).schedule == Ramp()
+    settings = ILO(G, **OPTIONS).settings
+    assert (settings.rampup, settings.rampdown) == (0, 0)
     patient = ILO(G, **(OPTIONS | {"switch_window": 100}))(x, operator)
-    fixed = ILO(G, steps=(60, 40), seed=3, schedule=Ramp(0, 0))(x, operator)
+    fixed = ILO(G, steps=(60, 40), seed=3, rampup=0, rampdown=0)(x, operator)
     assert torch.equal(patient, fixed), "nothing can be flat within a window longer than the round"
     with pytest.raises(UserError, match="constant learning rate"):
-        ILO(G, **OPTIONS, schedule=Ramp())
+        ILO(G, **OPTIONS, rampup=0.2)

@@ -16,7 +16,7 @@ from rtil.ranges import to_unit
 CHANNELS = {4: 12, 8: 12, 16: 8}
 
 
-class Identity(nn.Module):
+class OnlyA(nn.Module):
     """An operator as another library would bring it: only ``A``."""
 
     def A(self, x: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class Identity(nn.Module):
 
 class Planted(NamedTuple):
     generator: LayeredGenerator
-    operator: Identity
+    operator: OnlyA
     x: Tensor
 
 
@@ -61,7 +61,7 @@ def planted(generator: LayeredGenerator) -> Planted:
     G, rng = generator, seeds.generator(0, "test/planted")
     with torch.no_grad():
         x = to_unit(G(G.mapping(G.draw_z(4, rng)), G.draw_noise(4, rng)))
-    return Planted(G, Identity(), x)
+    return Planted(G, OnlyA(), x)
 
 
 @pytest.fixture(autouse=True)

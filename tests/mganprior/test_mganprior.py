@@ -8,9 +8,8 @@ from mganprior import MGANPrior
 from mganprior.start import start_alpha, start_codes
 from rtil.errors import UserError
 from rtil.generators.mixing import picture_of_codes
-from rtil.inverse.latents import latent_space_of, on_sphere, row_norms, start_noise
+from rtil.inverse.latent_space import latent_space_of, on_sphere, row_norms, start_noise
 from rtil.inverse.operators.circulant import PartialCirculant
-from rtil.inverse.result import render
 from rtil.inverse.schedules import Ramp
 from rtil.ranges import to_signed, to_unit
 
@@ -45,7 +44,7 @@ def test_score_and_picture_are_those_of_the_latents(planted):
     G = planted.generator
     for options in ({}, {"compose_side": 16}, {"restarts": 2, "combination": "mean"}, {"restarts": 3}):
         result = solve(planted, **options)
-        assert torch.equal(render(G, result.latents), result.x), options
+        assert torch.equal(result.latents.render(G), result.x), options
     latents = {name: t[0] for name, t in solve(planted).latents.items()}
     noise = [latents[f"noise_{i}"] for i in range(len(G.noise_shapes()))]
     with torch.no_grad():
@@ -75,10 +74,10 @@ def test_images_do_not_see_their_mates(planted):
     assert torch.allclose(single, alone.x, atol=1e-3)
     pairs = solve(planted, batch_size=2)
     assert torch.allclose(pairs.x, alone.x, atol=1e-3)
-    assert torch.allclose(render(G, pairs.latents), pairs.x, atol=1e-5)
+    assert torch.allclose(pairs.latents.render(G), pairs.x, atol=1e-5)
     chunked = solve(planted, chunk=5)
     assert torch.allclose(chunked.x, alone.x, atol=1e-3)
-    assert torch.equal(render(G, chunked.latents, chunk=5), chunked.x)
+    assert torch.equal(chunked.latents.render(G, chunk=5), chunked.x)
 
 
 def test_a_diverging_image_keeps_its_best_iterate_and_its_mates_do_not_notice(planted):
@@ -143,7 +142,15 @@ def test_matches_a_loop_written_by_hand(planted, optimizer, schedule):
         "sgd": (lambda p: torch.optim.SGD(p, lr=1), 0.3),
     }[optimizer]
     v, alpha = by_hand(planted, make, 8, 3, schedule, lr)
-    result = solve(planted, steps=8, lr=lr, optimizer=optimizer, schedule=schedule, selection="last")
+    result = solve(
+        planted,
+        steps=8,
+        lr=lr,
+        optimizer=optimizer,
+        rampup=schedule.rampup,
+        rampdown=schedule.rampdown,
+        selection="last",
+    )
     start = start_codes(3, *v.shape[2:], IDS, 3, 0)
     assert torch.allclose(result.latents["v"][0] - start, v - start, rtol=1e-2, atol=1e-4)
     assert torch.allclose(result.latents["alpha"][0], alpha, rtol=1e-2, atol=1e-4)
@@ -222,7 +229,7 @@ def test_callback_sees_every_iterate(planted):
 def test_more_codes_fit_better(planted):
     """Pictures that the generator cannot make from one code."""
     x = planted.x.flip(3) * 0.5 + planted.x.roll(1, 0) * 0.5
-    one, many = (MGANPrior(planted.generator, 60, codes=K).invert(x, planted.operator).score for K in (1, 8))
+    one, many = (MGANPrior(planted.generator, steps=60, codes=K).invert(x, planted.operator).score for K in (1, 8))
     assert (many < 0.8 * one).all()
 
 
@@ -244,7 +251,7 @@ def test_bfloat16_stays_near_float32(planted):
     exact, rough = (solve(planted, steps=40, precision=precision) for precision in ("float32", "bfloat16"))
     assert rough.x.dtype == torch.float32
     assert (rough.score < 1.5 * exact.score + 2e-3).all()
-    assert torch.equal(render(planted.generator, rough.latents), rough.x), "the picture is rendered in float32"
+    assert torch.equal(rough.latents.render(planted.generator), rough.x), "the picture is rendered in float32"
 
 
 def test_side_of_the_composition(generator):
@@ -259,17 +266,18 @@ def test_side_of_the_composition(generator):
         ({"chunk": 0}, "chunk is 0"),
         ({"steps": -1}, "0 or more"),
         ({"steps": (3, 4)}, "whole number"),
-        ({"lr": 0.0}, "positive"),
-        ({"lr": math.inf}, "positive"),
+        ({"lr": 0.0}, "above 0"),
+        ({"lr": math.inf}, "above 0"),
         ({"compose_side": 32}, "4, 8, 16 px"),
         ({"compose_side": 5}, "4, 8, 16 px"),
         ({"alpha_init": "dirchlet"}, "did you mean 'dirichlet'"),
         ({"optimizer": "lbfgs"}, "adam, sgd"),
         ({"noise": "next6"}, "did you mean 'next5'"),
-        ({"perceptual_weight": 0.1}, "with no perceptual distance"),
-        ({"perceptual": object()}, "with a perceptual distance"),
-        ({"perceptual_weight": -1.0}, ">= 0"),
-        ({"perceptual_weight": math.nan}, ">= 0"),
+        ({"distance": object()}, "there is no perceptual term"),
+        ({"perceptual_weight": -1.0}, "above 0"),
+        ({"perceptual_weight": math.nan}, "above 0"),
+        ({"pair": "paper"}, "call settings.of_checkpoint"),
+        ({"pair": "paper", "optimizer": "sgd"}, "pair 'paper' sets optimizer itself"),
         ({"selection": "lst"}, "last"),
         ({"restarts": 0}, "restarts"),
     ],

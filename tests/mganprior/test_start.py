@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mganprior.start import start_alpha, start_codes
-from rtil.inverse.latents import PlainZ, start_noise
+from rtil.inverse.latent_space import PlainZ, start_noise
 
 
 def test_constant_weights():

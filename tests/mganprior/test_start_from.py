@@ -3,7 +3,7 @@ import torch
 
 from mganprior import MGANPrior
 from rtil.errors import UserError
-from rtil.inverse.latents import latent_space_of, start_noise
+from rtil.inverse.latent_space import latent_space_of, start_noise
 
 IDS = ["a", "b", "c", "d"]
 SETTINGS = {"codes": 3, "seed": 3}

@@ -10,7 +10,6 @@ from ilo import CSGM, ILO, PULSE
 from rtil.errors import UserError
 from rtil.generators.stylegan2 import StyleGAN2Generator
 from rtil.inverse.classifier import Classification
-from rtil.inverse.losses import measurement_error
 
 SIDE = 16
 CLASSES = 3
@@ -63,7 +62,7 @@ def test_log_likelihood_and_its_gradient_are_those_of_the_direct_formula() -> No
     task = Classification(lambda x: x.flatten(1) @ torch.from_numpy(W).T, (3, 4, 4), CLASSES)
     picture = torch.from_numpy(x).requires_grad_()
     y = task.target([2, 0]).double()
-    error = task.negative_log_likelihood(picture, y)
+    error = task.error(picture, y)
     logits = x.reshape(2, -1) @ W.T
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert np.allclose(error.detach().numpy(), -np.log(p[[0, 1], [2, 0]]), atol=1e-12)
@@ -76,7 +75,7 @@ def test_log_likelihood_and_its_gradient_are_those_of_the_direct_formula() -> No
 def test_the_error_of_a_picture_is_that_of_the_operator(task: Classification) -> None:
     x = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     expected = F.cross_entropy(network()(x), torch.tensor([0, 1, 2, 0]), reduction="none")
-    assert measurement_error(task, x, task.target([0, 1, 2, 0])).allclose(expected, atol=1e-6)
+    assert task.error(x, task.target([0, 1, 2, 0])).allclose(expected, atol=1e-6)
 
 
 def test_values_that_no_picture_has_do_not_convince(task: Classification) -> None:
@@ -90,8 +89,8 @@ def test_the_probability_of_the_class_rises(
 ) -> None:
     classes = [0, 1, 2]
     y = task.target(classes)
-    before = task.A(ILO(generator, (0,)).invert(y, task).x).exp()[classes, classes]
-    found = method(generator, (8, 4, 4) if method is ILO else 16).invert(y, task)  # type: ignore[arg-type]
+    before = task.A(ILO(generator, steps=(0,)).invert(y, task).x).exp()[classes, classes]
+    found = method(generator, steps=(8, 4, 4) if method is ILO else 16).invert(y, task)  # type: ignore[arg-type]
     after = task.A(found.x).exp()[classes, classes]
     assert (after > before).all()
     assert after.mean() > 0.8 > before.mean()
@@ -100,8 +99,8 @@ def test_the_probability_of_the_class_rises(
 
 def test_a_ball_of_radius_0_keeps_the_picture(generator: StyleGAN2Generator, task: Classification) -> None:
     y = task.target([1, 2])
-    start = ILO(generator, (0,)).invert(y, task).x
-    held = ILO(generator, (3, 3, 3), **dict.fromkeys(RADII, 0.0)).invert(y, task)
+    start = ILO(generator, steps=(0,)).invert(y, task).x
+    held = ILO(generator, steps=(3, 3, 3), **dict.fromkeys(RADII, 0.0)).invert(y, task)
     assert held.x.equal(start)
 
 
@@ -109,8 +108,8 @@ def test_a_larger_ball_finds_a_likelier_picture_farther_away(
     generator: StyleGAN2Generator, task: Classification
 ) -> None:
     y = task.target([0, 1, 2])
-    start = ILO(generator, (0,)).invert(y, task).x
-    found = [ILO(generator, (5, 5), **dict.fromkeys(RADII, r)).invert(y, task) for r in (0.0, 0.3, 3.0, 30.0)]
+    start = ILO(generator, steps=(0,)).invert(y, task).x
+    found = [ILO(generator, steps=(5, 5), **dict.fromkeys(RADII, r)).invert(y, task) for r in (0.0, 0.3, 3.0, 30.0)]
     scores = [inversion.score.mean().item() for inversion in found]
     changes = [(inversion.x - start).square().mean().item() for inversion in found]
     assert scores == sorted(scores, reverse=True)
@@ -119,7 +118,7 @@ def test_a_larger_ball_finds_a_likelier_picture_farther_away(
 
 
 def test_pictures_do_not_touch_each_other(generator: StyleGAN2Generator, task: Classification) -> None:
-    solver = ILO(generator, (4, 4), radius_feature=1.0)
+    solver = ILO(generator, steps=(4, 4), radius_feature=1.0)
     together = solver.invert(task.target([0, 2, 1]), task, ["a", "b", "c"]).x
     alone = solver.invert(task.target([2]), task, ["b"]).x
     assert torch.allclose(together[1], alone[0], atol=1e-5)
@@ -133,7 +132,7 @@ def test_only_the_classifier_stays_float32(generator: StyleGAN2Generator) -> Non
         return network()(x)  # type: ignore[no-any-return]
 
     task = Classification(watched, (3, SIDE, SIDE), CLASSES)
-    ILO(generator, (2, 2), precision="bfloat16").invert(task.target([0]), task)
+    ILO(generator, steps=(2, 2), precision="bfloat16").invert(task.target([0]), task)
     assert seen == {torch.float32}
 
 
@@ -145,13 +144,13 @@ def test_mistakes_are_told(generator: StyleGAN2Generator, task: Classification) 
     with pytest.raises(UserError, match="class 3 does not exist: valid are 0 to 2"):
         task.target([0, 3])
     with pytest.raises(UserError, match="'heldout' has no entries"):
-        ILO(generator, (1,), selection="heldout").invert(task.target([0]), task)
+        ILO(generator, steps=(1,), selection="heldout").invert(task.target([0]), task)
     with pytest.raises(UserError, match="no A_adjoint"):
         task.A_adjoint(task.target([0]))
 
 
 def test_probabilities_near_0_and_1_stay_finite(generator: StyleGAN2Generator) -> None:
     task = Classification(network(scale=1e5), (3, SIDE, SIDE), CLASSES)
-    found = ILO(generator, (3, 3)).invert(task.target([0, 1, 2]), task)
+    found = ILO(generator, steps=(3, 3)).invert(task.target([0, 1, 2]), task)
     assert all(map(math.isfinite, found.score.tolist()))
     assert found.status == ["ok"] * 3

@@ -3,11 +3,10 @@ import torch
 import torch.nn.functional as F
 
 from rtil import seeds
-from rtil.errors import UserError
 from rtil.generators.base import weight_hash
 from rtil.generators.stylegan2 import StyleGAN2Generator
-from rtil.inverse import latents as module
-from rtil.inverse.latents import (
+from rtil.inverse import latent_space as module
+from rtil.inverse.latent_space import (
     GaussianWPlus,
     PlainZ,
     fit_gaussian,
@@ -86,8 +85,6 @@ def test_draws_depend_on_the_image_not_on_its_place():
     assert not torch.equal(space.start("normal", ["a", "b"], seed=0, restart=1), v)
     assert not torch.equal(space.start("normal", ["a", "b"], seed=1), v)
     assert torch.equal(space.ws(v), v)
-    with pytest.raises(UserError, match="normal, mean"):
-        space.start("nomal", ["a"], seed=0)
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 16), (3, 1, 4, 4)])

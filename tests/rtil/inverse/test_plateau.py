@@ -1,9 +1,7 @@
 """The plateau rule on made curves, and rounds that follow it."""
 
-import pytest
 import torch
 
-from rtil.errors import UserError
 from rtil.inverse.loop import Evaluation, Term, optimise
 from rtil.inverse.plateau import Plateau, PlateauWatch
 from rtil.inverse.schedules import Ramp
@@ -64,14 +62,6 @@ def test_curves_are_judged_one_by_one_and_flat_is_for_good() -> None:
     assert len({*flat_from(rule, *curves)}) > 2
     watch = PlateauWatch(Plateau(1, 0.5), 1, torch.device("cpu"))
     assert [bool(watch.update(torch.tensor([score]))) for score in (1.0, 0.4, 0.3, 0.01)] == [False, False, True, True]
-
-
-@pytest.mark.parametrize(
-    ("rule", "words"), [((0, 0.1), "switch_window is 0"), ((5, 0.0), "_threshold is 0"), ((5, 1.0), "fraction between")]
-)
-def test_wrong_rules(rule: tuple[int, float], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        Plateau(*rule)
 
 
 SCALES = torch.tensor([0.5, 2.0, 6.0])

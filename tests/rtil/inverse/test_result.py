@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtil.inverse.result import Inversion, Status, best_of, converged_of, join_batches, mean_of
+from ilo.pulse import PULSELatents
+from rtil.inverse.latents import SolverLatents
+from rtil.inverse.result import Inversion, Status, best_of, join_batches, mean_of
 
 
 def inversion(seed: int, images: int = 3, status: list[Status] | None = None) -> Inversion:
@@ -16,7 +18,7 @@ def inversion(seed: int, images: int = 3, status: list[Status] | None = None) ->
         x=rounds[-1],
         rounds=rounds,
         score=rand(images),
-        latents={"ws": rand(1, images, 2, 5)},
+        latents=SolverLatents({"ws": rand(1, images, 2, 5)}),
         history={"loss": rand(images, 6)},
         status=status or ["ok"] * images,
         seconds=1.0,
@@ -59,8 +61,8 @@ def test_a_diverged_attempt_is_never_the_best_and_marks_the_mean(bad: int) -> No
 
 def test_an_image_converged_if_every_attempt_behind_it_did() -> None:
     flags = torch.tensor([[True, True, False], [True, False, False]])
-    assert converged_of({"converged": flags}) == [True, False, False]
-    assert converged_of({"ws": torch.zeros(1, 3, 2, 5)}) is None
+    assert PULSELatents({"converged": flags}).converged == [True, False, False]
+    assert inversion(0).latents.converged is None
 
 
 def test_batches_are_counted() -> None:

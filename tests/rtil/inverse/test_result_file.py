@@ -17,6 +17,7 @@ from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse import result_file
 from rtil.inverse.recipe import make_with_recipe
+from rtil.inverse.registry import settings_class
 from rtil.inverse.result import Inversion
 from rtil.inverse.result_file import ResultFile, load_result, save_result
 from rtil.snapshot import Snapshot, load_snapshot
@@ -24,9 +25,14 @@ from rtil.snapshot import Snapshot, load_snapshot
 SIZE = (3, 16, 16)
 
 
-def sparse(generator: LayeredGenerator, seed: int, inner: Callable[..., Any], **options: Any) -> SparseDeviation:
+METHODS = {ILO: "ilo", CSGM: "csgm", PULSE: "pulse", MGANPrior: "mganprior"}
+
+
+def sparse(generator: LayeredGenerator, seed: int, inner: str, steps: Any, **options: Any) -> SparseDeviation:
     """Return sparse deviations of few steps behind another solver."""
-    return SparseDeviation(inner(generator, seed=seed, **options), 5.0, alternations=2, steps=3, sparse_steps=4)
+    few = {"radius": 5.0, "alternations": 2, "steps": 3, "sparse_steps": 4}
+    before = settings_class(inner)(steps=steps)  # type: ignore[call-arg]
+    return SparseDeviation(generator, inner=inner, before=before, seed=seed, **few, **options)
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def solved(
     operator, recipe = make_with_recipe(task, SIZE, seed=3, **parameters)
     y = operator(x)
     found = solver(snapshot.generator, seed=1, **options).invert(y, operator)
-    return found, ResultFile.of(found, y, recipe, snapshot, "some", {"seed": 1, "steps": [3]})
+    return found, ResultFile.of(found, y, recipe, snapshot, METHODS.get(solver, "sparse"), {"seed": 1, "steps": [3]})
 
 
 @pytest.mark.parametrize(
@@ -59,10 +65,10 @@ def solved(
         (MGANPrior, {"steps": 2, "codes": 2, "restarts": 2, "combination": "mean"}),
         (PULSE, {"steps": 3}),
         (PULSE, {"steps": 3, "noise": "zero", "restarts": 2, "combination": "mean"}),
-        (sparse, {"inner": ILO, "steps": (3, 2, 2)}),
-        (sparse, {"inner": ILO, "steps": (2, 2), "selection": "last", "restarts": 2, "combination": "mean"}),
-        (sparse, {"inner": CSGM, "steps": 3}),
-        (sparse, {"inner": PULSE, "steps": 3}),
+        (sparse, {"inner": "ilo", "steps": (3, 2, 2)}),
+        (sparse, {"inner": "ilo", "steps": (2, 2), "selection": "last", "restarts": 2, "combination": "mean"}),
+        (sparse, {"inner": "csgm", "steps": 3}),
+        (sparse, {"inner": "pulse", "steps": 3}),
         (ILO, {"steps": (2, 2), "batch_size": 1}),
     ],
 )
@@ -114,9 +120,9 @@ def test_what_converged_is_kept(snapshot: Snapshot, x: Tensor, tmp_path: Path) -
     path = tmp_path / "r.safetensors"
     for eps, expected in ((1e-9, [False, False]), (9.0, [True, True])):
         save_result(path, solved(snapshot, x, PULSE, "inversion", {}, steps=1, eps=eps)[1])
-        assert load_result(path).converged == expected
+        assert load_result(path).latents.converged == expected
     save_result(path, solved(snapshot, x, CSGM, "inversion", {}, steps=1)[1])
-    assert load_result(path).converged is None
+    assert load_result(path).latents.converged is None
 
 
 @pytest.mark.parametrize("arch", ["stylegan2", "pggan"])

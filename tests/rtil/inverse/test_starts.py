@@ -5,7 +5,7 @@ from rtil import seeds
 from rtil.errors import UserError
 from rtil.generators.pggan import PGGANGenerator
 from rtil.generators.stylegan2 import StyleGAN2Generator
-from rtil.inverse.latents import GaussianWPlus, PlainZ
+from rtil.inverse.latent_space import GaussianWPlus, PlainZ
 from rtil.inverse.starts import check_start, noise_start_shapes, row_shape, starts_of_attempts
 
 SHAPES = {"v": (5, 8), "noise_0": (1, 4, 4), "z1_1": (6, 4, 4)}
