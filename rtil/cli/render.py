@@ -81,7 +81,7 @@ def open_rendering(options: RenderOptions) -> Prepared:
         if result.spread is not None:
             write_spread(x.cpu(), result.spread, options.folder / SPREAD)
         errors = result.recipe.make().to(x.device).error(x, result.y.to(x.device)).tolist()
-        images = by_image({"status": result.status, "measurement_error": errors, "converged": result.converged})
+        images = by_image({"status": result.status, "measurement_error": errors, "converged": result.latents.converged})
         print(*lines_of(pictures, images), sep="\n")
 
     what = f"{len(result.y)} x {result.recipe.task} by {result.method} of {snapshot.path}"

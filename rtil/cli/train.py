@@ -76,7 +76,7 @@ def open_training(options: Any) -> Prepared:
     """Check settings, data, device and the checkpoint to go on from."""
     from rtil.data import open_dataset
     from rtil.devices import pick_device
-    from rtil.training.checkpoint import resume_point
+    from rtil.training.checkpoint import read_checkpoint, resume_point
     from rtil.training.run import train
 
     config = training_config(options)
@@ -85,7 +85,9 @@ def open_training(options: Any) -> Prepared:
         check_resume(out, resume=options.resume is not None)
     if options.resume and out is not None:
         config = resumed(config, out, given_names(options))
-        resume_point(out, options.resume)
+        checkpoint = resume_point(out, options.resume)
+        if checkpoint is not None:
+            read_checkpoint(checkpoint, config)
     pick_device(config.device)
     open_dataset(config.data, config.resolution, "train")
     kimg = f"{config.total_images / 1000:g} kimg"

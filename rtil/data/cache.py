@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rtil.data.base import ImageDataset
-from rtil.errors import Notice
+from rtil.errors import Notice, RunError
 from rtil.files import atomic_path, cache_folder
 
 CHUNK = 64
@@ -40,7 +40,7 @@ def preload(ds: ImageDataset) -> Tensor:
     images = _load_all(ds, shape)
     try:
         _write(path, images)
-    except OSError as error:
+    except RunError as error:
         warnings.warn(f"decoded images are not cached in {path.parent}: {error}", Notice, stacklevel=2)
     return images
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rtil import seeds
-from rtil.errors import Notice
+from rtil.errors import Notice, RunError
 from rtil.files import atomic_path, cache_folder
 from rtil.generators.base import LayeredGenerator, weight_hash
 from rtil.inverse.settings import NoiseRule, Start
@@ -181,7 +181,7 @@ def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
     try:
         with atomic_path(path) as temporary:
             save_file({"mean": mean, "std": std}, temporary)
-    except OSError as error:
+    except RunError as error:
         warnings.warn(
             f"the Gaussian fit is not cached ({error}); set RTIL_CACHE to a writable folder", Notice, stacklevel=2
         )

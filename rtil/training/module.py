@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from rtil.branches import Part
 from rtil.devices import compute_dtype
-from rtil.errors import UserError
+from rtil.errors import RunError
 from rtil.generators.base import LayeredGenerator
 from rtil.ops import Noise, choose, no_weight_gradients
 from rtil.ranges import uint8_to_signed
@@ -52,7 +52,7 @@ class Fakes(NamedTuple):
     generator_loss: Tensor
 
 
-class TrainingDivergedError(UserError):
+class TrainingDivergedError(RunError):
     """Gradients stayed non-finite for many steps in a row, or weights are not finite."""
 
 
