@@ -120,7 +120,7 @@ def test_the_result_says_how_it_was_made(face: torch.Tensor) -> None:
     assert main([*SMALL, *argv, "--method", "csgm", "--selection", "heldout"]) == 0
     Path("mask.png").unlink()
     result = load_result("o/result.safetensors")
-    assert (result.method, result.settings["steps"], result.settings["lr"]) == ("csgm", [6], [0.1])
+    assert (result.method, result.settings["steps"], result.settings["lr"]) == ("csgm", 6, 0.1)
     assert (result.settings["seed"], result.settings["selection"]) == (4, "heldout")
     assert result.weight_hash == load_snapshot(RUN).weight_hash
     operator = result.recipe.make()
