@@ -73,24 +73,18 @@ def _denoise(img_size: Sequence[int], seed: int, noise: GaussianNoise, sigma: fl
 
 
 OPERATORS: Mapping[str, OperatorTask] = {
-    "cs": OperatorTask(
-        "compressed sensing with a partial circulant matrix", ("rate",), True, _drawn(PartialCirculant)
-    ),
+    "cs": OperatorTask("compressed sensing with a partial circulant matrix", ("rate",), True, _drawn(PartialCirculant)),
     "inpaint": OperatorTask("fill in pixels missing at random, or by a mask file", ("rate", "mask"), True, _inpaint),
     "box": OperatorTask("fill in a missing centred box", ("rate",), True, _plain(box_inpainting)),
     "sr": OperatorTask(
         "super-resolution from antialiased bicubic downsampling", ("factor",), True, _plain(Downsampling)
     ),
     "denoise": OperatorTask("remove Gaussian noise from a clipped picture", ("sigma",), False, _denoise),
-    "colorize": OperatorTask(
-        "find the colours of a grey picture, whose luma is kept", (), True, _plain(Colorization)
-    ),
+    "colorize": OperatorTask("find the colours of a grey picture, whose luma is kept", (), True, _plain(Colorization)),
     "inversion": OperatorTask("reproduce a fully observed picture", (), True, _plain(Identity)),
     "blur": OperatorTask("undo a Gaussian blur", ("width",), True, _plain(gaussian_blur)),
     "motion": OperatorTask("undo the blur of a straight motion", ("length",), True, _drawn(motion_blur)),
-    "gaussian": OperatorTask(
-        "compressed sensing with a dense Gaussian matrix", ("rate",), True, _drawn(DenseGaussian)
-    ),
+    "gaussian": OperatorTask("compressed sensing with a dense Gaussian matrix", ("rate",), True, _drawn(DenseGaussian)),
     "mri": OperatorTask("single-coil MRI from lines of the Fourier plane", ("rate",), True, _drawn(mri)),
     "fourier": OperatorTask("reconstruct from random frequencies", ("rate",), True, _drawn(random_fourier)),
     "phase": OperatorTask(
