@@ -109,10 +109,11 @@ class ILO(Solver):
 
     def trained_otherwise(self, info: Mapping[str, Any]) -> bool:
         """Return whether rounds enter deeper than additive branches did; see :meth:`Solver.trained_otherwise`."""
+        if not info.get("rtil"):
+            return False
         additive = info.get("branches", "additive") == "additive"
         trained_cuts = min(MOST_CUTS, int(info["resolution"]).bit_length() - 3) if additive else 0
-        deeper = len(self.rounds.rounds()) - 1 > trained_cuts
-        return bool(info.get("rtil")) and (deeper or not info.get("sigma", 1))
+        return len(self.rounds.rounds()) - 1 > trained_cuts or not info.get("sigma", 1)
 
 
 class _Rounds:

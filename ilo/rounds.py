@@ -138,11 +138,6 @@ class Variables:
             variables["z1"] = self.point.z1[self.point.cut]
         return variables
 
-    @property
-    def spheres(self) -> list[str]:
-        """The variables that a sphere may hold: all but z1."""
-        return [name for name in self.start if name != "z1"]
-
     def noise(self, variables: dict[str, Tensor]) -> list[Tensor]:
         """Return all noise maps."""
         return [variables.get(f"noise_{i}", fixed) for i, fixed in enumerate(self.point.noise)]

@@ -170,7 +170,7 @@ class SparseDeviation(Solver):
             lr=like.lrs()[-1],
             schedule=like.ramp,
             alive=alive,
-            constraints={name: start_norms(start[name]) for name in moving.spheres} if like.sphere else {},
+            constraints={name: start_norms(t) for name, t in start.items() if like.sphere and name != "z1"},
             keep_last=self.settings.selection == "last",
             on_iterate=problem.watch(number),
         )

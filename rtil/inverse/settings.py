@@ -16,7 +16,8 @@ Example:
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
@@ -34,6 +35,13 @@ GeodesicOf = Literal["ws", "v"]
 PerceptualChoice = Literal["none", "vgg", "lpips"]
 PerceptualMode = Literal["fill", "mask"]
 
+BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
+    "least": (">=", operator.ge),
+    "above": ("above", operator.gt),
+    "most": ("<=", operator.le),
+    "below": ("below", operator.lt),
+}
+"""Of numbers, in words and as a rule."""
 DEFAULT_STEPS = (100, 60, 60, 100)
 """Of the rounds of ILO; solvers of one round have their sum."""
 
@@ -221,70 +229,37 @@ def _kinds(settings: type) -> Mapping[str, tuple[Any, ...]]:
 def _check(about: "Field[Any]", value: Any, kinds: Sequence[Any]) -> None:
     """Raise UserError unless the value has one of the types and is within the option's bounds."""
     choices = [name for kind in kinds if get_origin(kind) is Literal for name in get_args(kind)]
-    if value is None and type(None) in kinds:
-        return
-    if isinstance(value, str) and (choices or str in kinds):
-        if choices and value not in choices:
-            raise unknown(about.name, value, choices)
-        return
-    if bool in kinds and isinstance(value, bool):
-        return
-    number, several = None, None
-    for kind in kinds:
-        if kind in (int, float):
-            number = kind
-        if get_origin(kind) is tuple:
-            several = get_args(kind)[0]
-    entries: Sequence[Any] = ()
-    if several is not None and isinstance(value, tuple):
-        number, entries = several, value
-    elif number is not None:
-        entries = (value,)
-    if not entries or not all(_is_valid(entry, number, about.metadata) for entry in entries):
-        raise UserError(f"{about.name} is {_told(value)}: valid is {_valid(kinds, choices, about.metadata)}")
+    if isinstance(value, str) and choices and value not in choices:
+        raise unknown(about.name, value, choices)
+    single = [kind for kind in kinds if kind in (int, float)]
+    several = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
+    numbers, allowed = (value, several) if isinstance(value, tuple) else ((value,), single)
+    if not (
+        (value is None and type(None) in kinds)
+        or (isinstance(value, str) and bool(choices or str in kinds))
+        or (isinstance(value, bool) and bool in kinds)
+        or (numbers and allowed and all(_is_valid(number, allowed[0], about.metadata) for number in numbers))
+    ):
+        words = [", ".join(choices)] if choices else []
+        words += ["true or false"] if bool in kinds else []
+        words += [_number(kind, about.metadata) + ", or one for each round" * bool(several) for kind in single]
+        words += [] if single else [f"one for each round: {_number(kind, about.metadata)}" for kind in several]
+        words += ["null"] if type(None) in kinds else []
+        raise UserError(f"{about.name} is {_told(value)}: valid is {' or '.join(words)}")
 
 
 def _is_valid(value: Any, kind: Any, bounds: Mapping[str, Any]) -> bool:
-    if kind is str:
-        return isinstance(value, str)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int if kind is int else int | float)
-        or not math.isfinite(value)
-    ):
-        return False
-    least, above, most, below = (bounds.get(name) for name in ("least", "above", "most", "below"))
-    return math.isfinite(value) and not (
-        (least is not None and value < least)
-        or (above is not None and value <= above)
-        or (most is not None and value > most)
-        or (below is not None and value >= below)
-    )
+    if kind is str or isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+        return kind is str and isinstance(value, str)
+    within = (holds(value, bounds[name]) for name, (_, holds) in BOUNDS.items() if bounds.get(name) is not None)
+    return math.isfinite(value) and all(within)
 
 
-def _valid(kinds: Sequence[Any], choices: Sequence[str], bounds: Mapping[str, Any]) -> str:
-    """Say in words what is valid."""
-    words = [", ".join(choices)] if choices else []
-    words += ["true or false"] if bool in kinds else []
-    several = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
-    for kind in (int, float):
-        if kind in kinds:
-            words.append(_number(kind, bounds) + (", or one for each round" if several else ""))
-        elif kind in several:
-            words.append(f"one for each round: {_number(kind, bounds)}")
-    return " or ".join([*words, *(["null"] if type(None) in kinds else [])])
-
-
-def _number(kind: type, bounds: Mapping[str, Any]) -> str:
-    least, above, most, below = (bounds.get(name) for name in ("least", "above", "most", "below"))
-    what = "a whole number" if kind is int else "a number"
-    if kind is int and least is not None:
-        return f"{what} of {least} or more"
-    if above is not None and below is not None:
-        return f"{what} between {above:g} and {below:g}"
-    if least is not None and most is not None:
-        return f"{what} in [{least:g}, {most:g}]"
-    return what + (f" >= {least:g}" if least is not None else f" above {above:g}" if above is not None else "")
+def _number(kind: Any, bounds: Mapping[str, Any]) -> str:
+    if kind is int and bounds.get("least") is not None:
+        return f"a whole number of {bounds['least']} or more"
+    limits = [f"{word} {bounds[name]:g}" for name, (word, _) in BOUNDS.items() if bounds.get(name) is not None]
+    return f"a {'whole ' * (kind is int)}number {' and '.join(limits)}".strip()
 
 
 def _told(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rtil.errors import UserError, unknown
-from rtil.inverse.operators.base import LinearOperator, Operator
+from rtil.inverse.operators.base import Operator
 from rtil.inverse.operators.blur import gaussian_blur, motion_blur
 from rtil.inverse.operators.circulant import PartialCirculant
 from rtil.inverse.operators.colorize import Colorization
@@ -49,77 +49,47 @@ class OperatorTask:
     linear: bool = True
 
 
-def _cs(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
-    return PartialCirculant(img_size, rate, seed, noise)
-
-
 def _inpaint(
     img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float | None = None, mask: str | Path | None = None
-) -> LinearOperator:
+) -> Operator:
     if mask is not None:
         return file_inpainting(img_size, mask, noise)
     assert rate is not None  # noqa: S101  make_operator gives exactly one
     return random_inpainting(img_size, rate, seed, noise)
 
 
-def _box(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
-    return box_inpainting(img_size, rate, noise)
+def _drawn(make: Callable[..., Operator]) -> Callable[..., Operator]:
+    """Build by ``make(img_size, parameter, seed, noise_model)``."""
+    return lambda img_size, seed, noise, **parameter: make(img_size, *parameter.values(), seed, noise)
 
 
-def _sr(img_size: Sequence[int], seed: int, noise: GaussianNoise, factor: int) -> LinearOperator:
-    return Downsampling(img_size, factor, noise)
+def _plain(make: Callable[..., Operator]) -> Callable[..., Operator]:
+    """Build by ``make(img_size, parameter, noise_model)``, or without a parameter: nothing is drawn."""
+    return lambda img_size, seed, noise, **parameter: make(img_size, *parameter.values(), noise)
 
 
-def _denoise(img_size: Sequence[int], seed: int, noise: GaussianNoise, sigma: float) -> LinearOperator:
-    return Denoising(img_size, sigma, seed)
-
-
-def _inversion(img_size: Sequence[int], seed: int, noise: GaussianNoise) -> LinearOperator:
-    return Identity(img_size, noise)
-
-
-def _colorize(img_size: Sequence[int], seed: int, noise: GaussianNoise) -> LinearOperator:
-    return Colorization(img_size, noise)
-
-
-def _gaussian(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
-    return DenseGaussian(img_size, rate, seed, noise)
-
-
-def _blur(img_size: Sequence[int], seed: int, noise: GaussianNoise, width: float) -> LinearOperator:
-    return gaussian_blur(img_size, width, noise)
-
-
-def _motion(img_size: Sequence[int], seed: int, noise: GaussianNoise, length: float) -> LinearOperator:
-    return motion_blur(img_size, length, seed, noise)
-
-
-def _mri(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
-    return mri(img_size, rate, seed, noise)
-
-
-def _fourier(img_size: Sequence[int], seed: int, noise: GaussianNoise, rate: float) -> LinearOperator:
-    return random_fourier(img_size, rate, seed, noise)
-
-
-def _phase(img_size: Sequence[int], seed: int, noise: GaussianNoise, exposures: int) -> Operator:
-    return PhaseRetrieval(img_size, exposures, seed, noise)
+def _denoise(img_size: Sequence[int], seed: int, noise: GaussianNoise, sigma: float) -> Operator:
+    return Denoising(img_size, sigma, seed)  # whose noise is its own
 
 
 OPERATORS: Mapping[str, OperatorTask] = {
-    "cs": OperatorTask("compressed sensing with a partial circulant matrix", ("rate",), True, _cs),
+    "cs": OperatorTask("compressed sensing with a partial circulant matrix", ("rate",), True, _drawn(PartialCirculant)),
     "inpaint": OperatorTask("fill in pixels missing at random, or by a mask file", ("rate", "mask"), True, _inpaint),
-    "box": OperatorTask("fill in a missing centred box", ("rate",), True, _box),
-    "sr": OperatorTask("super-resolution from antialiased bicubic downsampling", ("factor",), True, _sr),
+    "box": OperatorTask("fill in a missing centred box", ("rate",), True, _plain(box_inpainting)),
+    "sr": OperatorTask(
+        "super-resolution from antialiased bicubic downsampling", ("factor",), True, _plain(Downsampling)
+    ),
     "denoise": OperatorTask("remove Gaussian noise from a clipped picture", ("sigma",), False, _denoise),
-    "colorize": OperatorTask("find the colours of a grey picture, whose luma is kept", (), True, _colorize),
-    "inversion": OperatorTask("reproduce a fully observed picture", (), True, _inversion),
-    "blur": OperatorTask("undo a Gaussian blur", ("width",), True, _blur),
-    "motion": OperatorTask("undo the blur of a straight motion", ("length",), True, _motion),
-    "gaussian": OperatorTask("compressed sensing with a dense Gaussian matrix", ("rate",), True, _gaussian),
-    "mri": OperatorTask("single-coil MRI from lines of the Fourier plane", ("rate",), True, _mri),
-    "fourier": OperatorTask("reconstruct from random frequencies", ("rate",), True, _fourier),
-    "phase": OperatorTask("phase retrieval from coded diffraction", ("exposures",), True, _phase, linear=False),
+    "colorize": OperatorTask("find the colours of a grey picture, whose luma is kept", (), True, _plain(Colorization)),
+    "inversion": OperatorTask("reproduce a fully observed picture", (), True, _plain(Identity)),
+    "blur": OperatorTask("undo a Gaussian blur", ("width",), True, _plain(gaussian_blur)),
+    "motion": OperatorTask("undo the blur of a straight motion", ("length",), True, _drawn(motion_blur)),
+    "gaussian": OperatorTask("compressed sensing with a dense Gaussian matrix", ("rate",), True, _drawn(DenseGaussian)),
+    "mri": OperatorTask("single-coil MRI from lines of the Fourier plane", ("rate",), True, _drawn(mri)),
+    "fourier": OperatorTask("reconstruct from random frequencies", ("rate",), True, _drawn(random_fourier)),
+    "phase": OperatorTask(
+        "phase retrieval from coded diffraction", ("exposures",), True, _drawn(PhaseRetrieval), linear=False
+    ),
 }
 """The tasks, by the name that users type."""
 

@@ -46,7 +46,7 @@ def test_settings_need_no_torch() -> None:
         ({"pull": float("nan")}, "pull is nan: valid is a number >= 0"),
         ({"pull": None}, "pull is None"),
         ({"pull": "much"}, "pull is much"),
-        ({"share": 1.0}, "share is 1: valid is a number between 0 and 1"),
+        ({"share": 1.0}, "share is 1: valid is a number above 0 and below 1"),
         ({"rule": "fre"}, "unknown rule 'fre': valid are fixed, free; did you mean 'free'"),
         ({"flag": 1}, "flag is 1: valid is true or false"),
         ({"selection": "lst"}, "unknown selection 'lst'.*did you mean 'last'"),
