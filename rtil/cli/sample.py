@@ -12,9 +12,9 @@ from rtil.branches import Branches, additive_branches, mixture_branches
 from rtil.cli.common import Prepared, given_names, run_command
 from rtil.devices import pick_device
 from rtil.errors import UserError
-from rtil.evaluation.figures import image_grid, to_pillow
 from rtil.files import atomic_path
 from rtil.generators.base import LayeredGenerator
+from rtil.pictures import image_grid, to_pillow
 from rtil.ranges import to_unit
 from rtil.seeds import generator
 from rtil.snapshot import Snapshot, load_snapshot

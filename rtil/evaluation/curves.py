@@ -9,8 +9,8 @@ checkpoint are dotted. Where one level has several selections or settings, each 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from rtil.charts import COLOURS, save_chart
-from rtil.evaluation.rows import NO_CHECKPOINT, Level, Row
-from rtil.evaluation.statistics import Interval, mean_interval
+from rtil.evaluation.levels import scale_of
+from rtil.evaluation.rows import NO_CHECKPOINT
+from rtil.evaluation.statistics import Interval
+from rtil.evaluation.summary import Line, Summary, checkpoint_names, series_of, with_several_settings
 from rtil.inverse.operators import OPERATORS
 
 WIDTH_INCHES = (6.0, 9.0)
@@ -39,161 +41,109 @@ STYLES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
 NO_CHECKPOINT_STYLE = ":"
 EIGHT_BIT_ERROR = 1 / (12 * 255**2)
 """Squared error of rounding to 8 bits: the axis ends there, so that an exact result does not flatten all others."""
-UNITS = {
-    "rate": ("observed [%]", 100),
-    "factor": ("downsampling factor", 1),
-    "sigma": ("standard deviation of the noise [0-255]", 1),
-    "width": ("standard deviation of the blur [pixels]", 1),
-    "length": ("length of the motion [pixels]", 1),
-    "exposures": ("coded masks", 1),
-}
-"""What the axis of levels says, and what a level is multiplied by, for each parameter of a task."""
 
 
 class Name(NamedTuple):
-    """What a line stands for, in words."""
+    """What a curve stands for, in words."""
 
     method: str
     checkpoint: str
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a line is drawn; the style is one of matplotlib's."""
+class Look(NamedTuple):
+    """How a curve is drawn, in matplotlib's words."""
 
-    colour: str
+    color: str
     marker: str
-    style: Any
+    linestyle: Any
 
 
-def write_curves(rows: Sequence[Row], folder: Path) -> list[Path]:
+Curves = Mapping[Name, Mapping[float, Line]]
+"""Lines of the summary by curve, and by level in the unit of its axis."""
+
+
+def write_curves(summary: Summary, folder: Path) -> list[Path]:
     """Draw ``curves-<task>.png`` for each task with at least two levels; returns the files.
 
     Args:
-        rows: Rows of one evaluation. Those whose level is a mask file, or that have none, are left out.
+        summary: Of one evaluation. Lines whose level is no number, but a mask file or none, are left out.
         folder: Where the pictures go; made if missing.
     """
     paths = []
-    for task in dict.fromkeys(row.task for row in rows):
-        if len({row.level for row in rows if row.task == task and _has_number(row)}) > 1:
+    for task in dict.fromkeys(line.task for line in summary.lines):
+        if len({line.level for line in _numbered(summary) if line.task == task}) > 1:
             paths.append(folder / f"curves-{task}.png")
-            save_chart(curves_figure(rows, task), paths[-1])
+            save_chart(curves_figure(summary, task), paths[-1])
     return paths
 
 
-def curves_figure(rows: Sequence[Row], task: str) -> Figure:
+def curves_figure(summary: Summary, task: str) -> Figure:
     """Return the picture of one task: mean squared error per pixel on [0, 1] and, where known, LPIPS.
 
     Args:
-        rows: Rows of one evaluation; its other tasks share colours and styles.
-        task: The task to draw; at least one of its rows has a number as its level.
+        summary: Of one evaluation; its other tasks share colours and styles.
+        task: The task to draw; at least one of its lines has a number as its level.
     """
-    rows = [row for row in rows if _has_number(row)]
-    names = _names(rows)
+    lines = _numbered(summary)
+    names = _names(lines)
     looks = _looks(names)
-    lines: dict[Name, dict[float, list[Row]]] = {}
-    for row, name in zip(rows, names, strict=True):
-        if row.task == task:
-            lines.setdefault(name, {}).setdefault(_level(row), []).append(row)
-    panels = [("mean squared error, pixels in [0, 1]", _squared_error)]
-    if any(row.task == task and math.isfinite(row.lpips) for row in rows):
-        panels.append(("LPIPS", _lpips))
+    curves: dict[Name, dict[float, Line]] = {}
+    for line, name in zip(lines, names, strict=True):
+        if line.task == task:
+            curves.setdefault(name, {})[float(line.level or 0) * scale_of(task).factor] = line
+    panels = {"mean squared error, pixels in [0, 1]": attrgetter("squared_error")}
+    if any(line.lpips.n for curve in curves.values() for line in curve.values()):
+        panels["LPIPS"] = attrgetter("lpips")
 
-    handles = _handles({name: looks[name] for name in lines})
+    handles = _handles({name: looks[name] for name in curves})
     width = WIDTH_INCHES[len(panels) - 1]
     columns = _legend_columns(handles, width)
     height = HEIGHT_INCHES + LEGEND_ROW_INCHES * math.ceil(len(handles) / columns)
     figure = Figure(figsize=(width, height), layout="constrained")
-    for k, (label, of) in enumerate(panels):
+    for k, (label, of) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), k + 1, ylabel=label)
-        for name, levels in lines.items():
-            _draw(axes, name, {level: _interval(levels[level], of) for level in sorted(levels)}, looks[name])
-        _format_levels(axes, task, sorted({level for levels in lines.values() for level in levels}))
+        for name, curve in curves.items():
+            _draw(axes, name, {level: of(curve[level]) for level in sorted(curve)}, looks[name])
+        _format_levels(axes, task, sorted({level for curve in curves.values() for level in curve}))
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     _format_errors(figure.axes[0])
-    figure.suptitle(_title(task, lines.values()), fontsize=10)
+    figure.suptitle(_title(task, curves), fontsize=10)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return figure
 
 
-def _has_number(row: Row) -> bool:
-    return isinstance(row.level, int | float) and math.isfinite(row.level)
+def _numbered(summary: Summary) -> list[Line]:
+    return [line for line in summary.lines if isinstance(line.level, int | float) and math.isfinite(line.level)]
 
 
-def _level(row: Row) -> float:
-    """Return the level in the unit of its axis."""
-    return float(row.level or 0) * _unit(row.task)[1]
+def _names(lines: Sequence[Line]) -> list[Name]:
+    """Name each line's curve, with selection and settings where these differ within one level."""
+    several = {series for series, _ in with_several_settings(lines)}
+    return [
+        Name(f"{line.method} #{line.settings[:4]}" if series_of(line) in several else line.method, checkpoint)
+        for line, checkpoint in zip(lines, checkpoint_names(lines), strict=True)
+    ]
 
 
-def _unit(task: str) -> tuple[str, float]:
-    parameters = OPERATORS[task].parameters if task in OPERATORS else ()
-    parameter = parameters[0] if parameters else "level"
-    return UNITS.get(parameter, (parameter, 1))
-
-
-def _squared_error(row: Row) -> float:
-    return float(10 ** (-row.psnr / 10))
-
-
-def _lpips(row: Row) -> float:
-    return row.lpips
-
-
-def _interval(rows: Sequence[Row], of: Callable[[Row], float]) -> Interval:
-    """Return the mean over images, in sorted order, each the mean of its seeds."""
-    images: dict[str, list[float]] = {}
-    for row in sorted(rows, key=lambda row: (row.image, row.seed)):
-        images.setdefault(row.image, []).append(of(row))
-    return mean_interval([float(np.mean(seeds)) for seeds in images.values()])
-
-
-def _names(rows: Sequence[Row]) -> list[Name]:
-    """Name each row's line, with selection and settings where these differ within one level."""
-    selections: dict[str, set[str]] = {}
-    for row in rows:
-        selections.setdefault(row.method, set()).add(row.selection)
-    settings: dict[tuple[Any, Level], set[str]] = {}
-    for row in rows:
-        settings.setdefault((_series(row), row.level), set()).add(row.settings)
-    several = {series for (series, _), hashes in settings.items() if len(hashes) > 1}
-
-    def name(row: Row) -> Name:
-        method = f"{row.method} #{row.settings[:4]}" if _series(row) in several else row.method
-        several_selections = len(selections[row.method]) > 1
-        return Name(method, f"{row.checkpoint}/{row.selection}" if several_selections else row.checkpoint)
-
-    return [name(row) for row in rows]
-
-
-def _series(row: Row) -> tuple[str, str, str, str]:
-    return row.task, row.method, row.checkpoint, row.selection
-
-
-def _looks(names: Iterable[Name]) -> dict[Name, Look]:
-    names = dict.fromkeys(names)
+def _looks(names: Sequence[Name]) -> dict[Name, Look]:
     methods = list(dict.fromkeys(name.method for name in names))
     checkpoints = list(dict.fromkeys(name.checkpoint for name in names if name.checkpoint != NO_CHECKPOINT))
-    looks = {}
-    for name in names:
-        m = methods.index(name.method)
-        style: Any = NO_CHECKPOINT_STYLE
-        if name.checkpoint != NO_CHECKPOINT:
-            style = STYLES[checkpoints.index(name.checkpoint) % len(STYLES)]
-        looks[name] = Look(COLOURS[m % len(COLOURS)], MARKERS[m % len(MARKERS)], style)
-    return looks
+    styles: dict[str, Any] = {name: STYLES[c % len(STYLES)] for c, name in enumerate(checkpoints)}
+    points = {name: (COLOURS[m % len(COLOURS)], MARKERS[m % len(MARKERS)]) for m, name in enumerate(methods)}
+    return {name: Look(*points[name.method], styles.get(name.checkpoint, NO_CHECKPOINT_STYLE)) for name in names}
 
 
 def _draw(axes: Axes, name: Name, intervals: Mapping[float, Interval], look: Look) -> None:
     label = name.method if name.checkpoint == NO_CHECKPOINT else f"{name.method}, {name.checkpoint}"
     x = list(intervals)
     low, mean, high = np.array([(i.low, i.mean, i.high) for i in intervals.values()]).T
-    axes.plot(x, mean, color=look.colour, marker=look.marker, linestyle=look.style, label=label, lw=1.5, ms=4.5)
-    axes.fill_between(x, low, high, color=look.colour, alpha=0.12, linewidth=0)
+    axes.plot(x, mean, **look._asdict(), label=label, lw=1.5, ms=4.5)
+    axes.fill_between(x, low, high, color=look.color, alpha=0.12, linewidth=0)
 
 
 def _format_levels(axes: Axes, task: str, levels: Sequence[float]) -> None:
-    axes.set_xlabel(_unit(task)[0])
+    axes.set_xlabel(scale_of(task).axis)
     logarithmic = levels[0] > 0 and levels[-1] / levels[0] > LOGARITHMIC_SPAN
     if logarithmic:
         axes.set_xscale("log")
@@ -218,18 +168,10 @@ def _handles(looks: Mapping[Name, Look]) -> list[Line2D]:
     """Return the entries of the legend: colours and markers of the methods, then styles of the checkpoints."""
     methods = {name.method: look for name, look in looks.items()}
     checkpoints = {name.checkpoint: look for name, look in looks.items() if name.checkpoint != NO_CHECKPOINT}
-    alone = {name.method for name in looks} - {name.method for name in looks if name.checkpoint != NO_CHECKPOINT}
-    return [
-        Line2D(
-            [],
-            [],
-            color=look.colour,
-            marker=look.marker,
-            linestyle=look.style if method in alone else "-",
-            label=method,
-        )
-        for method, look in methods.items()
-    ] + [Line2D([], [], color="#555555", linestyle=look.style, label=name) for name, look in checkpoints.items()]
+    solvers = {name.method for name in looks if name.checkpoint != NO_CHECKPOINT}
+    entries = {name: look._replace(linestyle="-") if name in solvers else look for name, look in methods.items()}
+    entries |= {name: look._replace(color="#555555", marker="") for name, look in checkpoints.items()}
+    return [Line2D([], [], **look._asdict(), label=name) for name, look in entries.items()]
 
 
 def _legend_columns(handles: Sequence[Line2D], width_inches: float) -> int:
@@ -237,8 +179,8 @@ def _legend_columns(handles: Sequence[Line2D], width_inches: float) -> int:
     return max(1, int(72 * width_inches / (LEGEND_POINTS + LETTER_POINTS * longest)))
 
 
-def _title(task: str, lines: Iterable[Mapping[float, Sequence[Row]]]) -> str:
-    numbers = {len({row.image for row in rows}) for levels in lines for rows in levels.values()}
+def _title(task: str, curves: Curves) -> str:
+    numbers = {line.n for curve in curves.values() for line in curve.values()}
     images = f"{max(numbers)} images" if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)} images"
     meaning = f"{task}: {OPERATORS[task].meaning}" if task in OPERATORS else task
     return f"{meaning}\nmean and 95 % interval over {images}"

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -13,9 +12,8 @@ from rtil.errors import UserError
 from rtil.files import atomic_path
 from rtil.inverse.operators import LinearOperator, Operator
 from rtil.inverse.perceptual import is_picture
-from rtil.ranges import to_uint8
+from rtil.pictures import readable, to_pillow
 
-READABLE_PIXELS = 96
 GAP_PIXELS = 4
 LABEL_PIXELS = 14
 GREY = 0.5
@@ -37,42 +35,24 @@ def picture_grid(columns: Mapping[str, Tensor], path: str | Path, rows: Sequence
     shapes = {tuple(pictures.shape) for pictures in columns.values()}
     if len(shapes) != 1 or 0 in next(iter(shapes)):
         raise UserError(f"a picture grid needs columns of one shape [N, 3, H, W], N >= 1: got {sorted(shapes)}")
-    N, _, H, W = next(iter(shapes))
-    factor = math.ceil(READABLE_PIXELS / min(H, W))
+    enlarged = {label: readable(pictures) for label, pictures in columns.items()}
+    N, _, H, W = next(iter(enlarged.values())).shape
     font = ImageFont.load_default(LABEL_PIXELS)
-    labels = [_fitting(label, font, W * factor) for label in columns]
     top = LABEL_PIXELS + 2 * GAP_PIXELS
     margin = 0 if rows is None else math.ceil(max(map(font.getlength, rows))) + GAP_PIXELS
-    width = margin + len(columns) * (W * factor + GAP_PIXELS) + GAP_PIXELS
-    canvas = Image.new("RGB", (width, top + N * (H * factor + GAP_PIXELS)), "white")
+    width = margin + len(columns) * (W + GAP_PIXELS) + GAP_PIXELS
+    canvas = Image.new("RGB", (width, top + N * (H + GAP_PIXELS)), "white")
     draw = ImageDraw.Draw(canvas)
     for r, name in enumerate(rows or []):
         if r == 0 or rows is None or rows[r - 1] != name:
-            middle = top + r * (H * factor + GAP_PIXELS) + H * factor / 2
-            draw.text((GAP_PIXELS, middle), name, fill="black", font=font, anchor="lm")
-    for c, (label, pictures) in enumerate(zip(labels, columns.values(), strict=True)):
-        left = margin + GAP_PIXELS + c * (W * factor + GAP_PIXELS)
-        draw.text((left + W * factor / 2, top / 2), label, fill="black", font=font, anchor="mm")
-        enlarged = pictures.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-        for r, picture in enumerate(enlarged):
-            canvas.paste(to_pillow(picture), (left, top + r * (H * factor + GAP_PIXELS)))
+            draw.text((GAP_PIXELS, top + r * (H + GAP_PIXELS) + H / 2), name, fill="black", font=font, anchor="lm")
+    for c, (label, pictures) in enumerate(enlarged.items()):
+        left = margin + GAP_PIXELS + c * (W + GAP_PIXELS)
+        draw.text((left + W / 2, top / 2), _fitting(label, font, W), fill="black", font=font, anchor="mm")
+        for r, picture in enumerate(pictures):
+            canvas.paste(to_pillow(picture), (left, top + r * (H + GAP_PIXELS)))
     with atomic_path(path) as temporary:
         canvas.save(temporary, format="PNG", optimize=True)
-
-
-def image_grid(images: Tensor, nrow: int) -> Tensor:
-    """Lay pictures [N, C, H, W] out in rows of nrow, without gaps; returns [C, rows * H, nrow * W].
-
-    Missing pictures of the last row are 0.
-
-    Example:
-        >>> image_grid(torch.ones(5, 3, 8, 8), nrow=3).shape
-        torch.Size([3, 16, 24])
-    """
-    N, C, H, W = images.shape
-    rows = math.ceil(N / nrow)
-    full = F.pad(images, (0, 0, 0, 0, 0, 0, 0, rows * nrow - N))
-    return full.view(rows, nrow, C, H, W).permute(2, 0, 3, 1, 4).reshape(C, rows * H, nrow * W)
 
 
 def show_measurement(y: Tensor, operator: Operator) -> Tensor:
@@ -96,11 +76,6 @@ def show_measurement(y: Tensor, operator: Operator) -> Tensor:
     x = operator.A_adjoint(y) if isinstance(operator, LinearOperator) else y[:, 0].clamp(min=0).log1p()
     low, high = (extreme((1, 2, 3), keepdim=True) for extreme in (x.amin, x.amax))
     return (x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)
-
-
-def to_pillow(picture: Tensor) -> Image.Image:
-    """Return a picture [3, H, W] in [0, 1], clamped, as an 8-bit Pillow image."""
-    return Image.fromarray(to_uint8(picture.detach()).permute(1, 2, 0).cpu().numpy())
 
 
 def _fitting(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

@@ -16,14 +16,14 @@ Clipping (denoising) is not modelled.
 
 import copy
 import math
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.inverse.operators.base import LinearOperator, Operator
+from rtil.inverse.operators.base import Operator
 from rtil.inverse.operators.nonlinear import NonlinearOperator
 from rtil.seeds import generator
 
@@ -37,18 +37,15 @@ CHUNK = 1024
 PROBES = 8
 SUBSPACE_PASSES = 4
 
-
-class PosteriorMean(Protocol):
-    """What :meth:`LinearPrior.condition` returns: measurements [N, ...] to pictures [N, C, H, W], not clamped."""
-
-    def __call__(self, y: Tensor) -> Tensor:
-        """Return the posterior means."""
+PosteriorMean = Callable[[Tensor], Tensor]
+"""From measurements [N, *measurement_shape] to pictures [N, C, H, W] on their device, not clamped."""
 
 
+@dataclass(frozen=True)
 class LinearPrior:
-    """A Gaussian with the mean and covariance of training pictures, as a solver.
+    """A Gaussian with the mean and covariance of training pictures.
 
-    Args:
+    Attributes:
         img_size: (C, H, W).
         mean: mu, float64 [n], n = C H W, pictures in [0, 1].
         covariance: C, float64 [n, n]; or None with ``components``.
@@ -57,30 +54,20 @@ class LinearPrior:
         residual: r, mean variance in the directions that were dropped.
     """
 
-    def __init__(
-        self,
-        img_size: tuple[int, int, int],
-        mean: Tensor,
-        covariance: Tensor | None = None,
-        components: Tensor | None = None,
-        variances: Tensor | None = None,
-        residual: float = 0.0,
-    ) -> None:
-        self.img_size, self.mean, self.covariance = img_size, mean, covariance
-        self.components, self.variances, self.residual = components, variances, residual
+    img_size: tuple[int, int, int]
+    mean: Tensor
+    covariance: Tensor | None = None
+    components: Tensor | None = None
+    variances: Tensor | None = None
+    residual: float = 0.0
 
     @classmethod
-    def fit(cls, images: Tensor | Iterable[Tensor], components: int = MOST_COMPONENTS) -> "LinearPrior":
-        """Take mean and covariance from pictures; many more pictures than unknowns are wanted.
-
-        Args:
-            images: uint8 [N, C, H, W], or batches of such.
-            components: Most principal components kept for pictures of more than 3072 unknowns.
+    def fit(cls, images: Tensor) -> "LinearPrior":
+        """Take mean and covariance from pictures, uint8 [N, C, H, W], wanted are many more than unknowns.
 
         Raises:
             UserError: Fewer than two pictures, or pictures that are not bytes.
         """
-        images = images if isinstance(images, Tensor) else torch.cat(list(images))
         if images.dtype != torch.uint8 or images.ndim != 4 or len(images) < 2:
             raise UserError(
                 f"the linear prior is fitted to at least 2 pictures, uint8 [N, C, H, W]: "
@@ -91,25 +78,11 @@ class LinearPrior:
         mean = torch.stack([chunk.double().sum(0) for chunk in flat.split(CHUNK)]).sum(0) / len(flat)
         if flat.shape[1] <= FULL_UNKNOWNS:
             return cls((C, H, W), mean / 255, covariance=_covariance(flat, mean) / 255**2)
-        kept = min(components, len(flat) - 1)
+        kept = min(MOST_COMPONENTS, len(flat) - 1)
         vectors, values, residual = _principal_components(flat, mean.float(), kept)
         return cls((C, H, W), mean / 255, None, vectors, values / 255**2, residual / 255**2)
 
-    def __call__(self, y: Tensor, operator: LinearOperator) -> Tensor:
-        """Return the posterior means, clamped to [0, 1], for measurements [N, *measurement_shape]."""
-        return self.posterior_mean(y, operator).clamp(0, 1)
-
-    def posterior_mean(self, y: Tensor, operator: LinearOperator, noise_sigma: float | None = None) -> Tensor:
-        """Return the posterior means [N, C, H, W], not clamped, on y's device.
-
-        Args:
-            y: Measurements [N, *measurement_shape].
-            operator: What they were measured with.
-            noise_sigma: Standard deviation of their noise; by default that of the operator's noise model.
-        """
-        return self.condition(operator, noise_sigma)(y)
-
-    def condition(self, operator: Operator, noise_sigma: float | None = None) -> PosteriorMean:
+    def condition(self, operator: Operator) -> PosteriorMean:
         """Do all the work that does not depend on y, for batches measured with the same operator.
 
         Raises:
@@ -121,8 +94,7 @@ class LinearPrior:
             raise UserError(
                 f"the linear prior knows pictures of size {self.img_size} but the operator measures {operator.img_size}"
             )
-        sigma = operator.noise_model.sigma if noise_sigma is None else noise_sigma
-        measured = _Measured(operator)
+        sigma, measured = operator.noise_model.sigma, _Measured(operator)
         A_mu = measured.matrix(self.mean[None])[0]
         deviation = self._full(measured, sigma) if self.covariance is not None else self._leading(measured, sigma)
 

@@ -24,6 +24,10 @@ from rtil.inverse.operators import OPERATORS
 Level = float | str | None
 NO_CHECKPOINT = "-"
 """In place of a checkpoint's name, in rows of methods that have none."""
+LINEAR = "linear"
+"""The linear prior's name as a method."""
+OLDER_NAMES = {"mixes_differently": "trained_otherwise"}
+"""What fields were called in files of older versions."""
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +46,18 @@ class RowKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One reconstruction and what it is worth.
+    """One picture and what it is worth.
 
     Attributes:
         image: Stable id of the picture.
         method: "ilo", "csgm", "mganprior-20" (with its number of codes), the name of a variant, "linear", "tv", ...
-        task: A name of :data:`rtil.inverse.operators.OPERATORS`.
-        level: Value of the task's parameter (the rate of cs, ...); the mask's name with a mask file; None without.
+        task: A name of :data:`rtil.inverse.operators.OPERATORS`, or "classifier".
+        level: Value of the task's parameter (the rate of cs, ...); the mask's name with a mask file; the class of
+            classifier; None without.
         checkpoint: Name given to the checkpoint; "-" for methods without one.
         seed: Root seed of operator and solver.
         settings: :func:`settings_hash` of everything else that decides the result.
-        psnr: dB, of the selected picture.
+        psnr: dB, of the selected picture; NaN, as ssim and lpips, of tasks that reconstruct nothing.
         ssim: -1..1.
         lpips: 0 is equal; NaN without weights.
         seconds: Time of the inversion, divided among the images of its batch.
@@ -64,9 +69,11 @@ class Row:
         kimg: Training length of the checkpoint in thousands of images; NaN without a checkpoint.
         arch: Architecture of the checkpoint; "" without one, and in rows of older versions.
         rtil: Whether the checkpoint was trained with RTIL.
-        mixes_differently: Whether that training had other random input, or at another place, than the method optimises.
+        trained_otherwise: Whether that training had other random input, or at another place, than the method optimises.
         converged: Whether the picture met the measurements within the method's tolerance; None for methods that have
             none (all but PULSE), and in rows of older versions.
+        scores: What the task tells besides, by name; of classifier the probabilities and likeliest classes, before and
+            after, and how far the picture moved.
     """
 
     image: str
@@ -76,20 +83,21 @@ class Row:
     checkpoint: str
     seed: int
     settings: str
-    psnr: float
-    ssim: float
-    lpips: float
-    seconds: float
+    psnr: float = math.nan
+    ssim: float = math.nan
+    lpips: float = math.nan
+    seconds: float = math.nan
     status: str = "ok"
     selection: str = "-"
     psnr_oracle: float = math.nan
-    psnr_round: Sequence[float] = field(default_factory=tuple)
+    psnr_round: Sequence[float] = ()
     measurement_error: float = math.nan
     kimg: float = math.nan
     arch: str = ""
     rtil: bool = False
-    mixes_differently: bool = False
+    trained_otherwise: bool = False
     converged: bool | None = None
+    scores: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def key(self) -> RowKey:
@@ -109,28 +117,22 @@ class RowFile:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "rows.jsonl"
-        >>> row = Row("a.png", "ilo", "cs", 0.1, "vanilla", 0, "", psnr=20.0, ssim=0.7, lpips=math.nan, seconds=1.0)
-        >>> RowFile(path).append(row)
-        >>> row.key in RowFile(path).finished_keys()
+        >>> row = Row("a.png", "ilo", "cs", 0.1, "vanilla", 0, "", psnr=20.0, ssim=0.7, seconds=1.0)
+        >>> RowFile(path).extend([row])
+        >>> row.key in RowFile(path)
         True
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._drop_torn_line()
         self._rows = {row.key: row for row in _read(self.path)}
 
-    def finished_keys(self) -> frozenset[RowKey]:
-        """Return the keys of all rows in the file."""
-        return frozenset(self._rows)
+    def __contains__(self, key: RowKey) -> bool:
+        return key in self._rows
 
     def rows(self) -> list[Row]:
         """Return all rows in the file, in the order they were written."""
         return list(self._rows.values())
-
-    def append(self, row: Row) -> None:
-        """Write one row; it is on disk when this returns."""
-        self.extend([row])
 
     def extend(self, rows: Iterable[Row]) -> None:
         """Write a batch of rows; all are on disk when this returns.
@@ -140,7 +142,7 @@ class RowFile:
         """
         rows = list(rows)
         new = {row.key: row for row in rows}
-        repeated = [row.key for row in rows if row.key in self._rows]
+        repeated = [key for key in new if key in self._rows]
         if repeated or len(new) != len(rows):
             raise ValueError(
                 f"rows of {self.path} must have distinct keys; written twice: {repeated or 'in one batch'}"
@@ -157,15 +159,6 @@ class RowFile:
                 raise
         self._rows.update(new)
 
-    def _drop_torn_line(self) -> None:
-        if not self.path.is_file():
-            return
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            log.warning("%s: dropped a last line that was cut short (%d bytes)", self.path, len(data) - whole)
-            os.truncate(self.path, whole)
-
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
     """Return 12 hex digits that depend on the names and values of JSON-like settings, not on their order.
@@ -180,6 +173,8 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 def row_to_json(row: Row) -> dict[str, Any]:
     """Return the row as JSON-like values; also names the level as users do: rate, factor, sigma, ..."""
     values: dict[str, Any] = {name: _plain(value) for name, value in vars(row).items()}
+    if not row.scores:
+        del values["scores"]
     parameters = OPERATORS[row.task].parameters if row.task in OPERATORS else ()
     return values | dict.fromkeys(parameters[:1], values["level"])
 
@@ -188,16 +183,16 @@ def row_from_json(values: Mapping[str, Any]) -> Row:
     """Return the row of one line; names that a row does not have are ignored.
 
     Raises:
-        KeyError: A field without a default is missing; the others came with later versions.
+        KeyError: A part of the key is missing; all else came with later versions, or is not of every task.
         TypeError: A number is something else.
         ValueError: A number cannot be read.
     """
-    required = [f.name for f in dataclasses.fields(Row) if f.default is f.default_factory is dataclasses.MISSING]
-    got = {name: values[name] for name in required}
-    got |= {f.name: values[f.name] for f in dataclasses.fields(Row) if f.name in values}
-    for name in ("psnr", "ssim", "lpips", "seconds", "psnr_oracle", "measurement_error", "kimg"):
-        got[name] = _number(got.get(name))
+    values = {OLDER_NAMES.get(name, name): value for name, value in dict(values).items()}
+    fields = dataclasses.fields(Row)
+    got = {f.name: values[f.name] for f in fields if f.name in values or f.name in RowKey._fields}
+    got |= {f.name: _number(got.get(f.name)) for f in fields if f.type is float}
     got["psnr_round"] = tuple(_number(value) for value in got.get("psnr_round", ()))
+    got["scores"] = {name: _score(value) for name, value in dict(got.get("scores", {})).items()}
     return Row(**got)
 
 
@@ -206,18 +201,30 @@ def _plain(value: Any) -> Any:
         if math.isnan(value):
             return None
         return value if math.isfinite(value) else str(value)
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _number(value: float | str | None) -> float:
     return math.nan if value is None else float(value)
 
 
+def _score(value: float | str | None) -> float | str:
+    return value if isinstance(value, str) and value not in ("inf", "-inf") else _number(value)
+
+
 def _read(path: Path) -> list[Row]:
+    """Return the rows of a file; a last line that was cut short is cut off."""
     if not path.is_file():
         return []
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        log.warning("%s: dropped a last line that was cut short (%d bytes)", path, len(data) - whole)
+        os.truncate(path, whole)
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(data[:whole].splitlines(), start=1):
         try:
             rows.append(row_from_json(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:

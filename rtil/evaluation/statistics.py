@@ -1,4 +1,4 @@
-"""Means and paired differences over test images, with bootstrap intervals.
+"""Means and paired differences over test images, with bootstrap intervals of 95 %.
 
 Two checkpoints are compared on the *same* images: the differences image by image vary far less than the values
 themselves. Intervals are BCa bootstrap intervals of the mean (Efron 1987, by scipy) with 9999 resamples of the images;
@@ -9,11 +9,11 @@ left out of mean and interval, and counted in ``left_out``. Two equal infinities
 The win rate counts every pair without NaN, infinities too.
 """
 
-import functools
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.stats
@@ -22,9 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from rtil.seeds import derive_seed
 
 RESAMPLES = 9999
-METHODS: tuple[Literal["BCa", "percentile"], ...] = ("BCa", "percentile")
+CONFIDENCE = 0.95
+BOOTSTRAPS: tuple[Literal["BCa", "percentile"], ...] = ("BCa", "percentile")
+"""Kinds of intervals, the second where the first, whose correction some tiny samples leave undefined, has none."""
 
-Array = NDArray[np.float64]
+Values = Mapping[tuple[str, int], float]
+"""One number by (image, seed)."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,19 @@ class Difference(Interval):
     win_rate: float
 
 
-def mean_interval(values: ArrayLike, seed: int = 0, confidence: float = 0.95) -> Interval:
+def by_image(values: Values) -> list[float]:
+    """Average the seeds of each image, which are no independent pictures; images in sorted order."""
+    images: dict[str, list[float]] = {}
+    for image, seed in sorted(values):
+        images.setdefault(image, []).append(values[image, seed])
+    return [float(np.mean(seeds)) for seeds in images.values()]
+
+
+def mean_interval(values: ArrayLike) -> Interval:
     """Return the mean of the finite values with its bootstrap interval.
 
     Args:
         values: One number per image.
-        seed: Root seed of the resampling.
-        confidence: Coverage of the interval, between 0 and 1.
 
     Example:
         >>> mean_interval([21.0, 21.0, float("nan")])
@@ -71,20 +80,17 @@ def mean_interval(values: ArrayLike, seed: int = 0, confidence: float = 0.95) ->
     """
     array = np.asarray(values, np.float64)
     finite = array[np.isfinite(array)]
-    mean, low, high = _bootstrap_mean(finite, seed, confidence)
+    mean = float(finite.mean()) if finite.size else math.nan
+    low, high = _bootstrap(finite) if finite.size > 1 else (math.nan, math.nan)
     return Interval(mean, low, high, finite.size, array.size - finite.size)
 
 
-def paired_difference(
-    a: ArrayLike, b: ArrayLike, seed: int = 0, confidence: float = 0.95, higher_is_better: bool = True
-) -> Difference:
+def paired_difference(a: ArrayLike, b: ArrayLike, higher_is_better: bool = True) -> Difference:
     """Return the mean of b - a with its bootstrap interval, and how often b wins.
 
     Args:
         a: One number per image.
         b: The same images in the same order.
-        seed: Root seed of the resampling.
-        confidence: Coverage of the interval, between 0 and 1.
         higher_is_better: False where a smaller value wins (LPIPS).
 
     Raises:
@@ -96,45 +102,27 @@ def paired_difference(
     equal = first == second
     with np.errstate(invalid="ignore"):
         differences = np.where(equal, 0.0, second - first)
-    finite = differences[np.isfinite(differences)]
-    mean, low, high = _bootstrap_mean(finite, seed, confidence)
     known = ~(np.isnan(first) | np.isnan(second))
     wins = (second > first) if higher_is_better else (second < first)
     win_rate = float((wins + 0.5 * equal)[known].mean()) if known.any() else math.nan
-    return Difference(mean, low, high, finite.size, first.size - finite.size, win_rate)
+    return Difference(**vars(mean_interval(differences)), win_rate=win_rate)
 
 
-def _bootstrap_mean(values: Array, seed: int, confidence: float) -> tuple[float, float, float]:
-    """Return mean, low and high; kept, since the tables of one evaluation show the same numbers again and again."""
-    return _bootstrap(tuple(values.tolist()), seed, confidence, RESAMPLES)
-
-
-@functools.lru_cache(maxsize=4096)
-def _bootstrap(values: tuple[float, ...], seed: int, confidence: float, resamples: int) -> tuple[float, float, float]:
-    array = np.array(values)
-    if array.size == 0:
-        return math.nan, math.nan, math.nan
-    mean = float(array.mean())
-    if array.size == 1:
-        return mean, math.nan, math.nan
-    if np.ptp(array) <= 1e-12 * max(1.0, np.abs(array).max()):  # no variation: BCa would be NaN
-        return mean, mean, mean
-    # BCa's correction is undefined for some tiny samples.
-    for method in METHODS:
+def _bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of the interval of two or more finite values."""
+    if np.ptp(values) <= 1e-12 * max(1.0, np.abs(values).max()):  # no variation: BCa would be NaN
+        return float(values.mean()), float(values.mean())
+    for kind in BOOTSTRAPS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
             interval = scipy.stats.bootstrap(
-                [array],
-                _mean,
-                n_resamples=resamples,
-                confidence_level=confidence,
-                method=method,
-                rng=np.random.default_rng(derive_seed(seed, "bootstrap")),
+                [values],
+                np.mean,
+                n_resamples=RESAMPLES,
+                confidence_level=CONFIDENCE,
+                method=kind,
+                rng=np.random.default_rng(derive_seed(0, "bootstrap")),
             ).confidence_interval
         if math.isfinite(interval.low) and math.isfinite(interval.high):
             break
-    return mean, float(interval.low), float(interval.high)
-
-
-def _mean(values: Array, axis: int = -1) -> Any:
-    return values.mean(axis)
+    return float(interval.low), float(interval.high)

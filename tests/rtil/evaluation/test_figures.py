@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.utils import make_grid
 
 from rtil.errors import UserError
-from rtil.evaluation.figures import image_grid, picture_grid, show_measurement
+from rtil.evaluation.figures import picture_grid, show_measurement
 from rtil.inverse.operators.registry import make_operator
 from rtil.seeds import generator
 
@@ -49,11 +48,6 @@ def test_columns_must_agree(tmp_path):
         with pytest.raises(UserError, match="columns of one shape"):
             picture_grid(columns, tmp_path / "grid.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_image_grid_equals_torchvisions():
-    x = pictures(7)
-    assert torch.equal(image_grid(x, nrow=3), make_grid(x, nrow=3, padding=0))
 
 
 def test_measurements_can_be_looked_at():

@@ -3,11 +3,12 @@ import math
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
 from rtil.errors import UserError
-from rtil.evaluation.rows import Row, RowFile, settings_hash
+from rtil.evaluation.rows import Row, RowFile, row_to_json, settings_hash
 
 
 def row(image="a.png", **changes):
@@ -28,16 +29,18 @@ def test_rows_come_back_as_written(path):
         row("c", task="inpaint", level="mask-1", selection="heldout", psnr_oracle=22.0, converged=True),
     ]
     file = RowFile(path)
-    assert file.finished_keys() == frozenset()
-    file.append(rows[0])
+    assert rows[0].key not in file
+    file.extend(rows[:1])
+    assert [r.key in file for r in rows] == [True, False, False]
     file.extend(rows[1:])
     again = RowFile(path)
     assert [repr(r) for r in again.rows()] == [repr(r) for r in rows]
-    assert again.finished_keys() == file.finished_keys() == {r.key for r in rows}
+    assert all(r.key in again for r in rows)
+    assert row("z").key not in again
 
 
 def test_lines_are_valid_json_whatever_the_numbers(path):
-    RowFile(path).append(row(psnr=math.inf, lpips=math.nan, measurement_error=-math.inf))
+    RowFile(path).extend([row(psnr=math.inf, lpips=math.nan, measurement_error=-math.inf)])
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -58,7 +61,7 @@ def test_line_cut_short_is_dropped_and_the_next_row_is_whole(path, cut, caplog):
     file = RowFile(path)
     assert [r.image for r in file.rows()] == ["a"]
     assert "dropped a last line" in caplog.text
-    file.append(row("b"))
+    file.extend([row("b")])
     assert [r.image for r in RowFile(path).rows()] == ["a", "b"]
 
 
@@ -69,26 +72,55 @@ def test_rows_of_older_versions_are_read(path):
         '"selection": "last", "psnr_oracle": 21.0, "psnr_round": [20.5], "measurement_error": 0.1, "rate": 0.1}\n'
     )
     (got,) = RowFile(path).rows()
-    assert (got.psnr, got.selection, got.arch, got.rtil, got.mixes_differently) == (20.5, "last", "", False, False)
-    assert got.converged is None
+    assert (got.psnr, got.selection, got.arch, got.rtil, got.trained_otherwise) == (20.5, "last", "", False, False)
+    assert (got.converged, got.scores) == (None, {})
     assert math.isnan(got.kimg)
 
 
+def test_older_name_of_a_field_is_read(path):
+    RowFile(path).extend([row(trained_otherwise=True)])
+    path.write_text(path.read_text().replace("trained_otherwise", "mixes_differently"))
+    assert RowFile(path).rows() == [row(trained_otherwise=True)]
+
+
+def test_scores_come_back_and_are_not_written_when_there_are_none(path):
+    scores = {"probability_after": 0.5, "top_after": "goldfish", "rms_change": math.inf, "unknown": math.nan}
+    made = Row("generated-0", "ilo-r1", "classifier", "goldfish", "rtil", 0, "s", seconds=1.5, scores=scores)
+    RowFile(path).extend([row(), made])
+    without, with_scores = map(json.loads, path.read_text().splitlines())
+    assert "scores" not in without
+    assert with_scores["scores"] == {
+        "probability_after": 0.5, "top_after": "goldfish", "rms_change": "inf", "unknown": None}  # fmt: skip
+    assert with_scores["psnr"] is None
+    assert repr(RowFile(path).rows()) == repr([row(), made])
+
+
+def test_asking_for_a_key_costs_the_same_however_many_rows_there_are(path):
+    RowFile(path).extend([row(str(number)) for number in range(4000)])
+    file = RowFile(path)
+    tracemalloc.start()
+    assert row("3999").key in file
+    assert row("4000").key not in file
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000, "bytes: no copy of the keys is made"
+
+
 def test_damage_elsewhere_is_an_error_that_names_the_line(path):
-    RowFile(path).extend([row("a"), row("b")])
-    path.write_text("{}\n" + path.read_text())
-    with pytest.raises(UserError, match=r"rows.jsonl line 1 is not a row \(KeyError: 'image'\)"):
-        RowFile(path)
+    for damage, kind in (("{}", "KeyError: 'image'"), ("[3]", "TypeError"), ("{", "JSONDecodeError")):
+        path.write_text(f"{json.dumps(row_to_json(row()))}\n{damage}\n")
+        with pytest.raises(UserError, match=rf"rows.jsonl line 2 is not a row \({kind}"):
+            RowFile(path)
 
 
 def test_key_is_written_once(path):
     file = RowFile(path)
-    file.append(row())
+    file.extend([row()])
     for repeated in ([row(psnr=1.0)], [row("b"), row("b")]):
         with pytest.raises(ValueError, match="distinct keys"):
             file.extend(repeated)
     for other in ({"seed": 1}, {"settings": "t"}, {"level": 0.2}, {"checkpoint": "rtil"}):
-        file.append(row(**other))
+        file.extend([row(**other)])
     assert len(RowFile(path).rows()) == 5
 
 
@@ -105,7 +137,7 @@ def test_batch_is_on_disk_when_the_process_is_killed(path):
 
 def test_failed_write_leaves_no_half_line(path, monkeypatch):
     file = RowFile(path)
-    file.append(row("a"))
+    file.extend([row("a")])
 
     def full(descriptor):
         raise OSError("no space left")
@@ -113,8 +145,8 @@ def test_failed_write_leaves_no_half_line(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="no space"):
-            file.append(row("b"))
-    file.append(row("c"))
+            file.extend([row("b")])
+    file.extend([row("c")])
     assert [r.image for r in RowFile(path).rows()] == ["a", "c"]
 
 

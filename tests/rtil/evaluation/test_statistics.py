@@ -17,10 +17,10 @@ def test_equals_scipys_paired_bca_interval():
     rng = np.random.default_rng(0)
     a = rng.normal(20, 3, 60)
     b = a + rng.exponential(1, 60)
-    got = paired_difference(a, b, seed=3)
+    got = paired_difference(a, b)
     expected = scipy.stats.bootstrap(
         (a, b), lambda a, b, axis: np.mean(b - a, axis=axis), paired=True, method="BCa", n_resamples=9999,
-        rng=np.random.default_rng(derive_seed(3, "bootstrap")),
+        rng=np.random.default_rng(derive_seed(0, "bootstrap")),
     ).confidence_interval  # fmt: skip
     assert got.low == pytest.approx(expected.low)
     assert got.high == pytest.approx(expected.high)
@@ -28,22 +28,21 @@ def test_equals_scipys_paired_bca_interval():
     assert (got.n, got.left_out, got.win_rate) == (60, 0, 1.0)
 
 
-def test_pairing_narrows_the_interval_and_the_seed_fixes_it():
+def test_pairing_narrows_the_interval_and_resampling_is_repeatable():
     rng = np.random.default_rng(1)
     a = rng.normal(20, 3, 40)
     b = a + rng.normal(0.5, 0.2, 40)
     paired = paired_difference(a, b)
     assert paired.high - paired.low < 0.2 * (mean_interval(b).high - mean_interval(b).low)
     assert paired == paired_difference(a, b)
-    assert paired != paired_difference(a, b, seed=1)
 
 
 def test_coverage_is_near_the_confidence(monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 499)
     rng = np.random.default_rng(2)
     hits = 0
-    for trial in range(200):
-        interval = mean_interval(rng.normal(1, 1, 40), seed=trial)
+    for _ in range(200):
+        interval = mean_interval(rng.normal(1, 1, 40))
         hits += interval.low <= 1 <= interval.high
     assert 0.89 <= hits / 200 <= 0.99
 

@@ -1,0 +1,72 @@
+"""What stands under a table: how its numbers came about, and what is particular about its lines."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from rtil.evaluation.rows import LINEAR, NO_CHECKPOINT
+from rtil.evaluation.summary import Summary
+from rtil.inverse.operators import OPERATORS
+
+COLUMNS = 120
+MARK = "\u2020"
+TRAINED_OTHERWISE = (
+    f"{MARK}: trained with RTIL, but with other random input, or at another place, than this method optimises."
+)
+READING = (
+    "PSNR: mean over the images, +- half of its 95 % interval. Differences are paired by image, with 95 % bootstrap",
+    "intervals over images (one operator a cell, one training a checkpoint); win: share of images it is better on.",
+    "*: chosen with the truth, so out of a method's reach. best round: mean PSNR when stopped after that round, and",
+    "the distance to the reference stopped after its own best round; oracle: each image's best iterate.",
+)
+OF_LINEAR = ("linear: Gaussian posterior mean from the training pictures' covariance; vs linear: dB above it.",)
+OF_COLORIZE = (
+    "colorize: every method's result, also after rounds and of the oracle, is moved to the nearest picture with the",
+    "observed luma (unless the measurement is noisy); this never takes it farther from the truth.",
+)
+BASELINES = {
+    "adjoint": "the least picture that fits",
+    "bicubic": "enlarged",
+    "tv": "total variation",
+    "bm3d": "block matching",
+}
+
+
+def notes_on(summary: Summary) -> list[str]:
+    """Return the notes of a table of reconstructions, each at most 120 columns wide."""
+    lines = summary.lines
+    notes = [part for note in _of_these(summary) for part in textwrap.wrap(note, COLUMNS)]
+    notes += [*READING, *OF_LINEAR] if any(line.method == LINEAR for line in lines) else READING
+    met = {line.method for line in lines if line.checkpoint == NO_CHECKPOINT}
+    baselines = "; ".join(f"{name}, {meaning}" for name, meaning in BASELINES.items() if name in met)
+    notes += [f"Without a network: {baselines}."] if baselines else []
+    notes += [TRAINED_OTHERWISE] if any(line.trained_otherwise for line in lines) else []
+    notes += nonlinear_note([line.task for line in lines])
+    notes += OF_COLORIZE if any(line.task == "colorize" for line in lines) else []
+    return notes
+
+
+def nonlinear_note(tasks: Sequence[str]) -> list[str]:
+    """Return the line that says which of the tasks have no linear prior, or no line."""
+    found = [task for task in dict.fromkeys(tasks) if task in OPERATORS and not OPERATORS[task].linear]
+    if not found:
+        return []
+    return [f"{', '.join(found)}: nonlinear, so without the linear prior, which is for linear operators only."]
+
+
+def _of_these(summary: Summary) -> list[str]:
+    """Return what is said of single lines and checkpoints."""
+    diverged: dict[str, int] = {}
+    for line in summary.lines:
+        name = f"{line.method} {line.checkpoint}"
+        diverged[name] = diverged.get(name, 0) + line.diverged
+    kimg = {line.checkpoint: line.kimg for line in summary.lines if math.isfinite(line.kimg)}
+    compared = summary.references if len(set(summary.references.values())) > 1 else {}
+    tuned = [line for line in summary.lines if line.reference and line.settings != line.reference_settings]
+    found = {
+        "Diverged reconstructions (their best finite iterate is kept)": [f"{n} {c}" for n, c in diverged.items() if c],
+        "Training length in thousands of images": [f"{name} {length:g}" for name, length in kimg.items()],
+        "Compared": [f"{name} with {reference}" for name, reference in compared.items()],
+        "With other settings than its reference (see settings.json)": [f"{t.method} {t.checkpoint}" for t in tuned],
+    }
+    return [f"{what}: {', '.join(dict.fromkeys(words))}." for what, words in found.items() if words]
