@@ -25,8 +25,9 @@ from ilo import ILO
 from ilo.settings import ILOSettings
 from rtil.devices import compute_dtype, pick_device, wait_for
 from rtil.errors import UserError
+from rtil.evaluation.conditions import conditions
+from rtil.evaluation.held_out import HeldOut, heldout_pictures, heldout_source
 from rtil.evaluation.metrics import Metrics
-from rtil.evaluation.study import HeldOut, heldout_pictures, heldout_source, places
 from rtil.inverse.latent_space import latent_space_of
 from rtil.inverse.operators import Operator
 from rtil.inverse.settings import Selection
@@ -193,13 +194,13 @@ def measure(options: ConvergenceOptions) -> dict[str, Any]:
     source, split = heldout_source([s.info for s in checkpoints.values()], options.data, options.split)
     side = sides.pop()
     pictures = heldout_pictures(source, side, split, options.images)
-    (place,) = places([options.task], [options.rate], [], [])
-    operator = place.operator(side, options.seed).to(device)
+    (condition,) = conditions([options.task], [options.rate], [], [])
+    operator = condition.operator(side, options.seed).to(device)
     runs = {name: runs_of(options, snapshot.generator.num_blocks) for name, snapshot in checkpoints.items()}
     errors = Errors((pictures.images.float() / 255).to(device), Metrics(LPIPS_NET, device))
     facts = {
-        "task": place.task,
-        "rate": place.level,
+        "task": condition.task,
+        "rate": condition.level,
         "images": options.images,
         "resolution": side,
         "selection": options.selection,
@@ -216,7 +217,7 @@ def measure(options: ConvergenceOptions) -> dict[str, Any]:
         **{name: here[name] for name in MACHINE},
         **{f"{CHECKPOINT}{name}": snapshot.weight_hash for name, snapshot in checkpoints.items()},
     }
-    file = CurveFile(options.out or new_run(RUNS, f"convergence-{place.task}-{side}"), settings)
+    file = CurveFile(options.out or new_run(RUNS, f"convergence-{condition.task}-{side}"), settings)
     curves = []
     for name, snapshot in checkpoints.items():
         follow_missing(options, file, name, snapshot, runs[name], operator, errors, pictures.keys)

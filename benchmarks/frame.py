@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks import PROG, record
-from rtil.cli.common import run_command
+from rtil.cli.common import Prepared, run_command
 
 
 @dataclass
@@ -42,7 +42,10 @@ def run_benchmark(
             path = record.append_row(chosen.record, name, [*PROG.split(), name, *argv], figures)
             print(f"recorded in {path.parent.name}/{path.name}")
 
-    return run_command(run, options, argv, f"{PROG} {name}", bare={"record": str(record.RESULTS)})
+    def open_benchmark(chosen: Options) -> Prepared:
+        return Prepared([f"measure {name}"], lambda: run(chosen))
+
+    return run_command(open_benchmark, options, argv, f"{PROG} {name}", bare={"record": str(record.RESULTS)})
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -439,7 +439,7 @@ class _KeysOnce(yaml.SafeLoader):
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"it has the key '{key}' twice")
-        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+        return super().construct_mapping(node, deep)
 
 
 def _pairs(where: str, words: Sequence[str]) -> dict[str, str]:

@@ -44,7 +44,7 @@ OF_PULSE = ("lr", "geodesic_weight", "geodesic_of", "noise", "eps", "clamp")
 
 def short_names() -> dict[str, tuple[str, ...]]:
     """Return the names without a method, and which settings each of them sets."""
-    short = {name: (f"ilo.{name}", f"csgm.{name}") for name in OF_ROUND_0}
+    short: dict[str, tuple[str, ...]] = {name: (f"ilo.{name}", f"csgm.{name}") for name in OF_ROUND_0}
     short |= {f"ilo_{name}": (f"ilo.{name}", f"csgm.{name}") for name in ("perceptual", "perceptual_weight")}
     short |= {name: (f"ilo.{name}",) for name in OF_LATER_ROUNDS}
     short |= {
@@ -228,7 +228,7 @@ def _variant(
     flat = {key: value for key, value in given.items() if "." not in key}
     own_budget = replace(budget.budget, **{key: flat[key] for key in flat if key != "selection"})
     if ("steps" in flat) != ("steps_preset" in flat):
-        own_budget = replace(own_budget, **{"steps" if "steps_preset" in flat else "steps_preset": None})
+        own_budget = replace(own_budget, steps=flat.get("steps"), steps_preset=flat.get("steps_preset"))
     changed = overlaid(settings, given)
     check_used([method], changed, names)
     chosen: Sequence[Selection] = [given[f"{method}.selection"]] if f"{method}.selection" in given else selections
@@ -270,7 +270,7 @@ def _several(method: str, settings: SolverSettings, budget: Budget) -> Iterator[
     standard = getattr(type(settings)(), settings.SEVERAL)
     own = getattr(settings, settings.SEVERAL)
     for number in [own] if own != standard else codes:
-        yield replace(settings, **{settings.SEVERAL: number})
+        yield settings.changed(**{settings.SEVERAL: number})
 
 
 def used_methods(methods: Sequence[str], settings: AllSettings) -> set[str]:

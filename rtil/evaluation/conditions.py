@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtil.errors import UserError, unknown
-from rtil.evaluation.report import level_text
+from rtil.evaluation.levels import condition_text
 from rtil.evaluation.rows import Level
 from rtil.inverse.operators import OPERATORS, Operator, make_operator
 from rtil.seeds import derive_seed
@@ -34,7 +34,7 @@ class Condition:
     @property
     def label(self) -> str:
         """For people: ``cs 10 %``."""
-        return f"{self.task} {level_text(self.task, self.level)}".rstrip()
+        return condition_text(self.task, self.level)
 
     @property
     def slug(self) -> str:

@@ -10,8 +10,10 @@ from rtil.errors import UserError
 from rtil.evaluation.candidates import Candidate
 from rtil.evaluation.curves import write_curves
 from rtil.evaluation.jobs import Experiment, Job
-from rtil.evaluation.report import MIXES_DIFFERENTLY, markdown_table, terminal_table, write_summary
+from rtil.evaluation.notes import TRAINED_OTHERWISE
+from rtil.evaluation.report import markdown, terminal, write_csv
 from rtil.evaluation.runner import Runner
+from rtil.evaluation.summary import summarise
 from rtil.files import write_text
 from rtil.snapshot import Snapshot
 
@@ -47,7 +49,7 @@ class Evaluation:
         yield from self.experiment.plan()
         yield from (job.describe() for job in self.jobs)
         if any(job.trained_otherwise for job in self.jobs):
-            yield MIXES_DIFFERENTLY
+            yield TRAINED_OTHERWISE
 
     def description(self) -> str:
         """Return the second half of a run folder's name."""
@@ -110,9 +112,10 @@ class Evaluation:
             print(f"checkpoint {name}: {snapshot.path} ({snapshot.info['kimg']:g} kimg)", flush=True)
         runner = Runner(self.experiment, self.jobs, self.checkpoints, folder, self.seed, batch)
         rows = runner.run()
-        write_summary(rows, folder / "summary.csv")
-        write_text(folder / "summary.md", markdown_table(rows) + "\n")
-        pictures = [*write_curves(rows, folder), *runner.write_grids()]
-        print(f"\n{terminal_table(rows)}\n\nsummary: {folder / 'summary.csv'}")
+        summary = summarise(rows)
+        write_csv(summary, folder / "summary.csv")
+        write_text(folder / "summary.md", markdown(summary) + "\n")
+        pictures = [*write_curves(summary, folder), *runner.write_grids()]
+        print(f"\n{terminal(summary)}\n\nsummary: {folder / 'summary.csv'}")
         for path in pictures:
             print(f"pictures: {path}")

@@ -123,7 +123,7 @@ class Guided(Experiment):
         if len(set(indices)) != len(indices):
             raise UserError(f"classes is {','.join(classes)}: name each once")
         self.classifier, self.scales, self.checkpoints, self.seed = classifier, scales, checkpoints, seed
-        self.conditions = [WantedClass(index, classifier.categories[index]) for index in indices]
+        self.conditions: Sequence[WantedClass] = [WantedClass(i, classifier.categories[i]) for i in indices]
         self.ids = [f"generated-{number}" for number in range(pictures)]
         self.shown = pictures
         self.resolution = max(snapshot.generator.resolution for snapshot in checkpoints.values())
@@ -150,7 +150,7 @@ class Guided(Experiment):
         if scale == NO_BALL:
             return replace(settings, **dict.fromkeys(own))
         if not own:
-            standard = replace(settings, radii=STANDARD_RADII)  # type: ignore[call-arg]
+            standard = replace(settings, radii=STANDARD_RADII)
             settings = type(solver)(solver.generator, standard, seed=self.seed).settings
             own = [name for name in RADII if getattr(settings, name, None) is not None]
         return replace(settings, **{name: _scaled(getattr(settings, name), float(scale)) for name in own})

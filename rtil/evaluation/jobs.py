@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from rtil.evaluation.candidates import Candidate
-from rtil.evaluation.report import MARK
+from rtil.evaluation.notes import MARK
 from rtil.evaluation.rows import NO_CHECKPOINT, Level, RowKey, settings_hash
 from rtil.inverse.operators import Operator
 from rtil.inverse.registry import solver_class

@@ -22,7 +22,7 @@ from rtil.evaluation.held_out import HeldOutPictures
 from rtil.evaluation.jobs import Batch, Experiment, Grid, Job, Record, Saved
 from rtil.evaluation.linear_prior import LinearPrior, PosteriorMean
 from rtil.evaluation.metrics import Metrics, psnr
-from rtil.evaluation.report import nonlinear_note
+from rtil.evaluation.notes import nonlinear_note
 from rtil.evaluation.stopwatch import Stopwatch
 from rtil.inverse.operators import Operator
 from rtil.inverse.settings import SolverSettings
@@ -81,7 +81,8 @@ class Reconstruction(Experiment):
         linear_data: str | None = None,
         fit_linear_prior: Callable[[], LinearPrior] | None = None,
     ) -> None:
-        self.conditions, self.pictures, self.device = conditions, pictures, device
+        self.conditions: Sequence[Condition] = conditions
+        self.pictures, self.device = pictures, device
         self.ids, self.resolution = pictures.keys, pictures.images.shape[-1]
         self.seed, self.noise_sigma, self.lpips, self.linear_data = seed, noise_sigma, lpips, linear_data
         self.shown = min(SHOWN, len(self.ids))

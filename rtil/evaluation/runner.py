@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class Runner:
             assert snapshot is not None and job.candidate is not None  # noqa: S101, PT018
             solver = solver_class(job.candidate.method)(snapshot.generator, job.settings, seed=self.seed)
         trained = {} if snapshot is None else snapshot.info
-        common = {
+        common: dict[str, Any] = {
             "selection": job.selection,
             "kimg": float(trained.get("kimg", "nan")),
             "arch": str(trained.get("arch", "")),

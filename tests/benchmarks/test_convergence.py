@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from PIL import Image
+from rtil.evaluation.study import Place, heldout_pictures
 from torch.nn.functional import interpolate
 
 from benchmarks import convergence
@@ -15,7 +16,6 @@ from benchmarks.convergence_report import Curve, Point, summary
 from ilo import ILO
 from rtil.errors import UserError
 from rtil.evaluation import metrics
-from rtil.evaluation.study import Place, heldout_pictures
 from rtil.generators import StyleGAN2Generator
 from rtil.snapshot import load_snapshot, save_snapshot
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from ilo.settings import ILOSettings
 from torch import nn
 
+from ilo.settings import ILOSettings
 from rtil.cli.eval import EvalOptions, main
 from rtil.inverse.perceptual import Perceptual
 from rtil.weights.classifiers import Classifier

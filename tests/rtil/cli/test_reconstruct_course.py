@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rtil.inverse.registry import method_names
 
 from ilo import ILO
 from rtil.cli.reconstruct import ReconstructOptions, main
 from rtil.cli.render import main as render
 from rtil.data import open_dataset
 from rtil.inverse.operators import make_operator
+from rtil.inverse.registry import method_names
 from rtil.inverse.result_file import load_result
 from rtil.snapshot import load_snapshot
 

@@ -3,10 +3,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+
 from ilo.settings import CSGMSettings, ILOSettings, PULSESettings, SparseSettings
 from mganprior.settings import MGANPriorSettings
-from rtil.inverse.registry import settings_class
-
 from rtil.cli.eval import read_variant
 from rtil.errors import Notice, UserError
 from rtil.evaluation.candidates import (
@@ -19,6 +18,7 @@ from rtil.evaluation.candidates import (
     short_names,
     standard_settings,
 )
+from rtil.inverse.registry import settings_class
 
 
 def _variants(table: Mapping[str, Any], **given: Any) -> list[Candidate]:

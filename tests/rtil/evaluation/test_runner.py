@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from rtil.inverse.registry import solver_class
 
 from ilo import ILO
 from rtil.cli.eval import read_variant
@@ -28,6 +27,7 @@ from rtil.evaluation.reconstruction import Oracle, Reconstruction
 from rtil.evaluation.rows import Row, RowFile
 from rtil.evaluation.runner import Runner
 from rtil.inverse.operators import make_operator
+from rtil.inverse.registry import solver_class
 from rtil.inverse.result import Inversion
 from rtil.snapshot import Snapshot, load_snapshot
 
