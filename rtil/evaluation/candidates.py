@@ -206,7 +206,7 @@ def candidates_of_variants(
             named = {f"{method}.{key}" if key in own else key: table[key] for key in table if key != "method"}
             found += _variant(name, method, read(named, where), list(named), settings, budget, selections)
         except UserError as error:
-            text = str(error)
+            text = str(error).replace(f"{where}: {method}.", f"{where}: ")
             raise UserError(text if where in text else f"{where}: {text}") from error
     labels = [(candidate.label, candidate.settings.selection) for candidate in found]
     twice = [label for label in labels if labels.count(label) > 1]

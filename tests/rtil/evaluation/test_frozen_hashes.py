@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rtil.cli.eval import EvalOptions, open_study
+from rtil.cli.comparison import open_evaluation
+from rtil.cli.eval import EvalOptions
 
 FROZEN = {
     "cs ilo": "5ee0cdd42411",
@@ -39,6 +40,6 @@ def test_hashes_of_every_method(workplace: Path) -> None:
         device="cpu",
         lpips="none",
     )
-    items = [item for item in open_study(options).work() if item.checkpoint in ("rtil", "-")]
-    found = {f"{item.place.task} {item.method}": item.settings for item in items}
+    jobs = [job for job in open_evaluation(options).jobs if job.checkpoint in ("rtil", "-")]
+    found = {f"{job.condition.task} {job.method}": job.hash for job in jobs}
     assert found == FROZEN
