@@ -1,17 +1,13 @@
 """``python train.py``: train a prior, vanilla or RTIL."""
 
-import dataclasses
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import dedent
-from typing import Any
 
-import yaml
-
-from rtil.cli.common import Prepared, Terminated, given_names, run_command
+from rtil.cli.common import Prepared, Terminated, given_names, mistake, run_command
+from rtil.cli.values import read_yaml
 from rtil.errors import UserError, unknown
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.training.config import CONFIGS, TrainingConfig, config_of
@@ -28,58 +24,46 @@ class TrainOptions:
 
     out: Path | None = None
     resume: str | None = None
+    settings: dict[str, TrainingConfig] = field(default_factory=dict)
 
-
-def options_of(arch: str) -> type[Any]:
-    """Return the options of an architecture: its training settings, and where the run lies.
-
-    Raises:
-        UserError: There is no such architecture.
-    """
-    if arch not in CONFIGS:
-        raise unknown("architecture", arch, CONFIGS)
-    documented = (TrainOptions, TrainingConfig, CONFIGS[arch])
-    docs = [(cls.__doc__ or "").partition("Args:")[2].strip("\n").rstrip() for cls in documented]
-    options = make_dataclass("Options", [], bases=(TrainOptions, CONFIGS[arch]))
-    options.__doc__ = "Settings of a training run, and where it lies.\n\nArgs:\n" + dedent("\n".join(docs))
-    return options
+    @property
+    def config(self) -> TrainingConfig:
+        """The settings of the training, which stand among the options."""
+        return self.settings[""]
 
 
 def asked_arch(words: Sequence[str]) -> str:
     """Return the architecture that a command line asks for: of ``--arch``, else of its last ``--config``, else ours."""
-    arch: str | None = None
-    from_file: str | None = None
+    found: dict[str, str] = {"--config": TrainingConfig.arch}
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, has_value, value = word.partition("=")
         value = value if has_value else following
         if name == "--arch":
-            arch = value
+            found[name] = value
         elif name == "--config":
-            with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):  # run_command reads it again and tells
-                settings = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-                from_file = settings.get("arch", from_file) if isinstance(settings, dict) else from_file
-    return str(arch or from_file or TrainingConfig.arch)
+            with suppress(UserError):  # run_command reads it again and tells
+                found[name] = str(read_yaml(Path(value)).get("arch", found[name]))
+    return found.get("--arch", found["--config"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    try:
-        options = options_of(asked_arch(words))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return run_command(open_training, options, words, "train.py", bare={"resume": "latest"})
+    arch = asked_arch(words)
+    if arch not in CONFIGS:
+        return mistake(unknown("architecture", arch, CONFIGS))
+    bare = {"resume": "latest"}
+    return run_command(open_training, TrainOptions, words, "train.py", nested={"": CONFIGS[arch]}, bare=bare)
 
 
-def open_training(options: Any) -> Prepared:
+def open_training(options: TrainOptions) -> Prepared:
     """Check settings, data, device and the checkpoint to go on from."""
     from rtil.data import open_dataset
     from rtil.devices import pick_device
     from rtil.training.checkpoint import read_checkpoint, resume_point
     from rtil.training.run import train
 
-    config = training_config(options)
+    config = options.config
     out = options.out or (newest_run() if options.resume else None)
     if out is not None:
         check_resume(out, resume=options.resume is not None)
@@ -109,12 +93,6 @@ def open_training(options: Any) -> Prepared:
             print(f"done: {folder}", flush=True)
 
     return Prepared(lines, run)
-
-
-def training_config(options: Any) -> TrainingConfig:
-    """Return the options that belong to the training itself."""
-    config = CONFIGS[options.arch]
-    return config(**{f.name: getattr(options, f.name) for f in dataclasses.fields(config)})
 
 
 def description(config: TrainingConfig) -> str:

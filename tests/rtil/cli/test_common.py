@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from rtil.cli import common
+from rtil.cli import common, options
 from rtil.cli.common import LAUNCHED, MALLOC, Prepared, given_names, read_table, run_command, run_subcommand
 from rtil.errors import RunError, UserError
 
@@ -393,7 +393,7 @@ def test_a_table_is_read_without_building_a_parser_again(monkeypatch: pytest.Mon
     table = {"steps": "7", "lr": "0.1,0.2", "slow": {"weight": 3}}
     expected = {"steps": 7, "fast.lr": (0.1, 0.2), "slow.lr": (0.1, 0.2), "slow.weight": 3}
     assert read_table(Grouped, table, "here", **GROUPS) == expected
-    monkeypatch.setattr(common, "_CommandLine", None)
+    monkeypatch.setattr(options, "Reader", None)
     assert read_table(Grouped, table, "there", **GROUPS) == expected
 
 
