@@ -7,7 +7,6 @@ published code does, with the same networks, losses and draws.
 
 import itertools
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import MixtureBranches, Part
 from rtil.devices import compute_dtype
 from rtil.generators.base import LayeredGenerator, State
+from rtil.machine import peak_memory_mb
 from rtil.ops import Noise
 from rtil.training.config import PGGANConfig
 from rtil.training.pggan import PGGANTraining
@@ -80,7 +80,7 @@ def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
         module.step_on(reals, opt_g, opt_d)
         seconds.append(time.perf_counter() - started)
     mean = statistics.mean(seconds[2:])
-    return {"images_per_s": batch / mean, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+    return {"images_per_s": batch / mean, "peak_mb": peak_memory_mb(CPU)}
 
 
 def branches_in_turn(count: int) -> Callable[..., list[Part]]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +41,13 @@ def gpus() -> list[dict[str, Any]]:
             {"name": properties.name, "arch": f"sm_{properties.major}{properties.minor}", "memory_gib": memory}
         )
     return found
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the largest memory so far in MB (10^6 bytes): of a GPU what torch has allocated, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts KiB
 
 
 def short(text: str | Path) -> str:
