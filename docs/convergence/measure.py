@@ -22,7 +22,7 @@ from docs.convergence.curve_file import CHECKPOINT, CurveFile, Key, Looks
 from docs.convergence.report import Curve, Point, draw, print_summary, run_name, summary
 from ilo import ILO
 from ilo.settings import ILOSettings
-from rtil.cli.common import run_command
+from rtil.cli.common import Prepared, run_command
 from rtil.devices import compute_dtype, pick_device, wait_for
 from rtil.errors import UserError
 from rtil.evaluation.conditions import conditions

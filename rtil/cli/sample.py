@@ -12,9 +12,8 @@ from rtil.branches import Branches, additive_branches, mixture_branches
 from rtil.cli.common import Prepared, given_names, run_command
 from rtil.devices import pick_device
 from rtil.errors import UserError
-from rtil.files import atomic_path
 from rtil.generators.base import LayeredGenerator
-from rtil.pictures import image_grid, to_pillow
+from rtil.pictures import image_grid, save_png
 from rtil.ranges import to_unit
 from rtil.seeds import generator
 from rtil.snapshot import Snapshot, load_snapshot
@@ -95,8 +94,7 @@ def open_samples(options: SampleOptions) -> Prepared:
         factor = -(-READABLE_PIXELS // G.resolution)
         grid = image_grid(x, options.count if branches else min(options.count, COLUMNS))
         grid = grid.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-        with atomic_path(options.out) as temporary:
-            to_pillow(grid).save(temporary, format="PNG")
+        save_png(grid, options.out)
         print(f"wrote {options.out}: {len(x)} samples of {snapshot.path}")
 
     rows = f" from each of {branches.count} branches" if branches else ""
