@@ -15,7 +15,7 @@ never per sample inside one, and stratified: the counts of a batch differ from t
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,13 +23,9 @@ from torch import Tensor
 from rtil.devices import to_device
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.generators.mixing import DEFAULT_CHUNK, head_of_rows, mix_rows
+from rtil.generators.mixing import head_of_rows, mix_rows
+from rtil.layout import DEFAULT_CHUNK, BranchKind, BranchWeights, Estimator
 from rtil.ops import Drawn, Noise, choose, materialise
-
-Estimator = Literal["sampled", "all"]
-BranchKind = Literal["additive", "mixture"]
-BranchWeights = list[float] | Literal["uniform", "paper"]
-
 
 MOST_CUTS = 4
 """Additive branches reach the fourth block at most (RTIL, section 4.1)."""

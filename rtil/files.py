@@ -5,30 +5,48 @@ Atomic writing: a reader sees the old file or the new one, never a part, also af
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
+from safetensors import SafetensorError
 
 from rtil.errors import RunError
 
 
 @contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn what stops the writing of a file or folder within the block into one line that names it.
+
+    Raises:
+        RunError: A file is in the way, the disk is full, it may not be written, ...
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            reason = "a file is in the way"
+        raise RunError(f"{path} cannot be written ({reason}): mend that, or name another place") from error
+
+
+@contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success it is synced and takes the place of ``path``."""
+    """Yield a temporary path in the same folder; on success it is synced and takes the place of ``path``.
+
+    Raises:
+        RunError: As :func:`writing`.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}{path.suffix}")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise RunError(f"{path} cannot be written ({reason}): free or name another place, and go on") from error
-    finally:
-        with suppress(OSError):
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
             temporary.unlink(missing_ok=True)
 
 

@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from safetensors import SafetensorError, safe_open
 
 from rtil.errors import RunError, UserError
-from rtil.files import write_text
-from rtil.snapshot import PATTERN, newest_snapshot
+from rtil.files import write_text, writing
 
 TRAIN_RUNS = Path("runs/train")
 EVAL_RUNS = Path("runs/eval")
 SETTINGS = "settings.json"
+SNAPSHOTS = "snapshot-*.safetensors"
 LOCK = ".lock"
 AGREEING = ("arch", "data", "resolution", "kimg")
 
@@ -34,24 +34,28 @@ def new_run(parent: Path, description: str) -> Path:
         parent: Folder of runs, made when absent.
         description: What the run is, for instance ``stylegan2-rtil-synthetic-32``.
 
+    Raises:
+        RunError: The folder cannot be made.
+
     Example:
         >>> import tempfile
         >>> parent = Path(tempfile.mkdtemp())
         >>> [new_run(parent, "a").name, new_run(parent, "b").name]
         ['00000-a', '00001-b']
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    with (parent / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        numbers = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
-        run = parent / f"{max(numbers, default=-1) + 1:05d}-{description}"
-        run.mkdir()
+    with writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        with (parent / LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            numbers = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
+            run = parent / f"{max(numbers, default=-1) + 1:05d}-{description}"
+            run.mkdir()
     return run
 
 
 def holds_run(out: Path) -> bool:
     """Return whether a folder holds a run: its settings, or a snapshot."""
-    return (out / SETTINGS).exists() or any(out.glob(PATTERN))
+    return (out / SETTINGS).exists() or any(out.glob(SNAPSHOTS))
 
 
 @contextmanager
@@ -63,35 +67,45 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
         resume: Go on with the run that it holds.
 
     Raises:
-        UserError: It holds a run and ``resume`` is False, or none and it is True; another process owns it; it is a
-            file.
+        RunError: As :func:`check_resume`; another process owns it; it cannot be made or written.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: --out needs a folder to create")
     check_resume(out, resume)
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise RunError(
-                f"{out} is in use by process {owner}: wait for it, or give another folder as --out"
-            ) from None
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / LOCK).open("a+")
+    with lock:
+        with writing(out):
+            _own(lock, out)
         check_resume(out, resume)  # again: another process may have come and gone in between
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
         yield out
 
 
+def _own(lock: TextIO, out: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        raise RunError(f"{out} is in use by process {owner}: wait for it, or give another folder as --out") from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+
+
 def check_resume(out: Path, resume: bool) -> None:
-    """Raise UserError when a folder holds a run that is not to be resumed, or none that could be."""
-    if resume and not holds_run(out):
-        raise UserError(f"{out} holds no run to resume: leave --resume away, or give the run's folder as --out")
-    if not resume and holds_run(out):
-        raise UserError(f"{out} already holds a run: add --resume to go on with it, or give another folder as --out")
+    """Check that a folder can hold a new run, or that it holds one to go on with.
+
+    Raises:
+        RunError: It holds a run and ``resume`` is False, or none and it is True; it is a file.
+    """
+    with writing(out):
+        held, is_file = holds_run(out), out.is_file()
+    if is_file:
+        raise RunError(f"{out} is a file: --out needs a folder")
+    if resume and not held:
+        raise RunError(f"{out} holds no run to resume: leave --resume away, or give the run's folder as --out")
+    if not resume and held:
+        raise RunError(f"{out} already holds a run: add --resume to go on with it, or give another folder as --out")
 
 
 def write_settings(run: Path, settings: Mapping[str, Any]) -> None:
@@ -107,12 +121,24 @@ def read_settings(run: Path) -> dict[str, Any]:
     """
     path = run / SETTINGS
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise UserError(f"{run} holds no {SETTINGS}: give the folder of a run") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}): mend or delete it") from error
     return settings
+
+
+def newest_snapshot(folder: Path) -> Path:
+    """Return the snapshot of a run folder that has seen most images.
+
+    Raises:
+        UserError: If the folder holds none.
+    """
+    found = sorted(folder.glob(SNAPSHOTS))
+    if not found:
+        raise UserError(f"no snapshot ({SNAPSHOTS}) in {folder}: train first, or give a .safetensors file")
+    return found[-1]
 
 
 @dataclass(frozen=True)
@@ -144,7 +170,7 @@ def train_runs(parent: Path = TRAIN_RUNS) -> list[RunInfo]:
     """Return the trainings below a folder that have a snapshot, oldest first by the time of that snapshot."""
     found = []
     for run in sorted(parent.iterdir()) if parent.is_dir() else []:
-        if run.is_dir() and any(run.glob(PATTERN)):
+        if run.is_dir() and any(run.glob(SNAPSHOTS)):
             snapshot = newest_snapshot(run)
             found.append(RunInfo(run, snapshot, _info(snapshot)))
     return sorted(found, key=lambda run: run.snapshot.stat().st_mtime_ns)

@@ -17,9 +17,9 @@ from rtil.errors import UserError, unknown
 from rtil.files import atomic_path
 from rtil.generators import GENERATORS, LayeredGenerator
 from rtil.generators.base import weight_hash
+from rtil.runs import newest_snapshot
 
 FORMAT = "rtil-snapshot-1"
-PATTERN = "snapshot-*.safetensors"
 
 
 @dataclass
@@ -62,18 +62,6 @@ def save_snapshot(path: Path, generator: LayeredGenerator, info: dict[str, Any])
     }
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata)
-
-
-def newest_snapshot(folder: Path) -> Path:
-    """Return the snapshot of a run folder that has seen most images.
-
-    Raises:
-        UserError: If the folder holds none.
-    """
-    found = sorted(folder.glob(PATTERN))
-    if not found:
-        raise UserError(f"no snapshot in {folder}: it should hold {PATTERN}; train first, or give a .safetensors file")
-    return found[-1]
 
 
 def load_snapshot(path: Path | str, device: torch.device | str = "cpu") -> Snapshot:

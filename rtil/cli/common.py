@@ -119,8 +119,9 @@ def run_command(
 
 
 def mistake(error: UserError) -> int:
-    """Print a user's mistake in one line; returns the exit code."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    """Print a mistake in one line; returns the exit code."""
+    message = str(error).rpartition(f"{RunError.__module__}.RunError: ")[2]  # a DataLoader's has its worker's traceback
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rtil.errors import UserError
 from rtil.generators.layers import EqualConv2d, EqualLinear
 from rtil.generators.pggan import GAIN, PGGAN_CHANNELS, check_growth
-from rtil.generators.stylegan2 import check_channels
+from rtil.layout import check_channels
 from rtil.ops import pixel_norm
 from rtil.ops.bias_act import LRELU_SLOPE
 

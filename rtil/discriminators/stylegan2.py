@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from rtil.generators.layers import EqualConv2d, EqualLinear
-from rtil.generators.stylegan2 import RTIL_CHANNELS, check_channels
+from rtil.generators.stylegan2 import RTIL_CHANNELS
+from rtil.layout import check_channels
 from rtil.ops import fir_filter
 
 MAX_GROUP = 4

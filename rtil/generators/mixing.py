@@ -17,9 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rtil.generators.base import LayeredGenerator, State
-
-DEFAULT_CHUNK = 1024
-"""Rows of codes per chunk. Up to so many the head runs once and keeps its activations."""
+from rtil.layout import DEFAULT_CHUNK
 
 
 def head_of_rows(

@@ -9,7 +9,7 @@ both. There are no noise maps and no styles: ws is z itself, and nothing of it a
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rtil.errors import UserError, unknown
 from rtil.generators.base import LatentSpace, LayeredGenerator, State
 from rtil.generators.layers import EqualConv2d
-from rtil.generators.stylegan2 import check_channels
+from rtil.layout import NormOrder, Upsampling, check_channels
 from rtil.ops import Noise, bias_act, materialise, pixel_norm, upsample_bilinear2d
 from rtil.ops.bias_act import LRELU_SLOPE
 
@@ -28,8 +28,6 @@ PGGAN_CHANNELS = {4: 256, 8: 256, 16: 256, 32: 256, 64: 128, 128: 64, 256: 64}
 GAIN = math.sqrt(2)
 """He's gain, which the published code puts on every weight, of ToRGB and the last linear layer too."""
 
-Upsampling = Literal["bilinear", "nearest"]
-NormOrder = Literal["before_act", "after_act"]
 UPSAMPLINGS: tuple[Upsampling, ...] = ("bilinear", "nearest")
 NORM_ORDERS: tuple[NormOrder, ...] = ("before_act", "after_act")
 

@@ -18,6 +18,7 @@ from rtil.errors import UserError
 from rtil.generators.base import LatentSpace, LayeredGenerator, State
 from rtil.generators.constant import of_weights
 from rtil.generators.layers import EqualLinear
+from rtil.layout import check_channels
 from rtil.ops import (
     Noise,
     demodulation,
@@ -32,30 +33,6 @@ from rtil.ops import (
 RTIL_CHANNELS = {4: 256, 8: 256, 16: 256, 32: 256, 64: 256, 128: 128, 256: 64}
 """RTIL's table 1, resolved: 10,206,434 trainable parameters at 256 px (the 12,300,877 printed there counts the mapping
 network twice and leaves out the constant and some biases)."""
-
-
-def resolutions(resolution: int) -> list[int]:
-    """Return the sides of the blocks' maps, [4, 8, ..., resolution].
-
-    Raises:
-        UserError: If the resolution is not a power of two of at least 8.
-    """
-    if resolution < 8 or resolution & (resolution - 1):
-        raise UserError(f"resolution {resolution} is not valid: use a power of two of at least 8 (8, 16, 32, 64, ...)")
-    return [2**i for i in range(2, resolution.bit_length())]
-
-
-def check_channels(channels: Mapping[int, int] | Mapping[str, int], resolution: int) -> dict[int, int]:
-    """Return the channel table with int keys, restricted to the sides in use.
-
-    Raises:
-        UserError: If a side up to ``resolution`` has no entry, or a width is below 1.
-    """
-    table = {int(side): int(width) for side, width in channels.items()}
-    for side in resolutions(resolution):
-        if table.get(side, 0) < 1:
-            raise UserError(f"channels has no width for side {side}: give one for each of {resolutions(resolution)}")
-    return {side: table[side] for side in resolutions(resolution)}
 
 
 class StyledConv(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rtil.generators.base import LayeredGenerator
-from rtil.generators.mixing import DEFAULT_CHUNK
+from rtil.layout import DEFAULT_CHUNK
 from rtil.ranges import to_unit
 
 

@@ -4,15 +4,24 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from rtil.branches import Branches, BranchKind, BranchWeights, Estimator, additive_branches, mixture_branches
-from rtil.devices import Precision
 from rtil.errors import UserError, unknown
-from rtil.generators.mixing import DEFAULT_CHUNK
-from rtil.generators.pggan import NormOrder, Upsampling
-from rtil.generators.stylegan2 import check_channels, resolutions
+from rtil.layout import (
+    DEFAULT_CHUNK,
+    BranchKind,
+    BranchWeights,
+    Estimator,
+    NormOrder,
+    Upsampling,
+    check_channels,
+    resolutions,
+)
+from rtil.precision import Precision
 from rtil.training.growing import GrowthPreset, GrowthSchedule, growth_schedule
+
+if TYPE_CHECKING:
+    from rtil.branches import Branches
 
 DEFAULT_CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 32, 128: 32, 256: 16}
 BY_SIDE = ("channels", "stages", "batches")
@@ -121,8 +130,10 @@ class TrainingConfig(ABC):
     def batch_at(self, images_seen: int) -> int:
         """Return the size of the batch that starts after so many images."""
 
-    def make_branches(self) -> Branches:
+    def make_branches(self) -> "Branches":
         """Return the branches that are trained."""
+        from rtil.branches import additive_branches, mixture_branches  # torch, which --help does not wait for
+
         if self.branches == "additive":
             num_blocks = len(resolutions(self.resolution))
             return additive_branches(self.rtil, num_blocks, self.sigma, self.branch_weights, self.estimator)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtil.errors import UserError
-from rtil.generators.stylegan2 import resolutions
+from rtil.layout import resolutions
 
 GrowthPreset = Literal["default", "rtil", "karras"]
 
