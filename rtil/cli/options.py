@@ -69,7 +69,7 @@ class Reader:
                 self.places[f"{group}.{field}" if group else field] = Place(group, field, kinds[field])
             self.parser.add_class_arguments(cls, group or None, skip=hidden)
         flags = [name for name in [*self.places, *short] if self._kind(name) is bool]
-        self.bare = dict.fromkeys(flags, True) | bare
+        self.bare: dict[str, Any] = {**dict.fromkeys(flags, True), **bare}
         self.meaning = {action.dest: " ".join((action.help or "").split()) for action in self.parser._actions}
         for action in self.parser._actions:
             if action.dest in nested:  # a file for one group only would be a second way to give one

@@ -1,17 +1,17 @@
 """``python -m rtil.theory``: print the tables of docs/theory.md and draw its figures."""
 
-import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from scipy.stats import chi2
 from torch import Tensor
 
+from rtil.cli.common import Prepared, run_command
 from rtil.data.synthetic_faces import SyntheticFaces
-from rtil.errors import UserError
 from rtil.ranges import to_unit
 from rtil.seeds import generator
 from rtil.theory.chart import Series, draw_chart
@@ -162,18 +162,28 @@ def distances_chart(path: Path, measured: Mapping[str, Mapping[int, Distortions]
     draw_chart(path, series, title, list(measured["dense"]), (0.2, 0.5, 1, 2, 4))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, or 2 with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m rtil.theory", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/figures"), help="folder of the figures (docs/figures)")
-    parser.add_argument("--seed", type=int, default=0, help="root seed of all draws (0)")
-    options = parser.parse_args(arguments)
-    try:
-        report(options.out, options.seed)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+@dataclass
+class TheoryOptions:
+    """Print every table of docs/theory.md and draw its figures.
+
+    Args:
+        out: Folder of the figures.
+        seed: Root seed of all draws.
+    """
+
+    out: Path = Path("docs/figures")
+    seed: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(open_report, TheoryOptions, argv, "python -m rtil.theory")
+
+
+def open_report(options: TheoryOptions) -> Prepared:
+    """Say what would be printed and drawn."""
+    lines = [f"tables of docs/theory.md, and its figures into {options.out}"]
+    return Prepared(lines, lambda: report(options.out, options.seed))
 
 
 def report(out: Path, seed: int) -> None:
