@@ -137,7 +137,7 @@ def newest_snapshot(folder: Path) -> Path:
     """
     found = sorted(folder.glob(SNAPSHOTS))
     if not found:
-        raise UserError(f"no snapshot ({SNAPSHOTS}) in {folder}: train first, or give a .safetensors file")
+        raise UserError(f"no snapshot in {folder} ({SNAPSHOTS}): train first, or give a .safetensors file")
     return found[-1]
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from rtil.errors import UserError, unknown
+from rtil.errors import RunError, UserError, unknown
 from rtil.files import atomic_path
 from rtil.generators import GENERATORS, LayeredGenerator
 from rtil.generators.base import weight_hash
@@ -48,12 +48,12 @@ def save_snapshot(path: Path, generator: LayeredGenerator, info: dict[str, Any])
         info: JSON values that say how it was trained.
 
     Raises:
-        UserError: If a weight is not finite; nothing is written then.
+        RunError: If a weight is not finite; nothing is written then.
     """
     tensors = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise UserError(f"weight '{name}' is not finite: no snapshot was written to {path}")
+            raise RunError(f"weight '{name}' is not finite: no snapshot was written to {path}")
     metadata = {
         "format": FORMAT,
         "arch": generator.arch,

@@ -10,19 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtil.cli.common import Prepared, run_command
-from rtil.cli.reconstruction_files import (
-    PICTURE,
-    SPREAD,
-    by_image,
-    lines_of,
-    numbered,
-    write_pictures,
-    write_spread,
-)
-from rtil.devices import pick_device
 from rtil.errors import UserError
-from rtil.inverse.result_file import ResultFile, load_result
-from rtil.snapshot import Snapshot, load_snapshot
 
 
 @dataclass
@@ -47,23 +35,6 @@ class RenderOptions:
             if value is None:
                 raise UserError(f"--{name} is needed: --help says what it may be")
 
-    @property
-    def folder(self) -> Path:
-        """Where the pictures go."""
-        assert self.out is not None  # noqa: S101
-        return self.out
-
-    def open(self) -> tuple[ResultFile, Snapshot]:
-        """Return the result and the prior that belongs to it."""
-        assert self.result is not None and self.snapshot is not None  # noqa: S101, PT018
-        result = load_result(self.result)
-        snapshot = load_snapshot(self.snapshot, pick_device(self.device))
-        result.check_snapshot(snapshot)
-        first = numbered(self.folder / PICTURE, len(result.y))[0]
-        if first.exists():
-            raise UserError(f"{first} already exists: give another folder as --out")
-        return result, snapshot
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
@@ -71,21 +42,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_rendering(options: RenderOptions) -> Prepared:
-    """Open the result and its prior."""
-    result, snapshot = options.open()
+    """Open the result and the prior that belongs to it."""
+    from rtil.cli.reconstruction_files import (
+        PICTURE,
+        SPREAD,
+        by_image,
+        lines_of,
+        numbered,
+        write_pictures,
+        write_spread,
+    )
+    from rtil.devices import pick_device
+    from rtil.inverse.result_file import load_result
+    from rtil.snapshot import load_snapshot
+
+    path, prior, folder = options.result, options.snapshot, options.out
+    assert path is not None and prior is not None and folder is not None  # noqa: S101, PT018
+    result = load_result(path)
+    snapshot = load_snapshot(prior, pick_device(options.device))
+    result.check_snapshot(snapshot)
+    pictures = numbered(folder / PICTURE, len(result.y))
+    if pictures[0].exists():
+        raise UserError(f"{pictures[0]} already exists: give another folder as --out")
 
     def render() -> None:
         x = result.render(snapshot)
-        pictures = numbered(options.folder / PICTURE, len(x))
         write_pictures(x, pictures)
         if result.spread is not None:
-            write_spread(x.cpu(), result.spread, options.folder / SPREAD)
+            write_spread(x.cpu(), result.spread, folder / SPREAD)
         errors = result.recipe.make().to(x.device).error(x, result.y.to(x.device)).tolist()
         images = by_image({"status": result.status, "measurement_error": errors, "converged": result.latents.converged})
         print(*lines_of(pictures, images), sep="\n")
 
     what = f"{len(result.y)} x {result.recipe.task} by {result.method} of {snapshot.path}"
-    return Prepared([f"render {what} into {options.folder}"], render)
+    return Prepared([f"render {what} into {folder}"], render)
 
 
 if __name__ == "__main__":

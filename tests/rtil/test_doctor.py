@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtil import doctor, machine, ops
+from rtil import checkup, doctor, machine, ops
 from rtil.ops import build, extension, prebuilt, selftest
 from rtil.ops.extension import Extension
 from rtil.ops.tier import OPERATIONS, choice
@@ -130,7 +130,7 @@ def test_nothing_is_built_unless_asked_for(bare, one_case, monkeypatch, capsys):
 def test_a_library_that_is_there_is_tested(bare, one_case, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(build, "found", lambda cuda: tmp_path / "x.so")
     monkeypatch.setattr(extension, "load", lambda: Extension(tmp_path / "x.so", False, None))
-    monkeypatch.setattr(doctor, "choice", lambda op, device, dtype: ("ext", "measured faster"))
+    monkeypatch.setattr(checkup, "choice", lambda op, device, dtype: ("ext", "measured faster"))
     monkeypatch.setattr(
         selftest, "check", lambda case, tier, *where: selftest.Outcome(case.op, tier, "cpu", "float32", 0.0, 1.0)
     )

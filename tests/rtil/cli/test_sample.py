@@ -10,7 +10,8 @@ from PIL import Image
 
 import rtil
 from rtil.branches import additive_branches
-from rtil.cli.sample import main, samples
+from rtil.cli.sample import main
+from rtil.sampling import samples
 from rtil.snapshot import load_snapshot
 
 VANILLA, RTIL = (f"runs/train/0000{n}-stylegan2-{name}-synthetic-16" for n, name in enumerate(["vanilla", "rtil"]))

@@ -49,10 +49,13 @@ def test_configs_come_in_pairs_that_differ_in_rtil_only():
 
 @pytest.mark.parametrize("arch", ["stylegan2", "pggan"])
 def test_every_option_is_explained(arch, capsys):
+    assert main(["--arch", arch, "--print_config"]) == 0
+    printed = capsys.readouterr().out
     assert main(["--arch", arch, "--help"]) == 0
     text = capsys.readouterr().out
     for name in {*TrainOptions.__dataclass_fields__, *ARCHITECTURES[arch].__dataclass_fields__} - {"settings"}:
-        assert re.search(rf"--{name} .*?\n? +\S.* \(type: ", text), name
+        assert f"--{name} " in text
+        assert re.search(rf"^# \S.*\n{name}: ", printed, re.MULTILINE), name
     assert "half-life" in text.lower()
     assert ("--stages" in text) == (arch == "pggan")
 
