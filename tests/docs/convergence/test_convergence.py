@@ -66,7 +66,7 @@ def made(monkeypatch):
     follow = convergence.follow
 
     def noted(solver, *args):
-        found.append(solver.steps)
+        found.append(solver.settings.steps)
         return follow(solver, *args)
 
     monkeypatch.setattr(convergence, "follow", noted)
@@ -206,7 +206,7 @@ def test_what_was_finished_before_a_kill_is_kept(run, tmp_path, monkeypatch, mad
     noted = convergence.follow
 
     def killed(solver, *args):
-        if solver.steps == (4, 4):
+        if solver.settings.steps == (4, 4):
             raise KeyboardInterrupt
         return noted(solver, *args)
 
