@@ -24,7 +24,7 @@ from rtil.devices import send
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import DEFAULT_CHUNK, head_of_rows, mix_rows
-from rtil.ops import Drawn, Noise, choose, materialise
+from rtil.ops import Drawn, Noise, draw_later, materialise
 
 Estimator = Literal["sampled", "all"]
 BranchKind = Literal["additive", "mixture"]
@@ -149,7 +149,7 @@ class AdditiveBranches(Branches):
         z1 = {}
         for cut in range(1, min(self.cuts, generator.num_blocks - 1) + 1):
             reached = branch >= cut
-            drawn = choose(rng, send(reached * self.sigma, generator.device))
+            drawn = draw_later(rng, send(reached * self.sigma, generator.device))
             if reached.any():
                 z1[cut] = drawn
         return z1

@@ -53,7 +53,7 @@ def examine(build_now: bool) -> Report:
     Raises:
         UserError: ``RTIL_OPS`` has no valid value.
     """
-    choice("conv2d", torch.device("cpu"), torch.float32)  # raises at once if RTIL_OPS is not valid
+    choice("conv2d", torch.device("cpu"))  # raises at once if RTIL_OPS is not valid
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     library = _library(build_now)
     report: Report = {
@@ -149,7 +149,7 @@ def _tiers(device: str, library: Report) -> Iterator[Report]:
             continue
         try:
             with warnings.catch_warnings(action="ignore"):
-                tier, reason = choice(op, torch.device(device), dtype)
+                tier, reason = choice(op, torch.device(device))
             yield {**row, "tier": tier, "reason": short(reason)}
         except UserError as error:
             yield {**row, "tier": None, "reason": short(str(error))}
