@@ -165,8 +165,8 @@ def modulated(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodulate: boo
 
 def styled_conv(layer: StyledConv, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
     """Modulated convolution, FIR if it doubles the side, noise, bias, leaky ReLU."""
-    y = modulated(x, layer.weight * layer.scale, linear(layer.affine, w), layer.up)
-    if layer.up:
+    y = modulated(x, layer.weight * layer.scale, linear(layer.affine, w), layer.fir is not None)
+    if layer.fir is not None:
         y = fir(y, gain=4, pad=(1, 1))
     noise = materialise(noise, (len(y), 1, *y.shape[2:]), y)
     return activate(y + layer.noise_strength * noise, layer.bias)

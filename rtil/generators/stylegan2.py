@@ -38,7 +38,7 @@ network twice and leaves out the constant and some biases)."""
 class StyledConv(nn.Module):
     """Modulated convolution [N, I, H, W] -> [N, O, H or 2H, ...], noise, bias, leaky ReLU."""
 
-    fir: Tensor
+    fir: Tensor | None
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, fir: Tensor | None) -> None:
         super().__init__()
@@ -47,22 +47,20 @@ class StyledConv(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.scale = 1 / math.sqrt(in_channels * 9)
-        self.up = fir is not None
-        if fir is not None:
-            self.register_buffer("fir", fir, persistent=False)
+        self.register_buffer("fir", fir, persistent=False)
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise, z1: Noise | None = None) -> Tensor:
         """Run on x [N, I, H, W] with w [N, w_dim] and a noise map [N or 1, 1, H', W']; add z1 [N, O, H', W']."""
         s = self.affine(w)
         weight, w_energy = of_weights(self.weight, x.dtype, lambda: self._prepared(x))
-        y = modulated_conv2d(x, weight, s, up=self.up, demodulate=False)
+        y = modulated_conv2d(x, weight, s, up=self.fir is not None)
         return styled_tail(
             y,
             self.bias,
-            fir=self.fir if self.up else None,
             d=demodulation(w_energy, s),
             noise=noise,
             strength=self.noise_strength,
+            fir=self.fir,
             z1=z1,
         )
 
@@ -84,7 +82,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x [N, C, H, W] and w [N, w_dim] to rgb [N, 3, H, W]."""
         weight = of_weights(self.weight, x.dtype, lambda: weights_to_convolve(self.weight * self.scale, x))
-        y = modulated_conv2d(x, weight, self.affine(w), demodulate=False)
+        y = modulated_conv2d(x, weight, self.affine(w))
         y = y.to(self.bias.dtype, memory_format=torch.contiguous_format)  # in which three channels are upsampled faster
         return y + self.bias[None, :, None, None]
 
