@@ -181,7 +181,7 @@ def to_rgb(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:
 def convolution(layer: EqualConv2d, x: Tensor) -> Tensor:
     """Run a layer of the discriminator on x [N, I, H, W]; halving, it filters at full size first."""
     w = layer.weight * layer.scale
-    if layer.down:
+    if layer.fir is not None:
         pad = len(TAPS) - 2 + layer.kernel - 1
         y = F.conv2d(fir(x, pad=((pad + 1) // 2, pad // 2)), w, stride=2)
     else:
