@@ -1,17 +1,43 @@
-"""Layers shared by generators and discriminators: equalised learning rate, pixel norm (Karras et al. 2018, section 4).
+"""What generators and discriminators share: tables of widths, layers of equalised learning rate (Karras et al. 2018).
 
 Weights are stored with unit variance and scaled at run time by gain/sqrt(fan_in), so that Adam moves all layers at the
 same relative speed.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from rtil.errors import UserError
 from rtil.generators.constant import of_weights
 from rtil.ops import bias_act, conv2d, downsample2d, upfirdn2d
 from rtil.ops.bias_act import LRELU_GAIN, Activation
+
+
+def resolutions(resolution: int) -> list[int]:
+    """Return the sides of the blocks' maps, [4, 8, ..., resolution].
+
+    Raises:
+        UserError: If the resolution is not a power of two of at least 8.
+    """
+    if resolution < 8 or resolution & (resolution - 1):
+        raise UserError(f"resolution {resolution} is not valid: use a power of two of at least 8 (8, 16, 32, 64, ...)")
+    return [2**i for i in range(2, resolution.bit_length())]
+
+
+def check_channels(channels: Mapping[int, int] | Mapping[str, int], resolution: int) -> dict[int, int]:
+    """Return the channel table with int keys, restricted to the sides in use.
+
+    Raises:
+        UserError: If a side up to ``resolution`` has no entry, or a width is below 1.
+    """
+    table = {int(side): int(width) for side, width in channels.items()}
+    for side in resolutions(resolution):
+        if table.get(side, 0) < 1:
+            raise UserError(f"channels has no width for side {side}: give one for each of {resolutions(resolution)}")
+    return {side: table[side] for side in resolutions(resolution)}
 
 
 class EqualLinear(nn.Module):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.generators.stylegan2 import resolutions
+from rtil.generators.layers import resolutions
 
 _FIRST, _SECOND = "conv.0", "conv.3"  # of a block; pixel norm and leaky ReLU are 1, 2 and 4, 5
 

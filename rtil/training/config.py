@@ -15,9 +15,9 @@ from rtil.branches import (
 )
 from rtil.devices import Precision
 from rtil.errors import UserError, unknown
+from rtil.generators.layers import check_channels, resolutions
 from rtil.generators.mixing import DEFAULT_CHUNK
 from rtil.generators.pggan import NormOrder, Upsampling
-from rtil.generators.stylegan2 import check_channels, resolutions
 from rtil.training.growing import GrowthPreset, GrowthSchedule, growth_schedule
 
 DEFAULT_CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 32, 128: 32, 256: 16}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from rtil.errors import UserError, unknown
-from rtil.generators.stylegan2 import resolutions
+from rtil.generators.layers import resolutions
 
 GrowthPreset = Literal["default", "rtil", "karras"]
 
