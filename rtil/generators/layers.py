@@ -1,4 +1,4 @@
-"""Layers shared by generators and discriminators: equalised learning rate, pixel norm (Karras et al. 2018, section 4).
+"""What generators and discriminators share: tables of widths, layers of equalised learning rate (Karras et al. 2018).
 
 Weights are stored with unit variance and scaled at run time by gain/sqrt(fan_in), so that Adam moves all layers at the
 same relative speed.
