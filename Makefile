@@ -1,17 +1,25 @@
 # `make setup` creates .venv and installs; `make test` checks everything; `make demo` trains, inverts and compares.
+# `make lock` says anew what `setup` installs; `make test-lowest`, `make test-newest`: quick tests beside it, in venvs of
+# their own (docs/installs.md).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_KIMG ?= 60
 
-.PHONY: setup test demo clean
+.PHONY: setup test test-lowest test-newest lock demo clean
+
+# $(call install,VENV,OPTIONS): setuptools builds this package, so it comes first and from the same list.
+define install
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: set PYTHON=...')"
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2) setuptools
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2) --no-build-isolation --editable ".[dev]"
+endef
 
 setup: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: set PYTHON=...')"
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+$(VENV)/installed: pyproject.toml lock.txt
+	$(call install,$(VENV),--constraint lock.txt)
 	touch $@
 
 test: setup
@@ -20,6 +28,26 @@ test: setup
 	$(BIN)/mypy
 	-$(BIN)/python -m rtil.weights lpips
 	$(BIN)/pytest
+
+test-lowest:
+	$(call install,.venv-lowest,--constraint lock-lowest.txt)
+	.venv-lowest/bin/pytest -m "not slow"
+
+test-newest:
+	$(call install,.venv-newest,--upgrade --upgrade-strategy eager)
+	.venv-newest/bin/pytest -m "not slow"
+
+# The newest releases that go together, with the TORCH that was tried; and the lower bounds of pyproject.toml.
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+COMPILE = build/lock/bin/uv pip compile pyproject.toml --quiet --upgrade --extra dev --python-version 3.11 \
+  --no-annotate --custom-compile-command "make lock"
+
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	printf '%s\n' $(TORCH) > build/lock/torch.txt
+	$(COMPILE) --universal --constraint build/lock/torch.txt --output-file lock.txt
+	$(COMPILE) --resolution lowest-direct --python-platform x86_64-manylinux_2_28 --output-file lock-lowest.txt
 
 # The two trainings run side by side, one core each: faster on two cores than one after the other. What was interrupted
 # goes on where it stopped.
@@ -36,4 +64,4 @@ demo: setup
 	  --checkpoints vanilla=runs/demo/vanilla rtil=runs/demo/rtil
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-newest build dist *.egg-info

@@ -2,22 +2,41 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+from rtil.files import cache_folder
+from rtil.weights.backbones import BACKBONES
+
+SHARED = Path(os.environ.get("RTIL_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
 
 
 @pytest.fixture
 def shared() -> Path:
     """The folder with reference values and faces; tests that need it skip where it is absent."""
     if not SHARED.is_dir():
-        pytest.skip(f"needs the reference values in {SHARED.name}/ beside the repository")
+        pytest.skip(f"needs the reference values in {SHARED}: set RTIL_SHARED to their folder")
     return SHARED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that goes with the tests' files; compiled operations and networks of LPIPS in it are the user's own."""
+    usual, own = cache_folder(), tmp_path_factory.mktemp("cache")
+    costly = [usual / backbone.file for backbone in BACKBONES.values()]
+    for name in ("ops", "without-spills"):
+        (usual / name).mkdir(parents=True, exist_ok=True)
+        costly.append(usual / name)
+    for path in costly:
+        if path.exists():
+            (own / path.name).symlink_to(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RTIL_CACHE", str(own))
+        yield own
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,9 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if line and line != NETWORK_ONLY]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder as a clone's root: the scripts, the presets, a few photos."""
@@ -48,25 +51,43 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def succeeded():
+    """The commands that ran, which later ones build on."""
+    return []
+
+
+def need(commands, succeeded):
+    """Skip a test that builds on what another one did not make."""
+    failed = [command for command in commands if command not in succeeded]
+    if failed:
+        pytest.skip(f"needs what this command makes, which failed or was not selected: {failed[0]}")
+
+
 @pytest.mark.slow
-def test_commands_in_order(folder):
-    commands = [line for block in blocks("bash") for line in block.splitlines() if line]
-    assert len(commands) >= 12
-    for command in commands:
-        if command == NETWORK_ONLY:
-            continue
-        extra = next(options for start, options in SMALL.items() if command.startswith(start))
-        words = shlex.split(command)
-        assert words[0] == "python"
-        done = subprocess.run([sys.executable, *words[1:], *extra.split()], cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+@pytest.mark.parametrize("command", COMMANDS, ids=[command[:60] for command in COMMANDS])
+def test_command(command, folder, succeeded):
+    need(COMMANDS[: COMMANDS.index(command)], succeeded)
+    extra = next(options for start, options in SMALL.items() if command.startswith(start))
+    words = shlex.split(command)
+    assert words[0] == "python"
+    done = subprocess.run([sys.executable, *words[1:], *extra.split()], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    succeeded.append(command)
+
+
+@pytest.mark.slow
+def test_what_the_commands_made(folder, succeeded):
+    assert len(COMMANDS) >= 12
+    need(COMMANDS, succeeded)
     assert (folder / "samples.png").exists()
     assert (folder / "runs" / "photo" / "reconstruction.png").exists()
     assert len(list((folder / "runs" / "eval").glob("*/summary.csv"))) == 4
 
 
 @pytest.mark.slow
-def test_python_example(folder, monkeypatch):
+def test_python_example(folder, succeeded, monkeypatch):
+    need(COMMANDS, succeeded)
     monkeypatch.chdir(folder)
     (code,) = blocks("python")
     names = {"pictures": torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))}
@@ -77,7 +98,7 @@ def test_python_example(folder, monkeypatch):
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`make (\w+)`", README):
+    for target in re.findall(r"`make ([\w-]+)`", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 

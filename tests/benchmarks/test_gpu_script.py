@@ -16,7 +16,6 @@ from rtil.ops import build
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks/gpu.sh"
 TEXT = SCRIPT.read_text(encoding="utf-8")
-USUAL_CACHE = os.environ.get("RTIL_CACHE", "")
 BUILT = {
     "library": {"state": "loaded", "cuda": True, "seconds": None, "problem": None},
     "gpus": [{"name": "GPU", "arch": "sm_90", "memory_gib": 1}],
@@ -38,9 +37,9 @@ def stub(folder, script):
 
 
 @pytest.fixture
-def compiled(monkeypatch):
+def compiled(monkeypatch, session_cache):
     """Whether the operations can be compiled here; they are, in the cache that other tests use."""
-    monkeypatch.setenv("RTIL_CACHE", USUAL_CACHE)
+    monkeypatch.setenv("RTIL_CACHE", str(session_cache))
     try:
         build.library(cuda=False)
     except build.BuildError:
@@ -48,7 +47,7 @@ def compiled(monkeypatch):
     return True
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_every_part_runs_at_toy_size(tmp_path, compiled):
     done = run(tmp_path / "out", "--tiny")
     parts = [json.loads(line) for line in (tmp_path / "out/parts.jsonl").read_text().splitlines()]

@@ -79,6 +79,7 @@ def test_record_of_ours_and_the_reference(results, capsys, monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_profile_from_a_process_of_its_own(results, capsys):
     words = ["training", *SMALL, "--tiers", "native", "--trainings", "vanilla", "--cycle", "weighted", "--profile"]
     assert main([*words, "--repeats", "1", "--device", "cpu", "--record"]) == 0

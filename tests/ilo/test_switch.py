@@ -31,6 +31,7 @@ def test_a_round_is_shorter_than_its_steps_where_the_error_flattened(planted):
                 assert torch.allclose(errors[image, end:], errors[image, end], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_batch_is_as_one_at_a_time(planted):
     G, operator, x = planted
     together = ILO(G, **OPTIONS).invert(x, operator, IDS)

@@ -1,6 +1,5 @@
 import hashlib
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from safetensors.torch import load_file
 from rtil.errors import UserError
 from rtil.weights import __main__ as command
 from rtil.weights import backbones, fetch, load_lpips
-
-GOLDEN = Path(__file__).resolve().parents[2] / "../shared/golden/lpips.safetensors"
 
 
 @pytest.fixture
@@ -33,15 +30,13 @@ def pickled_tree(root="AlexNet_0", layers=5):
 
 
 @pytest.mark.parametrize("net", ["alex", "vgg"])
-def test_distances_equal_the_lpips_package_with_imagenet_weights(net):
-    if not GOLDEN.is_file():
-        pytest.skip("needs ../shared/golden/lpips.safetensors")
+def test_distances_equal_the_lpips_package_with_imagenet_weights(shared, net):
     state = torch.get_rng_state()
     network = load_lpips(net)
     if network is None:
         pytest.skip("needs the LPIPS weights: python -m rtil.weights lpips")
     assert torch.equal(state, torch.get_rng_state())
-    golden = load_file(GOLDEN)
+    golden = load_file(shared / "golden/lpips.safetensors")
     for kind in ("noisy", "pixelated"):
         distance = network(golden["in.a"], golden[f"in.{kind}"]).flatten()
         torch.testing.assert_close(distance, golden[f"out.{net}.{kind}"], rtol=1e-5, atol=1e-6)

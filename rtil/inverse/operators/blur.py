@@ -14,6 +14,7 @@ from torch import Tensor
 from rtil.errors import UserError
 from rtil.inverse.operators.base import LinearOperator, check_img_size, checked
 from rtil.inverse.operators.noise import GaussianNoise
+from rtil.inverse.operators.transform import transform
 from rtil.seeds import generator
 
 TRUNCATE = 4.0
@@ -48,11 +49,11 @@ class CircularBlur(LinearOperator):
 
     def measure(self, x: Tensor) -> Tensor:
         """Convolve pictures [N, C, H, W] with the kernel."""
-        return self._inverse_fft(torch.fft.rfft2(x) * self._transfer(x.dtype))
+        return self._inverse_fft(transform(torch.fft.rfft2, x) * self._transfer(x.dtype))
 
     def transpose(self, y: Tensor) -> Tensor:
         """Correlate [N, C, H, W] with the kernel."""
-        return self._inverse_fft(torch.fft.rfft2(y) * self._transfer(y.dtype).conj())
+        return self._inverse_fft(transform(torch.fft.rfft2, y) * self._transfer(y.dtype).conj())
 
     def A_dagger(self, y: Tensor, tolerance: float = 1e-6, max_steps: int = 1000) -> Tensor:
         """Return the picture of least norm among those that minimise ||A x - y||^2: division in the Fourier domain.
@@ -67,14 +68,14 @@ class CircularBlur(LinearOperator):
         y = checked("measurements", y, self.measurement_shape)
         transfer = self._transfer(y.dtype)
         kept = transfer.abs() > tolerance * transfer.abs().max()
-        return self._inverse_fft(torch.where(kept, torch.fft.rfft2(y) / torch.where(kept, transfer, 1), 0))
+        return self._inverse_fft(torch.where(kept, transform(torch.fft.rfft2, y) / torch.where(kept, transfer, 1), 0))
 
     def _transfer(self, dtype: torch.dtype) -> Tensor:
         """Return the factor of each frequency, [H, W // 2 + 1]."""
         return torch.fft.rfft2(self.kernel.to(dtype))
 
     def _inverse_fft(self, spectrum: Tensor) -> Tensor:
-        return torch.fft.irfft2(spectrum, s=self.img_size[1:])
+        return transform(torch.fft.irfft2, spectrum, s=self.img_size[1:])
 
 
 def gaussian_blur(img_size: Sequence[int], width: float, noise_model: GaussianNoise | None = None) -> CircularBlur:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rtil.inverse.operators.base import LinearOperator, check_img_size, check_rate
 from rtil.inverse.operators.noise import GaussianNoise
+from rtil.inverse.operators.transform import transform
 from rtil.seeds import generator
 
 
@@ -57,14 +58,14 @@ class PartialCirculant(LinearOperator):
 
     def measure(self, x: Tensor) -> Tensor:
         """Map pictures [N, C, H, W] to [N, M]."""
-        spectrum = torch.fft.rfft(x.flatten(1) * self.signs) * self._complex_spectrum(x.dtype)
-        return torch.fft.irfft(spectrum, n=self.n).index_select(1, self.rows)
+        spectrum = transform(torch.fft.rfft, x.flatten(1) * self.signs) * self._complex_spectrum(x.dtype)
+        return transform(torch.fft.irfft, spectrum, n=self.n).index_select(1, self.rows)
 
     def transpose(self, y: Tensor) -> Tensor:
         """Map measurements [N, M] to pictures: correlation with h instead of convolution."""
         rows = y.new_zeros(len(y), self.n).index_copy(1, self.rows, y)
-        spectrum = torch.fft.rfft(rows) * self._complex_spectrum(y.dtype).conj()
-        return (torch.fft.irfft(spectrum, n=self.n) * self.signs).unflatten(1, self.img_size)
+        spectrum = transform(torch.fft.rfft, rows) * self._complex_spectrum(y.dtype).conj()
+        return (transform(torch.fft.irfft, spectrum, n=self.n) * self.signs).unflatten(1, self.img_size)
 
     def _complex_spectrum(self, dtype: torch.dtype) -> Tensor:
         return torch.view_as_complex(self.spectrum.to(dtype))

@@ -19,6 +19,7 @@ from torch import Tensor
 from rtil.errors import UserError
 from rtil.inverse.operators.base import LinearOperator, check_img_size, check_rate
 from rtil.inverse.operators.noise import GaussianNoise
+from rtil.inverse.operators.transform import transform
 from rtil.seeds import generator
 
 CENTRE_SHARE = 1 / 3
@@ -72,7 +73,7 @@ class FourierSampling(LinearOperator):
 
     def measure(self, x: Tensor) -> Tensor:
         """Map pictures [N, C, H, W] to [N, 2, C, H, W // 2 + 1]."""
-        spectrum = torch.fft.rfft2(x, norm="ortho")
+        spectrum = transform(torch.fft.rfft2, x, norm="ortho")
         return self._scaled(torch.stack([spectrum.real, spectrum.imag], 1))
 
     def transpose(self, y: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ class FourierSampling(LinearOperator):
         real, imaginary = self._scaled(y).unbind(1)
         W = self.img_size[2]
         full = F.pad(torch.complex(real, imaginary), (0, W - real.shape[-1]))
-        return torch.fft.ifft2(full, norm="ortho").real
+        return transform(torch.fft.ifft2, full, norm="ortho").real
 
     def _scaled(self, parts: Tensor) -> Tensor:
         return torch.where(self.observed, parts * self.multiplicity.to(parts.dtype).sqrt(), 0)

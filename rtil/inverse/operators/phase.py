@@ -19,6 +19,7 @@ from rtil.errors import UserError
 from rtil.inverse.operators.base import check_img_size
 from rtil.inverse.operators.noise import GaussianNoise
 from rtil.inverse.operators.nonlinear import NonlinearOperator
+from rtil.inverse.operators.transform import transform
 from rtil.seeds import generator
 
 
@@ -69,11 +70,11 @@ class PhaseRetrieval(NonlinearOperator):
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         """Return Re sum_k conj(d_k) F^-1(v_k u_k / |u_k|), u_k = F(d_k . x); where u is 0, its phase counts as 0."""
-        back = torch.fft.ifft2(v * self._diffracted(x).sgn(), norm="ortho")
+        back = transform(torch.fft.ifft2, v * self._diffracted(x).sgn(), norm="ortho")
         return (back * self._masks(v.dtype).conj()).real.sum(1)
 
     def _diffracted(self, x: Tensor) -> Tensor:
-        return torch.fft.fft2(x[:, None] * self._masks(x.dtype), norm="ortho")
+        return transform(torch.fft.fft2, x[:, None] * self._masks(x.dtype), norm="ortho")
 
     def _masks(self, dtype: torch.dtype) -> Tensor:
         """Return d, complex [K, 1, H, W]."""

@@ -16,6 +16,7 @@ from rtil.ops.plan import Plan, after_up_convolution
 from rtil.ops.toolchain import find_compiler
 from rtil.ops.upfirdn2d import _ref
 
+pytestmark = pytest.mark.slow  # they are compiled first
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
