@@ -7,7 +7,6 @@ published code does, with the same networks, losses and draws.
 
 import itertools
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from benchmarks.frame import Recorded, run_benchmark
 from benchmarks.record import Spread
 from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import MixtureBranches, Part
-from rtil.devices import compute_dtype
+from rtil.devices import compute_dtype, peak_memory_mb
 from rtil.generators.base import LayeredGenerator, State
 from rtil.ops import Noise
 from rtil.training.config import PGGANConfig
@@ -68,7 +67,6 @@ def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
     config = PGGANConfig(mixture_side=side, batches=dict.fromkeys((4, 8, 16, 32), batch), **WAYS[way])
     module = PGGANWithoutTrainer(config)
     module.start(CPU, compute_dtype(config.precision, CPU))
-    opt_g, opt_d = module.optimizers()
     last = module.schedule.stages[-1]
     reals = torch.rand(batch, 3, 32, 32) * 2 - 1
     seconds = []
@@ -77,10 +75,10 @@ def measure(way: str, side: int, batch: int, steps: int) -> dict[str, float]:
     for step in range(steps + 2):
         module.seen = last.first_image + last.fade_images + batch * step
         started = time.perf_counter()
-        module.step_on(reals, opt_g, opt_d)
+        module.step_on(reals)
         seconds.append(time.perf_counter() - started)
     mean = statistics.mean(seconds[2:])
-    return {"images_per_s": batch / mean, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+    return {"images_per_s": batch / mean, "peak_mb": peak_memory_mb(CPU)}
 
 
 def branches_in_turn(count: int) -> Callable[..., list[Part]]:

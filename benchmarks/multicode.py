@@ -6,7 +6,6 @@ process of its own, for its peak memory.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from benchmarks import PROG
 from benchmarks.frame import Recorded, run_benchmark
 from mganprior import MGANPrior
 from rtil import seeds
+from rtil.devices import peak_memory_mb
 from rtil.generators import PGGANGenerator
 from rtil.inverse.operators import make_operator
 from rtil.training.config import DEFAULT_CHANNELS
@@ -37,7 +37,7 @@ def measure(way: str, images: int, codes: int, side: int, steps: int) -> dict[st
     for count in (1, steps):  # the first to warm up
         solver = MGANPrior(generator, count, codes=codes, compose_side=side, batch_size=size, chunk=chunk)
         found = solver.invert(operator(x), operator)
-    return {"seconds": found.seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+    return {"seconds": found.seconds, "peak_mb": peak_memory_mb(torch.device("cpu"))}
 
 
 @dataclass

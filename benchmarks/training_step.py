@@ -24,10 +24,9 @@ from benchmarks.timing import seconds_of
 from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import Part
 from rtil.data.batches import TrainingBatches
-from rtil.devices import compute_dtype, training_convolutions, wait_for
+from rtil.devices import compute_dtype, peak_memory_mb, training_convolutions, wait_for
 from rtil.ops import Noise, choose
 from rtil.seeds import generator as seeded
-from rtil.training.callbacks import memory_mb
 from rtil.training.config import StyleGAN2Config
 from rtil.training.module import Fakes
 from rtil.training.stylegan2 import StyleGAN2Training
@@ -117,41 +116,43 @@ class TimedTraining(WithoutTrainer, StyleGAN2Training):
         with self.clock("draws"):
             return draw(*args)
 
-    def choose_noise(self, rng: torch.Generator) -> list[Noise]:
+    def noise_maps(self, rng: torch.Generator) -> list[Noise]:
         """Choose noise maps."""
-        return self._drawn(super().choose_noise, rng)
+        return self._drawn(super().noise_maps, rng)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take one step."""
         with self.clock(OUTERMOST):
             super().training_step(batch, batch_idx)
 
-    def take_step(self, opt: Any, network: torch.nn.Module, phase: str) -> None:
+    def take_step(self, network: torch.nn.Module, phase: str) -> None:
         """Look at the gradients and run Adam."""
         with self.clock("Adam"):
-            super().take_step(opt, network, phase)
+            super().take_step(network, phase)
 
-    def _generator_main(self, *args: Any) -> Any:
+    def generator_phase(self, parts: list[Part]) -> list[Fakes]:
+        """Step G on its loss."""
         with self.clock("G main"):
-            return super()._generator_main(*args)
+            return super().generator_phase(parts)
 
-    def _generator_path(self, *args: Any) -> None:
+    def path_length_phase(self) -> None:
+        """Step G on its path length."""
         with self.clock("path length"):
-            super()._generator_path(*args)
+            super().path_length_phase()
 
-    def _discriminator_main(self, *args: Any) -> None:
+    def discriminator_phase(self, reals: Tensor, fakes: list[Fakes]) -> None:
+        """Step D on its loss."""
         with self.clock("D main"):
-            super()._discriminator_main(*args)
+            super().discriminator_phase(reals, fakes)
 
-    def _discriminator_r1(self, *args: Any) -> None:
+    def r1_phase(self, reals: Tensor) -> None:
+        """Step D on R1."""
         with self.clock("R1"):
-            super()._discriminator_r1(*args)
+            super().r1_phase(reals)
 
 
 class PeerTraining(TimedTraining):
     """The step of the published codes: their networks, and pictures that D's turn makes and scores anew."""
-
-    _parts: list[Part]
 
     def networks(self) -> tuple[PeerGenerator, PeerDiscriminator]:
         """Return generator and discriminator."""
@@ -159,29 +160,23 @@ class PeerTraining(TimedTraining):
         G = PeerGenerator(c.resolution, c.channels, c.z_dim, c.w_dim, c.mapping_layers)
         return G, PeerDiscriminator(c.resolution, c.channels)
 
-    def _generator_main(self, opt: Any, parts: list[Part]) -> list[Fakes]:
-        self._parts = parts
-        return super()._generator_main(opt, parts)
-
-    def _discriminator_main(self, opt: Any, reals: Tensor, fakes: list[Fakes]) -> None:
+    def discriminator_phase(self, reals: Tensor, fakes: list[Fakes]) -> None:
         """Step D on pictures that are made anew, from the same latents."""
         with self.clock("D main"):
-            fresh = [
-                self._made_anew(index, part, of)
-                for index, (part, of) in enumerate(zip(self._parts, fakes, strict=True))
-            ]
-        super()._discriminator_main(opt, reals, fresh)
+            fresh = [self._made_anew(index, of_part) for index, of_part in enumerate(fakes)]
+        super().discriminator_phase(reals, fresh)
 
-    def _made_anew(self, index: int, part: Part, fakes: Fakes) -> Fakes:
+    def _made_anew(self, index: int, fakes: Fakes) -> Fakes:
+        branch = fakes.part.branch
         rng = seeded(self.config.seed, "train/main", self.seen, index)
         with torch.no_grad():
-            ws, noise = self.inputs(part.branch, rng)
-            images = self.branches.generate(self.G, ws, noise, part.branch, rng)
+            ws, noise = self.inputs(branch, rng)
+            images = self.branches.generate(self.G, ws, noise, branch, rng)
         return fakes._replace(images=images, scores=self.D(images))
 
-    def pull_generator(self, images: Tensor, weight: float, loss_of: Callable[[Tensor], Tensor]) -> Fakes:
+    def generator_backward(self, images: Tensor, part: Part) -> Fakes:
         """Run the generator's backward pass; D's graph of these scores is not kept for its turn."""
-        fakes = super().pull_generator(images, weight, loss_of)
+        fakes = super().generator_backward(images, part)
         return fakes._replace(scores=fakes.scores.detach())
 
     def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Noise]]:
@@ -283,7 +278,7 @@ class Bench:
         clock.running = False
         self._cycles += 1
         by_phase = {name: spent / self.cycle for name, spent in clock.seconds.items()}
-        return Turn(seconds / self.cycle / self.config.batch, by_phase, memory_mb(self.device))
+        return Turn(seconds / self.cycle / self.config.batch, by_phase, peak_memory_mb(self.device))
 
     def _whole_cycle(self) -> None:
         for number in range(self.cycle):

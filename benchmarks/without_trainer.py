@@ -8,7 +8,7 @@ from torch import Tensor
 from rtil.training.module import GANTraining
 
 
-class WithoutTrainer(GANTraining[Any]):
+class WithoutTrainer(GANTraining):
     """A training step that is its own trainer; goes before an architecture's step among the base classes."""
 
     _own_optimizers: list[Any]

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rtil.devices import send
+from rtil.devices import to_device
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import DEFAULT_CHUNK, head_of_rows, mix_rows
@@ -149,7 +149,7 @@ class AdditiveBranches(Branches):
         z1 = {}
         for cut in range(1, min(self.cuts, generator.num_blocks - 1) + 1):
             reached = branch >= cut
-            drawn = choose(rng, send(reached * self.sigma, generator.device))
+            drawn = choose(rng, to_device(reached * self.sigma, generator.device))
             if reached.any():
                 z1[cut] = drawn
         return z1
@@ -196,8 +196,8 @@ class MixtureBranches(Branches):
         codes = self.codes_of(branch)
         if int(codes.max()) == 1:
             return generator(ws, noise)
-        weights = send(self.draw_weights(codes, rng), ws.device).to(ws.dtype)  # [N M]
-        owner = send(torch.arange(len(codes)).repeat_interleave(codes), generator.device)
+        weights = to_device(self.draw_weights(codes, rng), ws.device).to(ws.dtype)  # [N M]
+        owner = to_device(torch.arange(len(codes)).repeat_interleave(codes), generator.device)
         cut = generator.last_cut_within(self.side)
         shapes = generator.noise_shapes()[: generator.noise_of_block(cut - 1).stop]
         like = ws.new_empty(1, 1, 1, 1)

@@ -1,5 +1,6 @@
-"""On which device networks run, and in which type they compute."""
+"""On which device networks run, in which type they compute, and how much memory that takes."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -51,7 +52,14 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def send(x: Tensor, device: torch.device) -> Tensor:
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the peak memory so far in MB (10^6 bytes): of the GPU in use, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts KiB
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
     """Return x on a device, without waiting for what a GPU was asked before.
 
     A copy from pageable memory waits until the GPU's stream has come to it, ``non_blocking`` or not.

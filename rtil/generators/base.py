@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rtil.devices import send
+from rtil.devices import to_device
 from rtil.errors import UserError
 from rtil.ops.counter import Noise
 
@@ -144,11 +144,11 @@ class LayeredGenerator(nn.Module, ABC):
 
     def draw_z(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw z [n, z_dim] ~ N(0, I) on this generator's device."""
-        return send(torch.randn(n, self.z_dim, generator=generator), self.device)
+        return to_device(torch.randn(n, self.z_dim, generator=generator), self.device)
 
     def draw_noise(self, n: int, generator: torch.Generator) -> list[Tensor]:
         """Draw one N(0, 1) map [n, 1, H, W] per noise input."""
-        return [send(torch.randn(n, *shape, generator=generator), self.device) for shape in self.noise_shapes()]
+        return [to_device(torch.randn(n, *shape, generator=generator), self.device) for shape in self.noise_shapes()]
 
     @property
     def device(self) -> torch.device:

@@ -1,171 +1,142 @@
-"""What happens beside the steps: logs, grids, snapshots, checkpoints and the end, all on the clock of images seen."""
+"""What happens beside the steps, every so many images each: log, snapshots, checkpoints; grids are in their own file.
 
-import resource
+Lightning counts ``global_step``, every optimiser's step, of which a step of ours has two to four; and batches, whose
+size changes while a PGGAN grows. Neither is the time of a training here, so its own intervals serve nothing.
+"""
+
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+from pytorch_lightning.loggers import TensorBoardLogger
 from tqdm import tqdm
 
-from rtil.branches import Branches, MixtureBranches
-from rtil.data.base import ImageDataset
-from rtil.files import atomic_path
-from rtil.generators import LayeredGenerator
-from rtil.ranges import to_uint8, to_unit
-from rtil.seeds import generator as seeded
+from rtil.branches import MixtureBranches
+from rtil.devices import peak_memory_mb
 from rtil.snapshot import save_snapshot
-from rtil.training.checkpoint import checkpoint_path, drop_old
+from rtil.training.checkpoint import checkpoint_path, drop_others
 from rtil.training.module import GANTraining
 from rtil.training.stop import StopRequest
 
-GRID_COLUMNS = 8
 
-
-def memory_mb(device: torch.device) -> float:
-    """Return the peak memory so far in MB: of the GPU in use, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-@torch.no_grad()
-def branch_grid(generator: LayeredGenerator, branches: Branches, seed: int, columns: int) -> Tensor:
-    """Return fixed latents as a picture [3, B R, columns R] in [0, 1], one row per branch, same first z in a column."""
-    rng = seeded(seed, "grid")
-    most = int(branches.codes_of(torch.arange(branches.count)).max())
-    ws = generator.mapping(generator.draw_z(most * columns, rng)).unflatten(0, (most, columns))
-    noise = generator.draw_noise(columns, rng)
-    rows = []
-    for j in range(branches.count):
-        branch = torch.full((columns,), j)
-        of_pictures = ws[: int(branches.codes_of(branch)[0])].transpose(0, 1).flatten(0, 1)
-        rows.append(branches.generate(generator, of_pictures, noise, branch, seeded(seed, "grid/injection", j)))
-    return tile(to_unit(torch.stack(rows)).clamp(0, 1).cpu())
-
-
-def tile(images: Tensor) -> Tensor:
-    """Lay out images [rows, columns, 3, R, R] as one picture [3, rows R, columns R]."""
-    rows, columns, C, H, W = images.shape
-    return images.permute(2, 0, 3, 1, 4).reshape(C, rows * H, columns * W)
-
-
-def save_png(picture: Tensor, path: Path) -> None:
-    """Write a picture [3, H, W] in [0, 1] as PNG, atomically."""
-    with atomic_path(path) as temporary:
-        Image.fromarray(to_uint8(picture).permute(1, 2, 0).numpy()).save(temporary, format="PNG")
-
-
-class Clock(pl.Callback):
-    """Calls what is due every so many images, at the first step and at the end, and stops training.
+class EveryImages(pl.Callback, ABC):
+    """Acts after each step that reaches another multiple of so many images, and after the last step.
 
     Args:
-        run: The run folder.
-        dataset: The training pictures, for the grid of reals.
-        stop: Ends training early, after a checkpoint.
+        every_kimg: Thousands of images from one time to the next.
     """
 
-    def __init__(self, run: Path, dataset: ImageDataset, stop: StopRequest) -> None:
-        self.run, self.dataset, self.stop = run, dataset, stop
-        self.bar: Any = None
-        self.tensorboard: SummaryWriter | None = None
+    def __init__(self, every_kimg: float) -> None:
+        self.every_images = every_kimg * 1000
+
+    @abstractmethod
+    def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
+        """Do what is due."""
+
+    def is_due(self, module: GANTraining) -> bool:
+        """Whether the step that has just ended reached another multiple."""
+        return module.seen // self.every_images > (module.seen - module.step_images) // self.every_images
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Act if it is time to; nothing is told or kept of a training that has diverged."""
+        if pl_module.is_done or self.is_due(pl_module):
+            pl_module.raise_if_diverged()
+            self.act(trainer, pl_module)
+
+
+class Curves(TensorBoardLogger):
+    """TensorBoard's files in the run folder itself; no ``hparams.yaml``, as the folder's settings.json says it all."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run, name=None, version="")
+
+    def save(self) -> None:
+        """Write what is still in memory."""
+        self.experiment.flush()
+
+
+class Log(EveryImages):
+    """Tells losses, scores, speed and memory: to TensorBoard, and as a line or a progress bar."""
+
+    bar: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Open TensorBoard, the progress bar and the clock; write the reals."""
-        module: GANTraining[Any] = pl_module
-        self.tensorboard = tensorboard = SummaryWriter(str(self.run))
-        self.last_seen, self.last_time = module.seen, time.perf_counter()
-        if sys.stderr.isatty():
-            self.bar = tqdm(
-                total=module.config.total_images / 1000, initial=module.seen / 1000, unit="kimg", unit_scale=False
-            )
-        if module.seen == 0:
-            reals = self.dataset.load(range(min(GRID_COLUMNS * 4, len(self.dataset)) // GRID_COLUMNS * GRID_COLUMNS))
-            if len(reals):
-                picture = tile(reals.unflatten(0, (-1, GRID_COLUMNS)).float() / 255)
-                save_png(picture, self.run / "reals.png")
-                tensorboard.add_image("reals", picture, 0)
+        """Start to measure time and, in a terminal, the bar."""
+        self.last_seen, self.last_time = pl_module.seen, time.perf_counter()
+        # Lightning's bar counts batches up to the end of an epoch, and an epoch of ours has no end: this counts images.
+        total, initial = pl_module.total_images / 1000, pl_module.seen / 1000
+        self.bar = tqdm(total=total, initial=initial, unit="kimg") if sys.stderr.isatty() else None
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
-        """Do what is due."""
-        module: GANTraining[Any] = pl_module
-        config, done = module.config, module.seen >= module.config.total_images
-        checkpoint = self._due(module, config.checkpoint_kimg) or done
-        log = self._due(module, config.log_kimg) or done
-        if log or checkpoint:
-            module.check_progress()
-        if log:
-            self._log(module)
-        if self._due(module, config.grid_kimg) or done:
-            self._grid(module)
-        if self._due(module, config.snapshot_kimg) or done:
-            self._snapshot(module)
-        if checkpoint or self.stop:
-            trainer.save_checkpoint(checkpoint_path(self.run, module.seen))
-            drop_old(self.run)
-        if done or self.stop:
-            trainer.should_stop = True
-
-    @staticmethod
-    def _due(module: GANTraining[Any], every_kimg: float) -> bool:
-        every = every_kimg * 1000
-        return module.seen // every > (module.seen - module.step_images) // every
-
-    def _log(self, module: GANTraining[Any]) -> None:
+    def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
+        """Log what happened since the last time."""
         now = time.perf_counter()
-        images = module.seen - self.last_seen
-        if images == 0:
-            return
-        sec_per_kimg = (now - self.last_time) / images * 1000
+        sec_per_kimg = (now - self.last_time) / (module.seen - self.last_seen) * 1000
         self.last_seen, self.last_time = module.seen, now
         stats = module.scalars()
         stats |= {"speed/sec_per_kimg": sec_per_kimg, "speed/images_per_sec": 1000 / sec_per_kimg}
-        stats["memory/peak_mb"] = memory_mb(module.device)
-        if self.tensorboard is not None:
-            for name, value in stats.items():
-                self.tensorboard.add_scalar(name, value, module.seen)
-        left_kimg = (module.config.total_images - module.seen) / 1000
+        stats["memory/peak_mb"] = peak_memory_mb(module.device)
+        cast(Any, trainer.logger).log_metrics(stats, module.seen)  # Lightning's self.log would count batches
         if self.bar is not None:
             self.bar.update(module.seen / 1000 - self.bar.n)
             self.bar.set_postfix_str(f"{sec_per_kimg:.2f} s/kimg")
             return
+        left_kimg = (module.total_images - module.seen) / 1000
         print(
             f"kimg {module.seen / 1000:8.1f}  {sec_per_kimg:6.2f} s/kimg  {1000 / sec_per_kimg:6.1f} images/s  "
             f"left {left_kimg * sec_per_kimg / 60:5.1f} min  memory {stats['memory/peak_mb']:.0f} MB  "
-            f"G {stats.get('loss/generator', 0):.2f}  D {stats.get('loss/discriminator', 0):.2f}  "
-            f"real {stats.get('scores/real', 0):+.2f}  fake {stats.get('scores/fake', 0):+.2f}",
+            f"G {stats['loss/generator']:.2f}  D {stats['loss/discriminator']:.2f}  "
+            f"real {stats['scores/real']:+.2f}  fake {stats['scores/fake']:+.2f}",
             flush=True,
         )
 
-    def _grid(self, module: GANTraining[Any]) -> None:
-        picture = branch_grid(module.G_ema, module.branches, module.config.seed, GRID_COLUMNS)
-        save_png(picture, self.run / f"fakes-{module.seen // 1000:06d}.png")
-        if self.tensorboard is not None:
-            self.tensorboard.add_image("fakes, one row per branch", picture, module.seen)
-            self.tensorboard.flush()
-
-    def _snapshot(self, module: GANTraining[Any]) -> None:
-        config = module.config
-        info = config.to_json() | {"kimg": module.seen / 1000, "kimg_total": config.kimg, "dataset": self.dataset.name}
-        if isinstance(module.branches, MixtureBranches):
-            info["mixture_side"] = module.branches.side
-        save_snapshot(self.run / f"snapshot-{module.seen // 1000:06d}.safetensors", module.G_ema, info)
-
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Close the bar and TensorBoard."""
-        self._close()
+        """Close the bar."""
+        self.on_fit_end()
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Close the bar and TensorBoard."""
-        self._close()
-
-    def _close(self) -> None:
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+    def on_fit_end(self, *_: Any) -> None:
+        """Close the bar."""
         if self.bar is not None:
             self.bar.close()
+
+
+class Snapshots(EveryImages):
+    """Writes the moving average and how it was trained: ``snapshot-KIMG.safetensors`` (:mod:`rtil.snapshot`)."""
+
+    def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
+        """Write a snapshot."""
+        config, dataset = module.config, cast(Any, trainer).datamodule.dataset
+        info = config.to_json() | {"kimg": module.seen / 1000, "kimg_total": config.kimg, "dataset": dataset.name}
+        if isinstance(module.branches, MixtureBranches):
+            info["mixture_side"] = module.branches.side
+        name = f"snapshot-{module.seen // 1000:06d}.safetensors"
+        save_snapshot(Path(trainer.default_root_dir) / name, module.G_ema, info)
+
+
+class Checkpoints(EveryImages):
+    """Writes ``checkpoint-IMAGES.ckpt``; behind it, stops the training at its end or when asked to.
+
+    Lightning's ``ModelCheckpoint`` is due by ``global_step``, keeps what scores best, and takes the list of what it
+    wrote from the checkpoint it goes on from; these roll by images seen, and the folder is the list.
+
+    Args:
+        every_kimg: Thousands of images from one checkpoint to the next.
+        stop: Ends the training early, with a checkpoint.
+    """
+
+    def __init__(self, every_kimg: float, stop: StopRequest) -> None:
+        super().__init__(every_kimg)
+        self.stop = stop
+
+    def is_due(self, module: GANTraining) -> bool:
+        """Whether it is time to, or somebody asked to stop."""
+        return bool(self.stop) or super().is_due(module)
+
+    def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
+        """Write a checkpoint."""
+        path = checkpoint_path(Path(trainer.default_root_dir), module.seen)
+        trainer.save_checkpoint(path)
+        drop_others(path)
+        trainer.should_stop = bool(self.stop) or module.is_done

@@ -3,11 +3,13 @@
 A checkpoint holds networks, moving average, both Adams, running means and the image count; no random state, as every
 draw is keyed by the image count. A new file replaces nothing until it is complete on disk, and the one before it is
 kept, so that a kill at any moment leaves a checkpoint to resume from.
+
+A run has one course. Going on from an older checkpoint begins a new one: its first checkpoint, once complete on disk,
+takes the place of all that have seen more images. Until then the old course is still there, and ``latest`` is its end.
 """
 
 import pickle
 import zipfile
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 
 from rtil.errors import UserError
 from rtil.files import atomic_path
+from rtil.training.config import TrainingConfig
 
 PATTERN = "checkpoint-*.ckpt"
 SETTINGS = "rtil_settings"
@@ -74,30 +77,27 @@ def resume_point(run: Path, resume: str) -> Path | None:
     return found[-1]
 
 
-def read_checkpoint(path: Path, settings: Mapping[str, Any], changeable: Collection[str]) -> int:
+def read_checkpoint(path: Path, config: TrainingConfig) -> int:
     """Check that a checkpoint belongs to a run of these settings; return how many images it has seen.
-
-    Args:
-        path: The checkpoint.
-        settings: Those of the run.
-        changeable: Names of settings that may differ.
 
     Raises:
         UserError: It is no checkpoint of a training, or one of other settings.
     """
     state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
     try:
-        own, images_seen = state[SETTINGS], int(state["state_dict"]["images_seen"])
+        theirs, images_seen = state[SETTINGS], int(state["state_dict"]["images_seen"])
     except (KeyError, TypeError) as error:
         raise UserError(f"checkpoint {path} is not one of a training of this version: give another") from error
-    for name in sorted(own.keys() | settings.keys()):
-        if name not in changeable and own.get(name) != settings.get(name):
-            difference = f"{name} {own.get(name)}, not {settings.get(name)}"
+    ours = config.to_json()
+    for name in sorted((theirs.keys() | ours.keys()) - config.changeable):
+        if theirs.get(name) != ours.get(name):
+            difference = f"{name} {theirs.get(name)}, not {ours.get(name)}"
             raise UserError(f"checkpoint {path} is of a run with {difference}: give one of this run")
     return images_seen
 
 
-def drop_old(run: Path) -> None:
-    """Delete all but the newest checkpoints."""
-    for path in checkpoints(run)[:-KEPT]:
+def drop_others(newest: Path) -> None:
+    """Delete the checkpoints that one just written replaces: the oldest, and those of a course that was left."""
+    found = checkpoints(newest.parent)
+    for path in set(found) - set([path for path in found if path <= newest][-KEPT:]):
         path.unlink()

@@ -1,18 +1,12 @@
 """Everything a training run depends on, as plain values with units in their names; one class per architecture."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from rtil.branches import (
-    Branches,
-    BranchKind,
-    BranchWeights,
-    Estimator,
-    additive_branches,
-    mixture_branches,
-)
+from rtil.branches import Branches, BranchKind, BranchWeights, Estimator, additive_branches, mixture_branches
 from rtil.devices import Precision
 from rtil.errors import UserError, unknown
 from rtil.generators.mixing import DEFAULT_CHUNK
@@ -44,9 +38,9 @@ class TrainingConfig(ABC):
         z_dim: Entries of the latent code z.
         lr: Adam's learning rate (StyleGAN2: before the correction for lazy regularisation).
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images.
-        ema_rampup: The half-life is at most this fraction of the images seen.
+        ema_rampup: The half-life is at most this fraction of the images seen; 0 averages nothing.
         mirror: Show every picture also mirrored.
-        sigma: Standard deviation of z1 (branches: additive).
+        sigma: Standard deviation of z1, at least 0 (branches: additive).
         codes: Codes of each branch, the first one 1 (branches: mixture).
         mixture_side: Side in pixels of the features at which codes mix (branches: mixture); null is resolution / 8, at
             least 4.
@@ -92,17 +86,26 @@ class TrainingConfig(ABC):
             if getattr(self, name, None) is not None:
                 setattr(self, name, {int(side): value for side, value in getattr(self, name).items()})
         self.channels = check_channels(self.channels or DEFAULT_CHANNELS, self.resolution)
-        self._check(["kimg", "lr", "ema_halflife_kimg", "z_dim"])
-        self._check(["log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg"])
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"seed {self.seed} is not valid: use a whole number from 0 to 2^63 - 1")
+        self._check_choices_and_finiteness()
+        self._check(lambda x: x > 0, "a number above 0", "kimg", "lr", "ema_halflife_kimg", "z_dim")
+        self._check(lambda x: x > 0, "a number above 0", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg")
+        self._check(lambda x: x >= 0, "a number >= 0", "ema_rampup", "sigma")
+        self._check(lambda x: 0 <= x < 2**63, "a whole number from 0 to 2^63 - 1", "seed")
         self.make_branches()
 
-    def _check(self, names: list[str], zero: bool = False) -> None:
+    def _check_choices_and_finiteness(self) -> None:
+        hints = get_type_hints(type(self))
+        for name, value in asdict(self).items():
+            if get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
+                raise unknown(name, value, get_args(hints[name]))
+            numbers = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise UserError(f"{name} {value} is not valid: use finite numbers")
+
+    def _check(self, is_valid: Callable[[float], bool], wanted: str, *names: str) -> None:
         for name in names:
-            value = getattr(self, name)
-            if not (0 < value < float("inf") or (zero and value == 0)):
-                raise UserError(f"{name} {value} is not valid: use a number {'>= 0' if zero else 'above 0'}")
+            if not is_valid(getattr(self, name)):
+                raise UserError(f"{name} {getattr(self, name)} is not valid: use {wanted}")
 
     @property
     def changeable(self) -> set[str]:
@@ -123,15 +126,8 @@ class TrainingConfig(ABC):
         if self.branches == "additive":
             num_blocks = len(resolutions(self.resolution))
             return additive_branches(self.rtil, num_blocks, self.sigma, self.branch_weights, self.estimator)
-        return mixture_branches(
-            self.rtil,
-            self.resolution,
-            self.codes,
-            self.mixture_side,
-            self.branch_weights,
-            self.estimator,
-            self.chunk,
-        )
+        side, weights = self.mixture_side, self.branch_weights
+        return mixture_branches(self.rtil, self.resolution, self.codes, side, weights, self.estimator, self.chunk)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values, of which :func:`config_of` makes the same settings."""
@@ -155,7 +151,7 @@ class StyleGAN2Config(TrainingConfig):
         path_weight: Weight of the path length regulariser; 0 switches it off.
         path_interval: Steps between path length steps; the penalty is scaled by it.
         path_batch_shrink: The path length step uses batch / this many images.
-        path_decay: Speed of the running mean path length.
+        path_decay: Share of a step's path length in the running mean, above 0 and at most 1.
         style_mixing: Probability that a sample takes its styles from two codes.
     """
 
@@ -173,10 +169,11 @@ class StyleGAN2Config(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(["batch", "r1_interval", "path_interval", "path_batch_shrink", "w_dim", "mapping_layers"])
-        self._check(["r1_gamma", "path_weight"], zero=True)
-        if not 0 <= self.style_mixing <= 1:
-            raise UserError(f"style_mixing {self.style_mixing} is not valid: use a probability in [0, 1]")
+        self._check(lambda x: x > 0, "a number above 0", "batch", "r1_interval", "path_interval", "path_batch_shrink")
+        self._check(lambda x: x > 0, "a number above 0", "w_dim", "mapping_layers")
+        self._check(lambda x: x >= 0, "a number >= 0", "r1_gamma", "path_weight")
+        self._check(lambda x: 0 <= x <= 1, "a probability in [0, 1]", "style_mixing")
+        self._check(lambda x: 0 < x <= 1, "a number above 0, at most 1", "path_decay")
 
     @property
     def total_images(self) -> int:
@@ -231,8 +228,8 @@ class PGGANConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(["torgb_gain"])
-        self._check(["gp_weight", "drift"], zero=True)
+        self._check(lambda x: x > 0, "a number above 0", "torgb_gain")
+        self._check(lambda x: x >= 0, "a number >= 0", "gp_weight", "drift")
         self.schedule()
 
     @property

@@ -1,40 +1,27 @@
-"""StyleGAN2's losses (Karras et al. 2020, section 3.2; Mescheder et al. 2018 for R1).
+"""The losses of both architectures, and those of their terms that differentiate a gradient.
+
+StyleGAN2 (Karras et al. 2020, section 3.2; Mescheder et al. 2018 for R1):
 
     discriminator   E softplus(-D(x)) + E softplus(D(G(z)))          non-saturating logistic (Goodfellow et al. 2014)
     generator       E softplus(-D(G(z)))
     R1              gamma/2 E |grad_x D(x)|^2, on real pictures only
     path length     weight E (|J_w^T y| - a)^2, y ~ N(0, I / (HW)) pictures, a a running mean
 
-The two regularisers differentiate a gradient; their convolutions therefore come from :mod:`rtil.ops.conv2d`.
+PGGAN (Gulrajani et al. 2017; drift: Karras et al. 2018, appendix A.1):
+
+    discriminator   E D(G) - E D(x) + lambda E (|grad D(x^)| - 1)^2 + epsilon E D(x)^2,   x^ between a real and a fake
+    generator       -E D(G)
+
+What D(G) stands for is summed over the parts of a step with their weights (:mod:`rtil.branches`). The convolutions of
+the terms below come from :mod:`rtil.ops.conv2d`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rtil.ops import no_weight_gradients
-
-
-def discriminator_loss(real_scores: Tensor, fake_scores: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return the logistic loss of D, a scalar.
-
-    Args:
-        real_scores: [N].
-        fake_scores: [N] per part of the step.
-        weights: lambda of each part; they sum to 1 (see :mod:`rtil.branches`).
-    """
-    fake = sum(
-        (w * F.softplus(scores).mean() for scores, w in zip(fake_scores, weights, strict=True)),
-        real_scores.new_zeros(()),
-    )
-    return F.softplus(-real_scores).mean() + fake
-
-
-def generator_loss(fake_scores: Tensor) -> Tensor:
-    """Return the non-saturating logistic loss of G, a scalar, from fake_scores [N]."""
-    return F.softplus(-fake_scores).mean()
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
@@ -44,11 +31,7 @@ def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tenso
         discriminator: Maps [N, 3, R, R] to [N].
         real: [N, 3, R, R] in [-1, 1].
     """
-    real = real.detach().requires_grad_(True)
-    scores = discriminator(real).sum()
-    with no_weight_gradients():
-        (gradient,) = torch.autograd.grad(scores, real, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3))
+    return _gradient_at(discriminator, real).square().sum(dim=(1, 2, 3))
 
 
 def path_lengths(images: Tensor, ws: Tensor, y: Tensor, codes: Tensor) -> Tensor:
@@ -67,3 +50,25 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor, codes: Tensor) -> Tensor
         (gradient,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
     squares = gradient.square().sum(dim=2).mean(dim=1)  # [M]
     return torch.stack([of_picture.sum() for of_picture in squares.split(codes.tolist())]).sqrt()
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, position: Tensor) -> Tensor:
+    """Return (|grad D(x^)| - 1)^2 per picture, [N], differentiable in D's weights.
+
+    Args:
+        discriminator: Maps [N, 3, R, R] to [N].
+        real: [N, 3, R, R] in [-1, 1].
+        fake: [N, 3, R, R].
+        position: [N] in [0, 1], where between real (0) and fake (1) the gradient is taken.
+    """
+    between = torch.lerp(real, fake, position[:, None, None, None])
+    return (_gradient_at(discriminator, between).flatten(1).norm(dim=1) - 1).square()
+
+
+def _gradient_at(discriminator: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return the gradient of D's scores at x, [N, 3, R, R], with the graph that leads to D's weights."""
+    x = x.detach().requires_grad_(True)
+    scores = discriminator(x).sum()
+    with no_weight_gradients():
+        (gradient,) = torch.autograd.grad(scores, x, create_graph=True)
+    return gradient

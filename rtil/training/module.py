@@ -1,21 +1,28 @@
-"""What the training steps of all architectures share, as a LightningModule.
+"""The training step of all architectures, as a LightningModule whose phases are public hooks.
 
-Generator, discriminator and moving average; branches (:mod:`rtil.branches`); Adam steps that are skipped where a
-gradient is not finite. Time is counted in images (``images_seen``), never in Lightning's ``global_step``, which counts
-every optimiser's step. Every draw is keyed by (seed, purpose, images seen), so a resumed run continues with the same
-numbers.
+A step draws a branch for every picture (:mod:`rtil.branches`) and runs
+
+    begin_step            what this step shows (a growing PGGAN)
+    generator_phase       G's loss on the pictures of every part
+    discriminator_phase   D's loss on the reals and on the same pictures, with its penalties
+    lazy_phases           regularisers that are not part of every step (StyleGAN2)
+
+and the moving average. An architecture says its networks and losses. Adam's steps are skipped where a gradient is not
+finite. Time is counted in images (``images_seen``), never in Lightning's ``global_step``, which counts every
+optimiser's step. Every draw is keyed by (seed, purpose, images seen), so a resumed run continues with the same numbers.
 """
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from rtil.branches import Part
 from rtil.devices import compute_dtype
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
@@ -28,30 +35,28 @@ from rtil.training.ema import ema_decay, update_ema
 
 MAX_BAD_STEPS = 20
 
-Config = TypeVar("Config", bound=TrainingConfig)
-
 
 class Fakes(NamedTuple):
     """The pictures of a part of a step, for the discriminator's turn.
 
     Attributes:
+        part: Branch of every picture, and the part's weight lambda.
         images: [N, 3, R, R], detached from the generator.
         scores: [N] with the graph in which the discriminator made them.
-        weight: lambda of the part.
         generator_loss: Scalar, detached, times the weight.
     """
 
+    part: Part
     images: Tensor
     scores: Tensor
-    weight: float
     generator_loss: Tensor
 
 
 class TrainingDivergedError(UserError):
-    """Gradients stayed non-finite for many steps in a row."""
+    """Gradients stayed non-finite for many steps in a row, or weights are not finite."""
 
 
-class GANTraining(pl.LightningModule, ABC, Generic[Config]):
+class GANTraining(pl.LightningModule, ABC):
     """Trains a generator, a discriminator and the generator's moving average.
 
     Args:
@@ -59,20 +64,22 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
 
     Attributes:
         phases: Names of the kinds of Adam steps that there are.
+        total_images: Images until the end.
         seen: Images seen so far.
         step_images: Images of the last step.
         stats: What the last steps tell, by name.
     """
 
     phases: ClassVar[tuple[str, ...]]
+    config: TrainingConfig
     images_seen: Tensor
     bad_steps: Tensor
     skipped: Tensor
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.config = config
+        self.config, self.total_images = config, config.total_images
         with torch.random.fork_rng(devices=[]):  # nn.init draws from the global generator
             torch.manual_seed(seeded(config.seed, "weights").initial_seed())
             self.G, self.D = self.networks()
@@ -86,68 +93,119 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
         self.dtype_main = torch.float32
         self.stats: dict[str, Tensor] = {}
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all images have been seen."""
+        return self.seen >= self.total_images
+
     @abstractmethod
     def networks(self) -> tuple[Any, Any]:
         """Return generator and discriminator with fresh weights from torch's global generator."""
 
     @abstractmethod
-    def step_on(self, reals: Tensor, opt_g: Any, opt_d: Any) -> None:
-        """Move G and D by one step on reals [N, 3, R, R] in [-1, 1]."""
+    def compared_groups(self, n: int) -> Tensor:
+        """Return the group [n] of every sample of a batch within which D compares; a group gets one branch."""
+
+    @abstractmethod
+    def generator_loss(self, scores: Tensor) -> Tensor:
+        """Return G's loss, a scalar, from scores [N] of its pictures."""
+
+    @abstractmethod
+    def discriminator_loss(self, real_scores: Tensor, fakes: list[Fakes]) -> Tensor:
+        """Return D's loss without its penalties, a scalar, from scores [N]."""
 
     def setup(self, stage: str) -> None:
         """Choose the type of the main phases once the device is known."""
         self.dtype_main = compute_dtype(self.config.precision, self.trainer.strategy.root_device)
 
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return Adam for G and for D."""
+        return [self.adam(self.G), self.adam(self.D)]
+
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take one step on reals [N, 3, R, R], uint8."""
         c = self.config
         self.step_images = len(batch)
-        opt_g, opt_d = cast(list[Any], self.optimizers())
-        self.step_on(uint8_to_signed(batch), opt_g, opt_d)
+        self.step_on(uint8_to_signed(batch))
         self.seen += self.step_images
         self.images_seen.fill_(self.seen)
         update_ema(self.G_ema, self.G, ema_decay(self.step_images, c.ema_halflife_kimg, self.seen, c.ema_rampup))
 
-    def scalars(self) -> dict[str, float]:
-        """Return what the log shows; waits for the device."""
-        counts = zip(self.phases, self.skipped.tolist(), strict=True)
-        skipped = {f"skipped_steps_since_start/{phase}": count for phase, count in counts}
-        return {name: float(value) for name, value in self.stats.items()} | skipped
+    def step_on(self, reals: Tensor) -> None:
+        """Move G and D by one step on reals [N, 3, R, R] in [-1, 1]."""
+        reals = self.begin_step(reals)
+        rng = seeded(self.config.seed, "train/branches", self.seen)
+        fakes = self.generator_phase(self.branches.parts(self.compared_groups(len(reals)), rng))
+        self.discriminator_phase(reals, fakes)
+        self.lazy_phases(reals)
 
-    def inputs(self, branch: Tensor, rng: torch.Generator) -> tuple[Tensor, list[Noise]]:
-        """Draw ws [M, L, w_dim] of all codes and choose noise maps for samples of the given branches [N]."""
+    def begin_step(self, reals: Tensor) -> Tensor:
+        """Prepare the networks for a step; return the reals as D sees them in it."""
+        return reals
+
+    def generator_phase(self, parts: list[Part]) -> list[Fakes]:
+        """Step G on its loss; return the pictures of every part."""
+        fakes = []
+        for index, part in enumerate(parts):
+            images = self.generate(part.branch, seeded(self.config.seed, "train/main", self.seen, index))
+            fakes.append(self.generator_backward(images, part))
+        self.take_step(self.G, "generator")
+        self.stats["loss/generator"] = torch.stack([f.generator_loss for f in fakes]).sum()
+        return fakes
+
+    def discriminator_phase(self, reals: Tensor, fakes: list[Fakes]) -> None:
+        """Step D on its loss and penalties."""
+        with self.computing():
+            real_scores = self.D(reals)
+        loss = self.discriminator_loss(real_scores, fakes)
+        self.manual_backward(loss)
+        self.stats["loss/discriminator"] = loss.detach() + self.penalties_backward(reals, fakes)
+        self.take_step(self.D, "discriminator")
+        self.stats["scores/real"] = real_scores.detach().mean()
+        self.stats["scores/fake"] = torch.stack([f.scores.detach().mean() for f in fakes]).mean()
+
+    def penalties_backward(self, reals: Tensor, fakes: list[Fakes]) -> Tensor | float:
+        """Run the backward pass of D's penalties that are part of every step; return their weighted sum, detached."""
+        return 0.0
+
+    def lazy_phases(self, reals: Tensor) -> None:
+        """Run the regularisers that are due."""
+
+    def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Noise]]:
+        """Return ws [M, L, w_dim] of all codes, and noise maps, for samples of the given branches.
+
+        Args:
+            branch: [N].
+            rng: Source of all draws.
+            track: Let running means of the generator follow.
+        """
         generator = cast(LayeredGenerator, self.G)
         codes = int(self.branches.codes_of(branch).sum())
-        return generator.mapping(generator.draw_z(codes, rng)), self.choose_noise(rng)
+        return generator.mapping(generator.draw_z(codes, rng)), self.noise_maps(rng)
 
-    def choose_noise(self, rng: torch.Generator) -> list[Noise]:
-        """Choose a noise map [N, 1, H, W] per noise input; it is drawn on the device, where it is used."""
+    def noise_maps(self, rng: torch.Generator) -> list[Noise]:
+        """Return a key per noise input, from which its map [N, 1, H, W] is drawn on the device, where it is used."""
         return [choose(rng) for _ in self.G.noise_shapes()]
 
     def generate(self, branch: Tensor, rng: torch.Generator) -> Tensor:
         """Return pictures [N, 3, R, R] of the given branches, computed in the main phases' type."""
-        ws, noise = self.inputs(branch, rng)
+        ws, noise = self.inputs(branch, rng, track=True)
         with self.computing():
             return self.branches.generate(self.G, ws, noise, branch, rng)
 
-    def pull_generator(self, images: Tensor, weight: float, loss_of: Callable[[Tensor], Tensor]) -> Fakes:
-        """Score pictures and run the generator's backward pass of ``weight * loss_of(scores)``.
+    def generator_backward(self, images: Tensor, part: Part) -> Fakes:
+        """Score pictures [N, 3, R, R] with the generator's graph, and run the backward pass of G's weighted loss.
 
         The discriminator does not change until its own turn, so its scores serve there too: one forward pass for both.
-
-        Args:
-            images: [N, 3, R, R] with the generator's graph.
-            weight: lambda of the part.
-            loss_of: Maps scores [N] to the generator's loss.
         """
         pictures = images.detach().requires_grad_()
         with self.computing():
             scores = self.D(pictures)
-        loss = weight * loss_of(scores)
+        loss = part.weight * self.generator_loss(scores)
         with no_weight_gradients():
             (gradient,) = torch.autograd.grad(loss, pictures, retain_graph=True)
         self.manual_backward(images, gradient)
-        return Fakes(pictures.detach(), scores, weight, loss.detach())
+        return Fakes(part, pictures.detach(), scores, loss.detach())
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -159,13 +217,14 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
             finally:
                 self.D.compute_dtype = None
 
-    def adam(self, network: torch.nn.Module, share: float = 1.0) -> torch.optim.Optimizer:
+    def adam(self, network: nn.Module, share: float = 1.0) -> torch.optim.Optimizer:
         """Return Adam for a network of which ``share`` of the steps are main steps (Karras et al. 2020, appendix B)."""
         return torch.optim.Adam(network.parameters(), self.config.lr * share, (0.0, 0.99**share), fused=True)
 
-    def take_step(self, opt: Any, network: torch.nn.Module, phase: str) -> None:
-        """Step unless a gradient is not finite; the device decides, so nothing waits for it."""
+    def take_step(self, network: nn.Module, phase: str) -> None:
+        """Step G or D unless a gradient is not finite; the device decides, so nothing waits for it."""
         index = self.phases.index(phase)
+        opt = cast(list[Any], self.optimizers())[0 if network is self.G else 1]
         grads = [p.grad for p in network.parameters() if p.grad is not None]
         bad = torch.isfinite(torch.nn.utils.get_total_norm(grads)).logical_not()
         opt.optimizer.found_inf = bad.float()  # where it is 1, fused Adam leaves weights and its own state alone
@@ -174,8 +233,8 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
         self.skipped[index].add_(bad)
         opt.zero_grad(set_to_none=True)
 
-    def check_progress(self) -> None:
-        """Give up where many steps in a row were skipped; waits for the device.
+    def raise_if_diverged(self) -> None:
+        """Give up where many steps in a row were skipped or a weight is not finite; waits for the device.
 
         Raises:
             TrainingDivergedError: If so.
@@ -183,11 +242,17 @@ class GANTraining(pl.LightningModule, ABC, Generic[Config]):
         for phase, count in zip(self.phases, self.bad_steps.tolist(), strict=True):
             if count >= MAX_BAD_STEPS:
                 raise TrainingDivergedError(f"the last {count} {phase} steps were not finite: lower lr")
+        weights = {name: weight for name, weight in self.state_dict().items() if weight.is_floating_point()}
+        finite = torch.stack([weight.isfinite().all() for weight in weights.values()]).tolist()
+        bad = [name for name, is_finite in zip(weights, finite, strict=True) if not is_finite]
+        if bad:
+            raise TrainingDivergedError(f"{len(bad)} weights are not finite, {bad[0]} the first: lower lr")
 
-    def log_scores(self, real: Tensor, fake: Sequence[Tensor]) -> None:
-        """Keep the mean scores for the log."""
-        self.stats["scores/real"] = real.detach().mean()
-        self.stats["scores/fake"] = torch.stack([s.detach().mean() for s in fake]).mean()
+    def scalars(self) -> dict[str, float]:
+        """Return what the log shows; waits for the device."""
+        counts = zip(self.phases, self.skipped.tolist(), strict=True)
+        skipped = {f"skipped_steps_since_start/{phase}": count for phase, count in counts}
+        return {name: float(value) for name, value in self.stats.items()} | skipped
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say whose checkpoint it is."""

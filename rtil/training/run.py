@@ -12,15 +12,15 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.devices import compute_dtype, pick_device, training_convolutions
-from rtil.training.callbacks import Clock
+from rtil.training.callbacks import Checkpoints, Curves, Log, Snapshots
 from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
 from rtil.training.config import TrainingConfig
-from rtil.training.module import GANTraining
+from rtil.training.grids import Grids
 from rtil.training.pggan import PGGANTraining
 from rtil.training.stop import StopRequest
 from rtil.training.stylegan2 import StyleGAN2Training
 
-MODULES: Mapping[str, type[GANTraining[Any]]] = {"stylegan2": StyleGAN2Training, "pggan": PGGANTraining}
+MODULES: Mapping[str, type[Any]] = {"stylegan2": StyleGAN2Training, "pggan": PGGANTraining}
 """The training steps by the name of their architecture."""
 
 
@@ -30,20 +30,21 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     Args:
         config: The settings.
         run: Folder for snapshots, checkpoints, grids and TensorBoard's files.
-        resume: ``latest`` or a checkpoint's path to go on from; None starts anew.
+        resume: ``latest`` or a checkpoint's path to go on from; None starts anew. The first new checkpoint takes the
+            place of all that have seen more images than it has.
 
     Raises:
         UserError: If the data, the device or the checkpoint cannot be used.
         KeyboardInterrupt: On Ctrl-C, after a checkpoint was written.
-        TrainingDivergedError: If gradients stay non-finite.
+        TrainingDivergedError: If gradients stay non-finite, or weights are; the last good checkpoint is kept.
     """
     device = pick_device(config.device)
     data = FacesDataModule(config.data, config.resolution, config.batch_at, config.seed, config.mirror)
     module = MODULES[config.arch](config)
     checkpoint = resume_point(run, resume) if resume else None
     if checkpoint is not None:
-        data.images_seen = module.seen = read_checkpoint(checkpoint, config.to_json(), config.changeable)
-    if module.seen >= config.total_images:
+        data.images_seen = module.seen = read_checkpoint(checkpoint, config)
+    if module.is_done:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return
     _quiet_lightning()
@@ -52,12 +53,18 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
         max_epochs=-1,
-        logger=False,
+        default_root_dir=run,
+        logger=Curves(run),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         plugins=[AtomicCheckpointIO()],
-        callbacks=[Clock(run, data.dataset, stop)],
+        callbacks=[
+            Log(config.log_kimg),
+            Grids(config.grid_kimg),
+            Snapshots(config.snapshot_kimg),
+            Checkpoints(config.checkpoint_kimg, stop),
+        ],
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
     with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM

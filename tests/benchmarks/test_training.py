@@ -10,6 +10,7 @@ from benchmarks import counts, training, training_step
 from benchmarks.__main__ import main
 from benchmarks.training import Way, middle, ratios_of
 from benchmarks.training_step import Bench, PeerTraining, TimedTraining, Turn
+from rtil.branches import Part
 from rtil.training.config import StyleGAN2Config
 
 TINY = {"resolution": 8, "channels": {4: 4, 8: 4}, "z_dim": 8, "w_dim": 8, "mapping_layers": 1, "batch": 4}
@@ -93,12 +94,12 @@ def test_a_cycle_has_every_regulariser_in_its_proportion(monkeypatch):
     assert bench.cycle == 16
     assert bench.kinds() == {0: 1, 1: 14, 8: 1}
     taken = []
-    for name in ("_generator_main", "_generator_path", "_discriminator_main", "_discriminator_r1"):
+    for name in ("generator_phase", "path_length_phase", "discriminator_phase", "r1_phase"):
         monkeypatch.setattr(TimedTraining, name, lambda self, *args, name=name: taken.append(name) or [])
     bench.turn()
-    assert taken.count("_generator_main") == taken.count("_discriminator_main") == 16
-    assert taken.count("_generator_path") == 2
-    assert taken.count("_discriminator_r1") == 1
+    assert taken.count("generator_phase") == taken.count("discriminator_phase") == 16
+    assert taken.count("path_length_phase") == 2
+    assert taken.count("r1_phase") == 1
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -155,8 +156,9 @@ def test_only_the_reference_makes_and_scores_its_pictures_anew(peer, passes):
 
 def test_the_reference_keeps_no_graph_of_the_generators_turn():
     module = Bench(config(), peer=True, weighted=False).module
-    images = module.generate(torch.zeros(4, dtype=torch.int64), torch.Generator())
-    assert not module.pull_generator(images, 1.0, lambda scores: scores.mean()).scores.requires_grad
+    part = Part(torch.zeros(4, dtype=torch.int64), 1.0)
+    images = module.generate(part.branch, torch.Generator())
+    assert not module.generator_backward(images, part).scores.requires_grad
 
 
 @pytest.mark.parametrize(("plain", "expected"), [(False, [torch.float32]), (True, [])])

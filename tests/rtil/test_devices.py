@@ -1,9 +1,10 @@
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
 
-from rtil.devices import send, training_convolutions
+from rtil.devices import peak_memory_mb, to_device, training_convolutions
 from rtil.errors import UserError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -30,9 +31,15 @@ def test_on_a_processor_nothing_is_set():
         assert settings() == before
 
 
+def test_peak_memory_is_in_megabytes():
+    """Of 10^6 bytes; the kernel counts KiB."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    assert peak_memory_mb(CPU) == pytest.approx(int(line.split()[1]) * 1024 / 1e6, rel=0.01)
+
+
 def test_what_is_sent_to_the_processor_is_what_was_there():
     x = torch.arange(6.0)
-    assert send(x, CPU) is x
+    assert to_device(x, CPU) is x
 
 
 def test_what_is_sent_to_a_gpu_is_pinned_first(monkeypatch):
@@ -40,7 +47,7 @@ def test_what_is_sent_to_a_gpu_is_pinned_first(monkeypatch):
     done = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: done.append("pinned") or x)
     monkeypatch.setattr(torch.Tensor, "to", lambda x, device, non_blocking: done.append((device, non_blocking)) or x)
-    send(torch.ones(2), GPU)
+    to_device(torch.ones(2), GPU)
     assert done == ["pinned", (GPU, True)]
 
 
@@ -49,8 +56,8 @@ def test_a_gpu_gets_the_numbers_without_a_wait():
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        there = send(x, GPU)
+        there = to_device(x, GPU)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(there.cpu(), x)
-    assert send(there, GPU) is there
+    assert to_device(there, GPU) is there

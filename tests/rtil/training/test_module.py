@@ -4,11 +4,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rtil.training import stylegan2
+from rtil.branches import Part
 from rtil.training.checkpoint import checkpoints
 from rtil.training.config import config_of
 from rtil.training.module import MAX_BAD_STEPS, TrainingDivergedError
 from rtil.training.run import MODULES, train
+from rtil.training.stylegan2 import StyleGAN2Training
 
 BATCH = 8
 
@@ -32,11 +33,11 @@ def poison(monkeypatch, is_bad):
     """Make the generator's loss nan on the steps for which ``is_bad`` says so."""
     calls = []
 
-    def loss(scores, of=stylegan2.generator_loss):
+    def loss(self, scores, of=StyleGAN2Training.generator_loss):
         calls.append(scores)
-        return of(scores) * (float("nan") if is_bad(len(calls) - 1) else 1)
+        return of(self, scores) * (float("nan") if is_bad(len(calls) - 1) else 1)
 
-    monkeypatch.setattr(stylegan2, "generator_loss", loss)
+    monkeypatch.setattr(StyleGAN2Training, "generator_loss", loss)
 
 
 def test_a_step_that_is_not_finite_is_skipped(faces, tmp_path, monkeypatch):
@@ -78,6 +79,35 @@ def test_training_gives_up_after_many_such_steps(clock, faces, tmp_path, monkeyp
     assert last < BATCH * (MAX_BAD_STEPS + 2)
 
 
+def test_weights_that_are_not_finite_are_not_kept(faces, tmp_path):
+    """A learning rate that is left in the numbers of float32 by the second step."""
+    with pytest.raises(TrainingDivergedError, match=r"weights are not finite, .* the first: lower lr"):
+        after(9, faces, tmp_path, lr=1e30, log_kimg=9, checkpoint_kimg=BATCH / 1000, snapshot_kimg=2 * BATCH / 1000)
+    kept = checkpoints(tmp_path)
+    assert kept
+    for name, value in torch.load(kept[-1], weights_only=True)["state_dict"].items():
+        assert value.isfinite().all(), name
+    assert not list(tmp_path.glob("snapshot-*"))
+
+
+@pytest.mark.parametrize("arch", ["stylegan2", "pggan"])
+def test_phases_are_hooks_called_in_order(arch, monkeypatch):
+    networks = {"channels": {4: 8, 8: 8}, "z_dim": 8} | ({"w_dim": 8} if arch == "stylegan2" else {})
+    module = MODULES[arch](config_of({"data": "none", "resolution": 8, "arch": arch, "rtil": True} | networks))
+    called = []
+    seen_by_d = torch.ones(8, 3, 8, 8)
+    returned = {"begin_step": seen_by_d, "generator_phase": "fakes", "discriminator_phase": None, "lazy_phases": None}
+    for name, value in returned.items():
+        monkeypatch.setattr(module, name, lambda *given, name=name, value=value: called.append((name, given)) or value)
+    module.step_on(torch.zeros(8, 3, 8, 8))
+    assert [name for name, _ in called] == list(returned)
+    assert called[2][1] == (seen_by_d, "fakes")
+    (part,) = called[1][1][0]
+    assert len(part.branch) == 8
+    if arch == "pggan":  # D compares the whole batch
+        assert len(part.branch.unique()) == 1
+
+
 @pytest.mark.parametrize("arch", ["stylegan2", "pggan"])
 def test_one_forward_pass_of_the_discriminator_serves_both(arch, fast, monkeypatch):
     """The gradients are those of two separate passes, in both networks."""
@@ -97,7 +127,9 @@ def test_one_forward_pass_of_the_discriminator_serves_both(arch, fast, monkeypat
         network.zero_grad(set_to_none=True)
         return taken
 
-    fakes = module.pull_generator(G(G.mapping(z), noise), 0.3, loss_of)
+    monkeypatch.setattr(module, "generator_loss", loss_of)
+    part = Part(torch.zeros(4, dtype=torch.int64), 0.3)
+    fakes = module.generator_backward(G(G.mapping(z), noise), part)
     assert not gradients(D)
     ours = gradients(G)
     fakes.scores.sigmoid().sum().backward()

@@ -8,10 +8,11 @@ from contextlib import contextmanager, suppress
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rtil.errors import UserError
 from rtil.snapshot import load_snapshot
-from rtil.training.callbacks import Clock
+from rtil.training.callbacks import Log
 from rtil.training.checkpoint import AtomicCheckpointIO, checkpoints, resume_point
 from rtil.training.config import config_of
 from rtil.training.run import MODULES, train
@@ -38,14 +39,14 @@ def stopped_at(images_seen):
 
     asked = []
 
-    def due(module, every_kimg, before=Clock._due):
+    def due(self, module, before=Log.is_due):
         if images_seen is not None and module.seen >= images_seen and not asked:
             asked.append(True)
             os.kill(os.getpid(), signal.SIGINT)
-        return before(module, every_kimg)
+        return before(self, module)
 
     with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
-        patch.setattr(Clock, "_due", staticmethod(due))
+        patch.setattr(Log, "is_due", due)
         yield
 
 
@@ -126,7 +127,10 @@ def test_training_moves_every_weight_and_writes_what_users_look_for(faces, tmp_p
     run = tmp_path / "run"
     train(config(faces, 0.08, **changes), run)
     names = {path.name.split(".")[0].rstrip("0123456789-") for path in run.iterdir()}
-    assert {"reals", "fakes", "snapshot", "checkpoint", "events"} <= names
+    assert names == {"reals", "fakes", "snapshot", "checkpoint", "events"}
+    curves = EventAccumulator(str(run)).Reload()
+    assert [event.step for event in curves.Scalars("loss/generator")] == [40, 80]  # images
+    assert set(curves.Tags()["images"]) == {"reals", "fakes, one row per branch"}
     with Image.open(sorted(run.glob("fakes-*.png"))[-1]) as grid:
         assert grid.size == (8 * 16, (2 if changes else 3) * 16)  # one row per branch
     snapshot = load_snapshot(run)
@@ -184,6 +188,32 @@ def test_killed_at_any_moment_leaves_a_checkpoint_to_resume(faces, tmp_path):
     assert int(tensors(checkpoints(run)[-1])["images_seen"]) == seen + 16
 
 
+def test_going_on_from_an_older_checkpoint_leaves_the_course_behind_it(faces, tmp_path):
+    """Checkpoints at 40, 48 (other course), then 40, 44, from which ``latest`` goes on."""
+    clocks = {"checkpoint_kimg": 0.04, "batch": 4}
+    train(config(faces, 0.048, **clocks), tmp_path)
+    older, left = checkpoints(tmp_path)
+    with stopped_at(44):
+        train(config(faces, 0.06, **clocks), tmp_path, resume=str(older))
+    assert not left.exists()
+    assert [path.stem for path in checkpoints(tmp_path)] == ["checkpoint-00000000040", "checkpoint-00000000044"]
+    assert resume_point(tmp_path, "latest") == checkpoints(tmp_path)[-1]
+
+
+def test_the_course_left_is_there_until_the_new_one_has_a_checkpoint(faces, tmp_path, monkeypatch):
+    train(config(faces, 0.08), tmp_path)
+    before = {path: path.read_bytes() for path in checkpoints(tmp_path)}
+    older = next(iter(before))
+
+    def full(self, checkpoint, path, storage_options=None):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", full)
+    with pytest.raises(OSError, match="no space"):
+        train(config(faces, 0.12), tmp_path, resume=str(older))
+    assert {path: path.read_bytes() for path in checkpoints(tmp_path)} == before
+
+
 def test_a_truncated_checkpoint_is_named_with_the_one_before(tmp_path):
     io = AtomicCheckpointIO()
     for n in (1, 2):
@@ -222,24 +252,3 @@ def test_nothing_to_resume(tmp_path):
     assert resume_point(tmp_path, "latest") is None
     with pytest.raises(UserError, match="nothing to resume"):
         resume_point(tmp_path, str(tmp_path / "checkpoint.ckpt"))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"kimg": 0},
-        {"resolution": 20},
-        {"arch": "stylegan3"},
-        {"device": "gpu"},
-        {"branch_weights": [0.5, 0.5]},
-        {"lr": -1},
-        {"path_wieght": 1},
-        {"arch": "pggan", "stages": {4: 0.04, 8: 0.04}},
-        {"arch": "pggan", "stages": {4: 0.04, 8: 0.0, 16: 0.04}},
-        {"arch": "pggan", "codes": [0, 3]},
-        {"arch": "pggan", "mixture_side": 32},
-    ],
-)
-def test_values_out_of_range_are_user_errors(faces, tmp_path, changes):
-    with pytest.raises(UserError):
-        train(config(faces, changes.pop("kimg", 0.08), **changes), tmp_path / "run")
