@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from rtil.files import cache_folder
 from rtil.weights.backbones import BACKBONES
 
 SHARED = Path(os.environ.get("RTIL_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
+
+settings.register_profile("busy", deadline=None)  # an example may take long where other programs run
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from benchmarks import convolution_rate, record
 
 @pytest.fixture(autouse=True)
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where rows are recorded, with a cache of its own."""
+    """Where rows are recorded."""
     monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
-    monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "results"
 
 

@@ -37,9 +37,8 @@ def stub(folder, script):
 
 
 @pytest.fixture
-def compiled(monkeypatch, session_cache):
+def compiled():
     """Whether the operations can be compiled here; they are, in the cache that other tests use."""
-    monkeypatch.setenv("RTIL_CACHE", str(session_cache))
     try:
         build.library(cuda=False)
     except build.BuildError:

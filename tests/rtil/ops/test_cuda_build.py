@@ -39,6 +39,7 @@ def must_build():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_the_cuda_library_compiles_links_and_loads(arch, monkeypatch, record_property):
     try:
