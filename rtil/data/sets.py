@@ -2,9 +2,11 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from rtil.data.base import ImageDataset, Split
@@ -50,10 +52,11 @@ class ImageFiles(ImageDataset):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> Tensor:
-        """Read one picture."""
-        name = self.names[index]
-        return fit(read_image(self.store.read(name), f"{self.store.path}: {name}"), self.resolution)
+    def load(self, indices: Sequence[int]) -> Tensor:
+        """Read several pictures."""
+        names = [self.names[index] for index in indices]
+        pictures = (read_image(self.store.read(name), f"{self.store.path}: {name}") for name in names)
+        return torch.stack([fit(picture, self.resolution) for picture in pictures])
 
     def key(self, index: int) -> str:
         """Return the file name relative to the folder or zip."""
