@@ -19,7 +19,7 @@ VALIDATION_FRACTION = 0.05
 MAX_VALIDATION_IMAGES = 1000
 
 
-def open_dataset(data: str, resolution: int, split: Split, seed: int = 0) -> ImageDataset:
+def open_dataset(data: str, resolution: int, split: Split) -> ImageDataset:
     """Open one split of a data set.
 
     Args:
@@ -27,7 +27,6 @@ def open_dataset(data: str, resolution: int, split: Split, seed: int = 0) -> Ima
         resolution: Side R in pixels to which pictures are cropped and resized.
         split: Of files, ``validation`` is 5 % of them (1 to 1000), chosen by a hash of their names, ``train`` the
             others and ``test`` all. Synthetic faces have three disjoint splits.
-        seed: Root seed of the synthetic faces; files do not depend on it.
 
     Raises:
         UserError: The data cannot be opened, or too few files for the split.
@@ -35,7 +34,7 @@ def open_dataset(data: str, resolution: int, split: Split, seed: int = 0) -> Ima
     if split not in get_args(Split):
         raise unknown("split", split, get_args(Split))
     if data == "synthetic":
-        return SyntheticFaces(resolution, split, seed)
+        return SyntheticFaces(resolution, split)
     return ImageFiles(open_store(data), resolution, split)
 
 
