@@ -48,10 +48,9 @@ class BM3D:
             or operator.img_size[0] != 3
             or min(operator.img_size[1:]) < SMALLEST_SIDE
         ):
-            name = getattr(operator, "label", type(operator).__name__)
             raise UserError(
-                f"bm3d denoises colour pictures of {SMALLEST_SIDE} px or more but the task is '{name}' at "
-                f"{tuple(getattr(operator, 'img_size', ()))}: use tv"
+                f"bm3d denoises colour pictures of {SMALLEST_SIDE} px or more but the task is '{operator.label}' at "
+                f"{operator.img_size}: use tv"
             )
         operator.check_measurement(y)
         y = y.float()

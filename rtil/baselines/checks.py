@@ -8,12 +8,9 @@ from rtil.inverse.operators.base import LinearOperator, Operator
 
 
 def linear(operator: Operator, method: str) -> LinearOperator:
-    """Return the operator, or raise UserError when it is not a linear one of this project."""
+    """Return the operator, or raise UserError when it is not linear."""
     if not isinstance(operator, LinearOperator):
-        name = getattr(operator, "label", type(operator).__name__)
-        raise UserError(
-            f"{method} needs a linear operator of rtil.inverse.operators but '{name}' is none: use ilo or csgm"
-        )
+        raise UserError(f"{method} needs a linear operator but '{operator.label}' is none: use ilo or csgm")
     return operator
 
 

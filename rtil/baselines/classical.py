@@ -48,8 +48,7 @@ def bicubic(y: Tensor, operator: Operator) -> Tensor:
         UserError: The operator does not shrink pictures, or y is no measurement of it.
     """
     if not isinstance(operator, Downsampling):
-        name = getattr(operator, "label", type(operator).__name__)
-        raise UserError(f"bicubic enlarges the measurements of sr but the task is '{name}': use adjoint or tv")
+        raise UserError(f"bicubic enlarges measurements of sr but the task is '{operator.label}': use adjoint or tv")
     operator.check_measurement(y)
     # antialias decides on torch's filter: with it a is -0.5, as in Pillow, without it -0.75
     return F.interpolate(y.float(), operator.img_size[1:], mode="bicubic", antialias=True).clamp(0, 1)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from rtil.baselines.checks import baseline_package, linear
-from rtil.errors import UserError
 from rtil.inverse.operators.base import LinearOperator, Operator
 from rtil.inverse.operators.simple import Identity
 
 WEIGHT_PER_SIGMA, LEAST_WEIGHT = 0.7, 1e-3
+STEPS = 50
+"""Of ADMM; not used where A is the identity."""
 
 SMOOTHING = 0.05
 """Weight of the TV step within an iteration, in units of the picture; it decides the speed, not the answer."""
@@ -29,20 +30,11 @@ EXACT_STEPS, EXACT_TOLERANCE = 1000, 1e-6
 class TotalVariation:
     """Reconstruct pictures of little total variation.
 
-    Args:
-        weight: Of TV, > 0; None is :func:`default_weight` of the operator's noise.
-        steps: Iterations of ADMM; not used where A is the identity.
-
     Raises:
-        UserError: An option is not valid, or scikit-image is not installed.
+        UserError: scikit-image is not installed.
     """
 
-    def __init__(self, weight: float | None = None, steps: int = 50) -> None:
-        if weight is not None and not 0 < weight < float("inf"):
-            raise UserError(f"tv weight is {weight:g}: valid is a positive number, or none for the default")
-        if not isinstance(steps, int) or steps < 1:
-            raise UserError(f"tv steps is {steps}: valid is a whole number of 1 or more")
-        self.weight, self.steps = weight, steps
+    def __init__(self) -> None:
         self._denoise = baseline_package("skimage.restoration", "total variation").denoise_tv_chambolle
 
     def __call__(self, y: Tensor, operator: Operator) -> Tensor:
@@ -58,12 +50,12 @@ class TotalVariation:
         A = linear(operator, "total variation")
         A.check_measurement(y)
         y = y.float()
-        weight = default_weight(A) if self.weight is None else self.weight
+        weight = weight_for(A)
         if isinstance(A, Identity):
             return self._tv_step(y, weight, EXACT_STEPS, EXACT_TOLERANCE).clamp(0, 1)
         smooth = torch.full((len(y), *A.img_size), 0.5, device=y.device)
         scaled_dual = torch.zeros_like(smooth)
-        for _ in range(self.steps):
+        for _ in range(STEPS):
             x = A.prox_l2(smooth - scaled_dual, y, SMOOTHING / weight, CG_TOLERANCE)
             smooth = self._tv_step(x + scaled_dual, SMOOTHING, INNER_STEPS, INNER_TOLERANCE)
             scaled_dual = scaled_dual + x - smooth
@@ -76,7 +68,7 @@ class TotalVariation:
         return torch.from_numpy(found).to(x).view_as(x)
 
 
-def default_weight(operator: LinearOperator) -> float:
+def weight_for(operator: LinearOperator) -> float:
     """Return the weight of TV for the noise of an operator: 0.7 sigma sqrt(m / n), at least 0.001.
 
     m of n is the fraction of the picture's entries that is measured: noise and data both weigh less against TV where

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -35,9 +34,9 @@ class ImageDataset(Dataset[Tensor], ABC):
     def __len__(self) -> int:
         """Return the number of pictures."""
 
-    @abstractmethod
     def __getitem__(self, index: int) -> Tensor:
         """Return picture ``index`` as uint8 [3, R, R]; raise IndexError past the end."""
+        return self.load([index])[0]
 
     @abstractmethod
     def key(self, index: int) -> str:
@@ -47,6 +46,6 @@ class ImageDataset(Dataset[Tensor], ABC):
     def identity(self) -> tuple[object, ...]:
         """Return values that change whenever any picture of the set may have changed."""
 
+    @abstractmethod
     def load(self, indices: Sequence[int]) -> Tensor:
-        """Return several pictures as uint8 [N, 3, R, R]."""
-        return torch.stack([self[index] for index in indices])
+        """Return several pictures as uint8 [N, 3, R, R], each independent of the others."""

@@ -23,7 +23,7 @@ from rtil.errors import RunError
 from rtil.seeds import generator
 
 MEMORY_LIMIT_BYTES = 2_000_000_000
-DEFAULT_WORKERS = min(4, os.cpu_count() or 1)
+WORKERS = min(4, os.cpu_count() or 1)
 BatchSize = int | Callable[[int], int]  # constant, or of the batch that starts at images_seen
 
 
@@ -117,7 +117,7 @@ class TrainingBatches(IterableDataset[Tensor]):
 
 
 class FacesDataModule(pl.LightningDataModule):
-    """Serves training batches uint8 [B, 3, R, R], from memory where the set is small enough.
+    """Serves training batches uint8 [B, 3, R, R], from memory where the set is small enough, else read by processes.
 
     On a GPU a process of its own puts them together ahead of the step, from memory, too; on a CPU it would take the
     processor that the step needs. Set ``images_seen`` before ``fit`` to go on where a run stopped.
@@ -128,8 +128,6 @@ class FacesDataModule(pl.LightningDataModule):
         batch: Images per step over all ranks: a number, or a function of the step's first position.
         seed: Root seed of order and mirroring; the pictures of ``synthetic`` are the same for every seed.
         mirror: Show each image mirrored half of the time.
-        workers: Processes that read sets too large for memory.
-        memory_limit_bytes: Larger sets are read by workers, picture by picture.
 
     Attributes:
         dataset: The training split.
@@ -143,15 +141,11 @@ class FacesDataModule(pl.LightningDataModule):
         batch: BatchSize,
         seed: int = 0,
         mirror: bool = True,
-        workers: int = DEFAULT_WORKERS,
-        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     ) -> None:
         super().__init__()
-        if workers < 0:
-            raise RunError(f"workers {workers} is not valid: use a number of at least 0")
-        self.batch, self.seed, self.mirror, self.workers = batch, seed, mirror, workers
+        self.batch, self.seed, self.mirror = batch, seed, mirror
         self.dataset = open_dataset(data, resolution, "train")
-        self.in_memory = len(self.dataset) * 3 * resolution**2 <= memory_limit_bytes
+        self.in_memory = len(self.dataset) * 3 * resolution**2 <= MEMORY_LIMIT_BYTES
         self.images_seen = 0
 
     def prepare_data(self) -> None:
@@ -167,7 +161,7 @@ class FacesDataModule(pl.LightningDataModule):
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
         source = preload(self.dataset) if self.in_memory else self.dataset
         batches = TrainingBatches(source, self.batch, self.seed, self.images_seen, self.mirror, rank, world_size)
-        workers = int(on_gpu) if self.in_memory else self.workers
+        workers = int(on_gpu) if self.in_memory else WORKERS
         context = "fork" if self.in_memory and on_gpu else None  # shares the pictures, others would copy them
         return DataLoader(
             batches,

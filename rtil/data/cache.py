@@ -7,7 +7,6 @@ They can be deleted at any time.
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,7 +38,8 @@ def preload(ds: ImageDataset) -> Tensor:
         return cached
     images = _load_all(ds, shape)
     try:
-        _write(path, images)
+        with atomic_path(path) as temporary:
+            np.save(temporary, images.numpy(), allow_pickle=False)
     except RunError as error:
         warnings.warn(f"decoded images are not cached in {path.parent}: {error}", Notice, stacklevel=2)
     return images
@@ -62,21 +62,12 @@ def _load_all(ds: ImageDataset, shape: tuple[int, ...]) -> Tensor:
         images[chunk.start : chunk.stop] = ds.load(chunk)
         return len(chunk)
 
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+    bar = tqdm(total=len(ds), desc=f"Reading {ds.name}", unit="image", delay=1, disable=None)
+    with bar, ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         try:
-            _show(pool.map(fill, chunks), ds)
+            for count in pool.map(fill, chunks):
+                bar.update(count)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return images
-
-
-def _show(done: Iterator[int], ds: ImageDataset) -> None:
-    with tqdm(total=len(ds), desc=f"Reading {ds.name}", unit="image", delay=1, disable=None) as bar:
-        for count in done:
-            bar.update(count)
-
-
-def _write(path: Path, images: Tensor) -> None:
-    with atomic_path(path) as temporary:
-        np.save(temporary, images.numpy(), allow_pickle=False)

@@ -2,9 +2,11 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from rtil.data.base import ImageDataset, Split
@@ -17,7 +19,7 @@ VALIDATION_FRACTION = 0.05
 MAX_VALIDATION_IMAGES = 1000
 
 
-def open_dataset(data: str, resolution: int, split: Split, seed: int = 0) -> ImageDataset:
+def open_dataset(data: str, resolution: int, split: Split) -> ImageDataset:
     """Open one split of a data set.
 
     Args:
@@ -25,7 +27,6 @@ def open_dataset(data: str, resolution: int, split: Split, seed: int = 0) -> Ima
         resolution: Side R in pixels to which pictures are cropped and resized.
         split: Of files, ``validation`` is 5 % of them (1 to 1000), chosen by a hash of their names, ``train`` the
             others and ``test`` all. Synthetic faces have three disjoint splits.
-        seed: Root seed of the synthetic faces; files do not depend on it.
 
     Raises:
         UserError: The data cannot be opened, or too few files for the split.
@@ -33,7 +34,7 @@ def open_dataset(data: str, resolution: int, split: Split, seed: int = 0) -> Ima
     if split not in get_args(Split):
         raise unknown("split", split, get_args(Split))
     if data == "synthetic":
-        return SyntheticFaces(resolution, split, seed)
+        return SyntheticFaces(resolution, split)
     return ImageFiles(open_store(data), resolution, split)
 
 
@@ -50,10 +51,11 @@ class ImageFiles(ImageDataset):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> Tensor:
-        """Read one picture."""
-        name = self.names[index]
-        return fit(read_image(self.store.read(name), f"{self.store.path}: {name}"), self.resolution)
+    def load(self, indices: Sequence[int]) -> Tensor:
+        """Read several pictures."""
+        names = [self.names[index] for index in indices]
+        pictures = (read_image(self.store.read(name), f"{self.store.path}: {name}") for name in names)
+        return torch.stack([fit(picture, self.resolution) for picture in pictures])
 
     def key(self, index: int) -> str:
         """Return the file name relative to the folder or zip."""

@@ -37,10 +37,6 @@ class SyntheticFaces(ImageDataset):
     def __len__(self) -> int:
         return SIZES[self.split]
 
-    def __getitem__(self, index: int) -> Tensor:
-        """Render one face."""
-        return self.render([index])[0]
-
     def key(self, index: int) -> str:
         """Return a name such as ``synthetic-test-17``."""
         return f"synthetic-{self.split}-{range(len(self))[index]}"
@@ -50,18 +46,7 @@ class SyntheticFaces(ImageDataset):
         return "synthetic", VERSION, self.seed, self.split, len(self), self.resolution
 
     def load(self, indices: Sequence[int]) -> Tensor:
-        """Return several faces as uint8 [N, 3, R, R]."""
-        return self.render(indices)
-
-    def render(self, indices: Sequence[int]) -> Tensor:
-        """Render several faces at once, each independent of the others.
-
-        Args:
-            indices: Positions in the split; IndexError past its end.
-
-        Returns:
-            uint8 [N, 3, R, R].
-        """
+        """Render several faces at once; IndexError past the end of the split."""
         every = range(len(self))
         parameters = draw_parameters([every[index] for index in indices], self.split, self.seed)
         return to_uint8(render_faces(parameters, self.resolution))

@@ -145,7 +145,8 @@ def gpu_archs() -> tuple[str, ...]:
         names = [f"sm_{name.removesuffix('+PTX').replace('.', '')}" for name in listed if name]
     for name in names:
         if not re.fullmatch(r"sm_\d{2,3}[af]?", name):
-            raise BuildError(f"GPU architecture '{name}' is not valid: write sm_80, or 8.0 in TORCH_CUDA_ARCH_LIST")
+            wrong = name.removeprefix("sm_")
+            raise BuildError(f"GPU architecture '{wrong}' is not valid: write TORCH_CUDA_ARCH_LIST='8.0;9.0', say")
     if not names:
         raise BuildError("no GPU in this machine to compile for: name architectures, TORCH_CUDA_ARCH_LIST='8.0;9.0'")
     return tuple(sorted(set(names)))

@@ -133,7 +133,6 @@ def test_a_library_that_is_there_is_tested(bare, one_case, monkeypatch, capsys, 
     monkeypatch.setattr(
         selftest, "check", lambda case, tier, *where: selftest.Outcome(case.op, tier, "cpu", "float32", 0.0, 1.0)
     )
-    monkeypatch.setattr(selftest, "check_draws", lambda tier, device: selftest.Outcome("draws", tier, device, "", 0, 1))
     assert doctor.main(["--json", "--build"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["library"]["state"] == "loaded"
@@ -171,7 +170,7 @@ def test_paths_do_not_say_who_somebody_is(monkeypatch, tmp_path):
 
 
 def test_all_operations_are_tested_in_all_their_tiers():
-    assert {case.op for case in selftest.CASES} | {"counter_normal"} == set(OPERATIONS)
+    assert {case.op for case in selftest.CASES} == set(OPERATIONS)
     assert selftest.tiers_of("upfirdn2d", compiled=True) == ("native", "ext")
     assert selftest.tiers_of("conv2d", compiled=True) == ("native",)
 
@@ -189,7 +188,7 @@ def test_an_operation_that_is_wrong_in_one_layout_fails(layout):
 
 def test_what_is_drawn_is_held_against_the_reference(monkeypatch):
     """In float64 to the accuracy of the draws, which are float32."""
-    (case,) = [case for case in selftest.CASES if case.draws]
+    (case,) = [case for case in selftest.CASES if case.draws and case.op == "styled_tail"]
     good = selftest.check(case, "native", "cpu", torch.float64)
     assert good.ok
     assert good.limit == 1e-5

@@ -64,7 +64,7 @@ def test_resuming_continues_exactly():
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_workers_and_memory_do_not_change_batches(workers):
     ds = FewFaces(8, "train")
-    expected = take(TrainingBatches(ds.render(range(10)), 4, images_seen=8), 7)
+    expected = take(TrainingBatches(ds.load(range(10)), 4, images_seen=8), 7)
     loader = DataLoader(TrainingBatches(ds, 4, images_seen=8), batch_size=None, num_workers=workers)
     assert torch.equal(take(loader, 7), expected)
 
@@ -141,11 +141,25 @@ def test_order_can_be_asked_at_any_position():
 @pytest.fixture
 def few(monkeypatch) -> None:
     monkeypatch.setattr("rtil.data.batches.open_dataset", lambda data, *arguments: FewFaces(*arguments))
+    monkeypatch.setattr("rtil.data.batches.WORKERS", 2)
 
 
-@pytest.mark.usefixtures("few")
-def test_data_module_serves_the_same_batches_from_memory_and_files():
-    modules = [FacesDataModule("synthetic", 8, 4, seed=5, memory_limit_bytes=m, workers=2) for m in (10**9, 0)]
+@pytest.fixture
+def from_memory_and_files(few, monkeypatch):
+    """Return a function that opens the pictures in both ways."""
+
+    def open_both(*arguments, **keywords):
+        modules = []
+        for limit in (10**9, 0):
+            monkeypatch.setattr("rtil.data.batches.MEMORY_LIMIT_BYTES", limit)
+            modules.append(FacesDataModule(*arguments, **keywords))
+        return modules
+
+    return open_both
+
+
+def test_data_module_serves_the_same_batches_from_memory_and_files(from_memory_and_files):
+    modules = from_memory_and_files("synthetic", 8, 4, seed=5)
     assert [module.in_memory for module in modules] == [True, False]
     for module in modules:
         module.images_seen = 20
@@ -158,9 +172,8 @@ def test_data_module_serves_the_same_batches_from_memory_and_files():
     assert a.dtype == torch.uint8
 
 
-@pytest.mark.usefixtures("few")
-def test_data_module_serves_varying_batches():
-    modules = [FacesDataModule("synthetic", 8, GROWING.batch_at, memory_limit_bytes=m, workers=2) for m in (10**9, 0)]
+def test_data_module_serves_varying_batches(from_memory_and_files):
+    modules = from_memory_and_files("synthetic", 8, GROWING.batch_at)
     a, b = (take_list(module.train_dataloader(), len(SIZES)) for module in modules)
     assert [len(batch) for batch in a] == SIZES
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
@@ -225,10 +238,10 @@ def test_lightning_trains_on_it():
     assert torch.equal(torch.stack(model.seen), take(TrainingBatches(FewFaces(8, "train"), 4, images_seen=4), 5))
 
 
-@pytest.mark.usefixtures("few")
-def test_a_signal_to_all_processes_leaves_the_training_its_batches():
+def test_a_signal_to_all_processes_leaves_the_training_its_batches(from_memory_and_files, monkeypatch):
     """The training itself decides when to stop; it cannot end its step without pictures."""
-    module = FacesDataModule("synthetic", 8, 4, workers=1, memory_limit_bytes=0)
+    _, module = from_memory_and_files("synthetic", 8, 4)
+    monkeypatch.setattr("rtil.data.batches.WORKERS", 1)
     batches = iter(module.train_dataloader())
     next(batches)
     (worker,) = batches._workers

@@ -47,9 +47,9 @@ def test_preload_equals_the_pictures_and_renders_once():
     ds = FewFaces(8, "train")
     first, calls = preload(ds), FewFaces.calls
     second = preload(ds)
-    assert torch.equal(first, ds.render(range(70)))
-    assert torch.equal(second, first)
     assert FewFaces.calls == calls
+    assert torch.equal(first, ds.load(range(70)))
+    assert torch.equal(second, first)
 
 
 def test_only_complete_files_remain(cache):
@@ -60,7 +60,7 @@ def test_only_complete_files_remain(cache):
 @pytest.mark.parametrize("other", [FewFaces(8, "train", 1), FewFaces(8, "test"), FewFaces(9, "train")])
 def test_other_sets_have_other_files(cache, other):
     preload(FewFaces(8, "train"))
-    assert torch.equal(preload(other), other.render(range(70)))
+    assert torch.equal(preload(other), other.load(range(70)))
     assert len(list(cache.iterdir())) == 2
 
 
@@ -85,21 +85,21 @@ def test_unusable_cache_folder_warns(cache):
     cache.write_text("a file, not a folder")
     ds = FewFaces(8, "train")
     with pytest.warns(UserWarning, match="not cached"):
-        assert torch.equal(preload(ds), ds.render(range(70)))
+        assert torch.equal(preload(ds), ds.load(range(70)))
 
 
 def test_changed_files_are_read_again(tmp_path):
     def pack(seed: int) -> str:
         path = tmp_path / "faces.zip"
         with zipfile.ZipFile(path, "w") as out:
-            for i, image in enumerate(SyntheticFaces(8, "train", seed).render(range(3))):
+            for i, image in enumerate(SyntheticFaces(8, "train", seed).load(range(3))):
                 out.writestr(f"{i}.bmp", bitmap(image))
         os.utime(path, ns=(seed, seed))
         return str(path)
 
     first = preload(open_dataset(pack(0), 8, "test")).clone()
     second = preload(open_dataset(pack(1), 8, "test"))
-    assert torch.equal(second, SyntheticFaces(8, "train", 1).render(range(3)))
+    assert torch.equal(second, SyntheticFaces(8, "train", 1).load(range(3)))
     assert not torch.equal(first, second)
 
 

@@ -10,7 +10,7 @@ from rtil.errors import UserError
 
 @pytest.mark.parametrize("resolution", [1, 17, 32])
 def test_shape_and_type(resolution):
-    faces = SyntheticFaces(resolution, "train").render([0, 1])
+    faces = SyntheticFaces(resolution, "train").load([0, 1])
     assert faces.shape == (2, 3, resolution, resolution)
     assert faces.dtype == torch.uint8
 
@@ -21,14 +21,14 @@ def test_sizes():
 
 def test_a_face_does_not_depend_on_its_batch():
     ds = SyntheticFaces(31, "train")  # an odd size, so that rows end inside a vector register
-    together = ds.render(range(40))
+    together = ds.load(range(40))
     assert all(torch.equal(together[i], ds[i]) for i in (0, 17, 39))
     assert torch.equal(ds.load([39, 3, 3]), together[[39, 3, 3]])
 
 
 def test_faces_depend_on_seed_split_and_index():
     faces = [SyntheticFaces(8, "train"), SyntheticFaces(8, "train", 1), SyntheticFaces(8, "validation")]
-    faces = [face.flatten().tolist() for ds in faces for face in ds.render(range(50))]
+    faces = [face.flatten().tolist() for ds in faces for face in ds.load(range(50))]
     assert len({tuple(face) for face in faces}) == 150
 
 
@@ -44,8 +44,8 @@ def test_keys_and_ends():
 
 
 def test_resolutions_show_the_same_antialiased_face():
-    large = SyntheticFaces(256, "train").render(range(16)).float() / 255
-    small = SyntheticFaces(32, "train").render(range(16)).float() / 255
+    large = SyntheticFaces(256, "train").load(range(16)).float() / 255
+    small = SyntheticFaces(32, "train").load(range(16)).float() / 255
     error = (F.avg_pool2d(large, 8) - small).square().mean()
     other = (F.avg_pool2d(large, 8).roll(1, dims=0) - small).square().mean()
     assert -10 * error.log10() > 31  # dB; 27 with hard edges
@@ -67,7 +67,7 @@ def test_the_test_split_is_shifted():
 
 
 def test_the_set_is_not_gaussian():
-    faces = SyntheticFaces(16, "train").render(range(1500)).float().flatten(1) / 255
+    faces = SyntheticFaces(16, "train").load(range(1500)).float().flatten(1) / 255
     centred = faces - faces.mean(0)
     _, spread, directions = torch.linalg.svd(centred, full_matrices=False)
     assert (spread[:20].square().sum() / spread.square().sum()) < 0.9  # 20 components do not explain it
