@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rtil.errors import UserError, unknown
+from rtil.errors import RunError, unknown
 from rtil.ops import extension
 from rtil.ops.build import BuildError
 
@@ -50,7 +50,7 @@ def choice(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, 
         shape: Of its feature map; None is a large one of many channels.
 
     Raises:
-        UserError: ``RTIL_OPS`` has no valid value, or asks for a library that cannot be built.
+        RunError: ``RTIL_OPS`` has no valid value, or asks for a library that cannot be built.
     """
     wanted = _wanted()
     if wanted in ("ref", "native"):
@@ -62,7 +62,7 @@ def choice(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, 
     if wanted == "ext":
         loaded = extension.load()
         if device.type == "cuda" and not loaded.cuda:
-            raise UserError(loaded.cuda_error or f"{loaded.path} has no CUDA kernels: delete it, and it is built again")
+            raise RunError(loaded.cuda_error or f"{loaded.path} has no CUDA kernels: delete it, and it is built again")
         return Choice("ext", "RTIL_OPS=ext")
     if (slower := _native_is_faster(op, device, dtype, shape)) is not None:
         return Choice("native", slower)
@@ -94,5 +94,5 @@ def _native_is_faster(op: str, device: torch.device, dtype: torch.dtype, shape: 
 def _wanted() -> str:
     wanted = os.environ.get("RTIL_OPS", "auto")
     if wanted not in TIERS:
-        raise unknown("RTIL_OPS tier", wanted, TIERS)
+        raise RunError(str(unknown("RTIL_OPS tier", wanted, TIERS)))
     return wanted
