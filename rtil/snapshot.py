@@ -5,6 +5,7 @@ JSON, so that a snapshot opens without knowing anything else, and nothing in it 
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,9 @@ def load_snapshot(path: Path | str, device: torch.device | str = "cpu") -> Snaps
         UserError: If there is none, or the file is not a sound snapshot.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # False also where one may not look
         path = newest_snapshot(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"snapshot {path} does not exist: give a run folder or a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:

@@ -26,6 +26,7 @@ Without ``--start_from`` the first frame starts as usual; ``--frame_steps 0,0,0,
 """
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -118,9 +119,9 @@ class ReconstructOptions(Budget):
             raise UserError("frame_steps are those of a sequence: add --sequence, or give steps")
         if self.batch is not None and self.sequence:
             raise UserError(f"batch is {self.batch} but a sequence is inverted frame by frame: leave one of them away")
-        if not self.sequence and self.input_path.is_dir():
+        if not self.sequence and os.path.isdir(self.input_path):
             raise UserError(f"{self.input} is a folder: add --sequence if its files are frames, or give one file")
-        if self.out is not None and (self.out / RESULT).exists():
+        if self.out is not None and os.path.exists(self.out / RESULT):
             raise UserError(f"{self.out} already holds {RESULT}: give another folder as --out")
 
     @property

@@ -4,6 +4,7 @@ Where they were found, they are the same bit for bit; on another machine they di
 all but the weights, so ``--snapshot`` must be the one that was inverted.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,8 +62,9 @@ def open_rendering(options: RenderOptions) -> Prepared:
     result = load_result(path)
     snapshot = load_snapshot(prior, pick_device(options.device))
     result.check_snapshot(snapshot)
+    operator = result.recipe.make()
     pictures = numbered(folder / PICTURE, len(result.y))
-    if pictures[0].exists():
+    if os.path.exists(pictures[0]):
         raise UserError(f"{pictures[0]} already exists: give another folder as --out")
 
     def render() -> None:
@@ -70,7 +72,7 @@ def open_rendering(options: RenderOptions) -> Prepared:
         write_pictures(x, pictures)
         if result.spread is not None:
             write_spread(x.cpu(), result.spread, folder / SPREAD)
-        errors = result.recipe.make().to(x.device).error(x, result.y.to(x.device)).tolist()
+        errors = operator.to(x.device).error(x, result.y.to(x.device)).tolist()
         images = by_image({"status": result.status, "measurement_error": errors, "converged": result.latents.converged})
         print(*lines_of(pictures, images), sep="\n")
 

@@ -1,5 +1,6 @@
 """``python -m rtil sample``: a grid of samples, of the plain generator or of every branch."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class SampleOptions:
             raise UserError(f"count is {self.count}: valid is a whole number of 1 or more")
         if not 0 <= self.truncation < float("inf"):
             raise UserError(f"truncation is {self.truncation:g}: valid is a number >= 0, usually 0.5 to 1")
-        if self.out.suffix.lower() != ".png" or self.out.is_dir():
+        if self.out.suffix.lower() != ".png" or os.path.isdir(self.out):
             raise UserError(f"out is {self.out}: valid is the name of a .png file")
 
     def open(self) -> "tuple[Snapshot, Branches | None]":

@@ -153,7 +153,7 @@ def open_store(path: str | Path, allow_compressed: bool = False) -> Store:
         UserError: The path is missing or is neither, the zip is damaged or compressed, or there is no image.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # False also where one may not look
         raise RunError(f"data {str(path)!r} does not exist: give 'synthetic', a folder of images or a zip of images")
     store = Folder(path) if path.is_dir() else Zip(path, allow_compressed)
     if not store.names:

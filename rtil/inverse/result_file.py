@@ -8,6 +8,7 @@ and is refused by any other snapshot.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,8 +182,8 @@ def load_result(path: Path | str) -> ResultFile:
         UserError: There is none, it is damaged, or no result that this version can read.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):  # False also where one may not look
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise UserError(f"result {path} {what}: give the result.safetensors of a reconstruction")
     try:
         with safe_open(path, framework="pt") as file:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rtil.errors import UserError, unknown
+from rtil.errors import RunError, unknown
 from rtil.ops import extension
 from rtil.ops.build import BuildError
 
@@ -38,11 +38,11 @@ def choice(op: str, device: torch.device, elements: int = _SMALL) -> Choice:
         elements: Of its feature map.
 
     Raises:
-        UserError: ``RTIL_OPS`` has no valid value, or asks for a library that cannot be built.
+        RunError: ``RTIL_OPS`` has no valid value, or asks for a library that cannot be built.
     """
     wanted = os.environ.get("RTIL_OPS", "auto")
     if wanted not in TIERS:
-        raise unknown("RTIL_OPS tier", wanted, TIERS)
+        raise RunError(str(unknown("RTIL_OPS tier", wanted, TIERS)))
     if wanted in ("ref", "native"):
         return Choice(wanted, f"RTIL_OPS={wanted}")
     if op not in COMPILED:
@@ -52,7 +52,7 @@ def choice(op: str, device: torch.device, elements: int = _SMALL) -> Choice:
     if wanted == "ext":
         loaded = extension.load()
         if device.type == "cuda" and not loaded.cuda:
-            raise UserError(loaded.cuda_error or f"{loaded.path} has no CUDA kernels: delete it, and it is built again")
+            raise RunError(loaded.cuda_error or f"{loaded.path} has no CUDA kernels: delete it, and it is built again")
         return Choice("ext", "RTIL_OPS=ext")
     if op == "bias_act" and elements < _SMALL:
         return Choice("native", f"below {_SMALL} elements the call costs more than it saves")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from rtil.errors import UserError
+from rtil.errors import RunError
 
 CXX_NAMES = ("c++", "g++", "clang++")
 MEANWHILE = "until then the native tier is used"
@@ -20,7 +20,7 @@ CUDA_MEND = f"pip install 'rtil[cuda-build]' brings it; {MEANWHILE}"
 ASK_TIMEOUT_SECONDS = 60
 
 
-class BuildError(UserError):
+class BuildError(RunError):
     """The fused ops cannot be built here: cause and mend in one line."""
 
 

@@ -8,6 +8,7 @@ A run has one course. Going on from an older checkpoint begins a new one: its fi
 takes the place of all that have seen more images. Until then the old course is still there, and ``latest`` is its end.
 """
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -70,7 +71,7 @@ def resume_point(run: Path, resume: str) -> Path | None:
     found = checkpoints(run) if resume == "latest" else [Path(resume)]
     if not found:
         return None
-    if not found[-1].is_file():
+    if not os.path.isfile(found[-1]):
         raise UserError(f"nothing to resume: there is no checkpoint {resume}")
     try:
         torch.load(found[-1], weights_only=True, map_location="meta", mmap=True)

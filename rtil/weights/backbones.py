@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from rtil.errors import UserError
+from rtil.errors import RunError
 from rtil.files import cache_folder
 
 LpipsNet = Literal["alex", "vgg"]
@@ -83,7 +83,7 @@ def find_backbone(net: LpipsNet) -> dict[str, Tensor] | None:
     """Return the weights ``{"features.0.weight": [O, I, kh, kw], ...}``, or None when no file is on this machine.
 
     Raises:
-        UserError: A file is there, but is not the expected one.
+        RunError: A file is there, but is not the expected one.
     """
     backbone = BACKBONES[net]
     own = cache_folder() / backbone.file
@@ -115,7 +115,5 @@ def _read_torchvision(path: Path, backbone: Backbone) -> dict[str, Tensor]:
     return {name: network[name] for name in names}
 
 
-def _damaged(path: Path) -> UserError:
-    return UserError(
-        f"weights file '{path}' is damaged (wrong hash): delete it, then run: python -m rtil.weights lpips"
-    )
+def _damaged(path: Path) -> RunError:
+    return RunError(f"weights file '{path}' is damaged (wrong hash): delete it, then run: python -m rtil.weights lpips")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -206,3 +208,12 @@ def test_a_gpu_gets_no_word_of_measurements(monkeypatch):
     monkeypatch.setattr(extension, "_outcome", Extension(Path("x.so"), True, None))
     reasons = {name: choice("styled_tail", torch.device(name)).reason for name in ("cpu", "cuda")}
     assert reasons == {"cpu": "measured faster", "cuda": "fewer passes over the map; not measured"}
+
+
+def test_its_options_are_those_of_every_command(capsys):
+    assert doctor.main(["--jsn"]) == 2
+    assert "did you mean '--json'?" in capsys.readouterr().err
+    assert doctor.main(["--build", "--dry_run"]) == 0
+    assert capsys.readouterr().out.endswith("# test every operation, after compiling the fused ones\n")
+    code = "import sys; from rtil.doctor import main; main(['--help']); raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rtil.errors import UserError
+from rtil.errors import RunError, UserError
 from rtil.runs import check_resume, claim, new_run, newest_pair, read_settings, train_runs, write_settings
 
 MakeRun = Callable[..., Path]
@@ -56,6 +56,19 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         read_settings(tmp_path)
+
+    (tmp_path / "settings.json").write_text("[1]")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_settings(tmp_path)
+
+
+@pytest.mark.parametrize("out", ["file/run", "x" * 300])
+def test_a_folder_that_cannot_be_made_is_named(out: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=rf"{out} cannot be written \("), claim(tmp_path / out):
+        pass
+    with pytest.raises(RunError, match=r"cannot be written \("):
+        new_run(tmp_path / out, "a")
 
 
 def _age(run: Path, seconds: int) -> None:

@@ -115,3 +115,10 @@ def test_command_fails_in_one_line_when_nothing_answers(empty_caches, monkeypatc
     assert "No matching distribution found" in error
     assert "no route to host" in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_command_names_what_it_fetches(empty_caches, capsys):
+    assert command.main(["lpip"]) == 2
+    assert "did you mean 'lpips'?" in capsys.readouterr().err
+    assert command.main(["lpips", "--dry_run"]) == 0
+    assert str(empty_caches / "rtil") in capsys.readouterr().out

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pytest
 import yaml
+from torch._utils import ExceptionWrapper
 
 from rtil.cli import common, options
 from rtil.cli.common import LAUNCHED, MALLOC, Prepared, given_names, read_table, run_command, run_subcommand
@@ -196,6 +197,45 @@ def test_what_goes_wrong_in_work_that_was_checked_is_a_bug(error: Exception) -> 
 
     with pytest.raises(type(error), match="ours"):
         run_command(doing(broken), Options, [], "x")
+
+
+CRASH = """
+from dataclasses import dataclass
+from rtil.cli.common import Prepared, run_command
+from rtil.errors import UserError
+
+@dataclass
+class Options:
+    "Do something."
+
+def broken():
+    raise {error}("ours")
+
+raise SystemExit(run_command(lambda options: Prepared([], broken), Options, [], "do"))
+"""
+
+
+@pytest.mark.parametrize("error", ["UserError", "OSError"])
+def test_a_bug_ends_in_a_traceback_and_code_1(error: str) -> None:
+    done = subprocess.run([sys.executable, "-c", CRASH.format(error=error)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+
+
+def test_work_may_have_an_exit_code_of_its_own() -> None:
+    assert run_command(doing(lambda options: 1), Options, [], "x") == 1
+    assert run_command(doing(lambda options: None), Options, [], "x") == 0
+
+
+def test_what_a_worker_of_a_loader_cannot_read_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def reading(options: Options) -> None:
+        try:
+            raise RunError("cannot read image 'a.png': mend it")
+        except RunError:
+            ExceptionWrapper(where="in DataLoader worker process 0").reraise()
+
+    assert run_command(doing(reading), Options, [], "x") == 2
+    assert capsys.readouterr().err == "error: cannot read image 'a.png': mend it\n"
 
 
 def test_what_the_machine_does_to_running_work_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -403,3 +443,29 @@ def test_help_has_groups(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("The settings of fast", "--fast.weight", "Of the term.", "As --fast.lr --slow.lr."):
         assert text in out, text
     assert "inner" not in out
+
+
+def test_options_of_a_group_without_a_name_stand_among_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups: dict[str, Any] = {"nested": {"": Fast}, "short": {"rate": ["lr"]}}
+    got: list[Grouped] = []
+    assert run_command(doing(got.append), Grouped, ["--steps", "4", "--weight=2", "--rate", "0.3"], "x", **groups) == 0
+    assert (got[0].steps, got[0].settings) == (4, {"": Fast(2, 0.3)})
+    assert given_names(got[0]) == {"steps", "weight", "lr", "rate"}
+    assert run_command(doing(print), Grouped, ["--weight=2", "--print_config"], "x", **groups) == 0
+    text = capsys.readouterr().out
+    assert "# Of the term.\nweight: 2.0\n" in text
+    (tmp_path / "c.yaml").write_text(text)
+    assert run_command(doing(got.append), Grouped, ["--config", str(tmp_path / "c.yaml")], "x", **groups) == 0
+    assert got[1].settings == {"": Fast(2)}
+
+
+def test_on_the_command_line_too_what_is_named_in_full_wins() -> None:
+    assert grouped("--slow.lr", "0.4", "--lr", "0.3").settings == {"fast": Fast(lr=0.3), "slow": Fast(lr=0.4)}
+
+
+@pytest.mark.parametrize("module", ["train", "sample", "render", "fetch", "eval", "reconstruct"])
+def test_help_does_not_wait_for_torch(module: str) -> None:
+    code = f"import sys; from rtil.cli.{module} import main; main(['--help']); raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

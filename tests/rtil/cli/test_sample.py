@@ -64,6 +64,8 @@ def test_no_truncation_is_the_mapping_itself_and_full_one_the_mean_style(workpla
         (["--snapshot", VANILLA, "--truncation", "-1"], ["truncation is -1"]),
         (["--snapshot", VANILLA, "--count", "0"], ["count is 0"]),
         (["--snapshot", VANILLA, "--out", "x.jpg"], ["x.jpg", ".png"]),
+        (["--snapshot", "x" * 300], ["does not exist"]),
+        (["--snapshot", VANILLA, "--out", VANILLA + "/snapshot-000001.safetensors/x.png"], ["a file is in the way"]),
         (["--snapshot", VANILLA, "--trunction", "1"], ["'--truncation'"]),
     ],
 )
@@ -93,3 +95,11 @@ def test_the_module_runs_as_a_program(workplace: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("wrote samples.png: 1 samples of")
+
+
+def test_an_unknown_tier_is_one_line(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RTIL_OPS", "fast")
+    assert main(["--snapshot", VANILLA, "--count", "1"]) == 2
+    assert capsys.readouterr().err == "error: unknown RTIL_OPS tier 'fast': valid are ref, native, ext, auto\n"

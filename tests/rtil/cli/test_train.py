@@ -177,6 +177,22 @@ def test_a_mistake_with_out_leaves_it_usable(here, capsys):
     assert main([*SMALL, "--data", "faces", "--kimg", "0.004", "--out", "mine"]) == 0
 
 
+def test_a_resume_that_is_refused_leaves_the_settings(here, capsys):
+    assert main([*SMALL, "--data", "faces", "--kimg", "0.004", "--out", "mine"]) == 0
+    before = Path("mine/settings.json").read_text()
+    assert main(["--out", "mine", "--resume", "nope.ckpt", "--kimg", "999"]) == 2
+    assert "no checkpoint nope.ckpt" in capsys.readouterr().err
+    assert Path("mine/settings.json").read_text() == before
+
+
+def test_an_out_below_a_file_is_one_line(here, capsys):
+    Path("file").touch()
+    assert main([*SMALL, "--data", "faces", "--kimg", "0.004", "--out", "file/run"]) == 2
+    assert capsys.readouterr().err == (
+        "error: file/run cannot be written (a file is in the way): mend that, or name another place\n"
+    )
+
+
 def test_a_corrupt_picture_is_named(here, capsys):
     (here / "faces" / "broken.png").write_bytes((here / "faces" / "0.png").read_bytes()[:60])
     assert main([*SMALL, "--data", "faces", "--kimg", "0.004", "--out", "mine"]) == 2
