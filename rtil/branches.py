@@ -277,7 +277,7 @@ def mixture_branches(
         UserError: If a value is out of range.
     """
     sides = [2**i for i in range(2, resolution.bit_length())]
-    side = default_mixture_side(resolution) if side is None else side
+    side = max(4, resolution // 8) if side is None else side
     if side not in sides:
         raise UserError(
             f"mixture_side {side} is not valid: this {resolution} px generator has features of side {sides}"
@@ -286,13 +286,3 @@ def mixture_branches(
     if rtil and max(chosen, default=1) < 2:
         raise UserError(f"codes {list(chosen)} mixes nothing: add a number of 2 or more, or leave rtil away")
     return MixtureBranches(chosen, side, branch_weights(len(chosen), weights), estimator, chunk)
-
-
-def default_mixture_side(resolution: int) -> int:
-    """Return resolution / 8, at least 4: 32 at 256 px, as in the paper.
-
-    Example:
-        >>> default_mixture_side(256), default_mixture_side(16)
-        (32, 4)
-    """
-    return max(4, resolution // 8)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtil.ops.plan import exact_type
 from rtil.ops.tier import tier_of
 
 Activation = Literal["linear", "lrelu"]
@@ -30,7 +31,7 @@ def bias_act(x: Tensor, b: Tensor | None, act: Activation = "lrelu", gain: float
     if gain is None:
         gain = LRELU_GAIN if act == "lrelu" else 1.0
     if slope != 1 and tier_of("bias_act", x) == "ext":  # without, it is torch's addition, which no kernel beats
-        b = None if b is None else b.to(torch.promote_types(x.dtype, torch.float32))
+        b = None if b is None else b.to(exact_type(x))
         return torch.ops.rtil.bias_act(x, b, slope, gain)
     if b is not None:
         x = x + b.to(x.dtype).reshape(1, -1, *[1] * (x.ndim - 2))

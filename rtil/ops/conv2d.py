@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtil.ops.plan import exact_type
 from rtil.ops.tier import tier_of
 from rtil.ops.weight_gradients import weight_gradients_wanted
 
@@ -115,5 +116,4 @@ def conv_transpose2d(x: Tensor, w: Tensor, stride: int = 1, padding: int = 0) ->
 
 def _exactly(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Return both in float32 at least, in which torch's double backward is right everywhere."""
-    exact = torch.promote_types(x.dtype, torch.float32)
-    return x.to(exact), w.to(exact)
+    return x.to(exact_type(x)), w.to(exact_type(x))

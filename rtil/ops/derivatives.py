@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtil.ops.plan import Plan, after_up_convolution, is_nhwc
+from rtil.ops.plan import Plan, after_up_convolution, exact_type, is_nhwc
 from rtil.ops.weight_gradients import weight_gradients_wanted
 
 _ops: Any = torch.ops.rtil
@@ -36,10 +36,6 @@ def register() -> None:
         ("styled_tail", _backward_styled_tail, _setup_styled_tail),
     ):
         torch.library.register_autograd(f"rtil::{name}", backward, setup_context=setup)
-
-
-def _exact(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _empty_map(x: Tensor, height: int, width: int) -> Tensor:
@@ -87,11 +83,11 @@ def _backward_bias_act(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     need_b = ctx.needs_input_grad[1] and weight_gradients_wanted()
     if need_b and y.ndim == 4 and not torch.is_grad_enabled():
         # y has the sign of x + b: the tail's gradient kernel makes the gradient and its sums in one pass
-        no_bias = y.new_zeros(y.shape[1], dtype=_exact(y))
+        no_bias = y.new_zeros(y.shape[1], dtype=exact_type(y))
         gx, _, sum_g, *_ = _ops.styled_tail_grad(g, y, None, None, None, None, no_bias, 0, slope, gain, False, False)
         return gx, sum_g.sum(0), None, None
     gx = _ops.bias_act_grad(g, y, slope, gain)
-    gb = gx.sum([dim for dim in range(gx.ndim) if dim != 1], dtype=_exact(y)) if need_b else None
+    gb = gx.sum([dim for dim in range(gx.ndim) if dim != 1], dtype=exact_type(y)) if need_b else None
     return gx, gb, None, None
 
 
@@ -119,9 +115,9 @@ def _fake_styled_tail_grad(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     need_strength, need_noise = rest[-2:]
     N, C, H, W = g.shape
-    sum_gu, sum_g = (x.new_empty(N, C, dtype=_exact(x)) for _ in range(2))
-    sum_gn = x.new_empty(() if need_strength else (0,), dtype=_exact(x))
-    sum_c = x.new_empty((N, 1, H, W) if need_noise else (0,), dtype=_exact(x))
+    sum_gu, sum_g = (x.new_empty(N, C, dtype=exact_type(x)) for _ in range(2))
+    sum_gn = x.new_empty(() if need_strength else (0,), dtype=exact_type(x))
+    sum_c = x.new_empty((N, 1, H, W) if need_noise else (0,), dtype=exact_type(x))
     return _empty_map(x, H, W), sum_gu, sum_g, sum_gn, sum_c
 
 
@@ -175,12 +171,12 @@ def _tail_grad_with_graph(
         pre = _ops.styled_tail(x, fir, d, noise, strength, b, None, None, noise_key, 0, 1.0, 1.0)
     gp = _ops.bias_act_grad(g, pre, slope, gain)
     u = x if fir is None else _ops.upfirdn2d(x, fir, *after_up_convolution(len(fir)))
-    sum_gu = (gp * u).sum((2, 3), dtype=_exact(x))
+    sum_gu = (gp * u).sum((2, 3), dtype=exact_type(x))
     h = gp * d.to(gp.dtype)[:, :, None, None]
     sum_gn = sum_c = gp.new_empty(0)
     if need_strength or need_noise:
-        sum_c = gp.sum(1, keepdim=True, dtype=_exact(x))
+        sum_c = gp.sum(1, keepdim=True, dtype=exact_type(x))
     if need_strength:
         drawn = _ops.counter_normal(sum_c.shape, noise_key, sum_c.detach()) if noise is None else noise
         sum_gn = (drawn * sum_c).sum()
-    return h, sum_gu, gp.sum((2, 3), dtype=_exact(x)), sum_gn, sum_c
+    return h, sum_gu, gp.sum((2, 3), dtype=exact_type(x)), sum_gn, sum_c

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtil.ops.conv2d import conv2d, conv_transpose2d
+from rtil.ops.plan import exact_type
 from rtil.ops.tier import tier_of
 
 _EPS = 1e-8
@@ -61,7 +62,7 @@ def _ref(x: Tensor, w: Tensor, s: Tensor, up: bool) -> Tensor:
 
     Those weights depend on the styles: their gradient must not be left out with that of the parameters.
     """
-    exact = torch.promote_types(x.dtype, torch.float32)
+    exact = exact_type(x)
     maps = []
     for x_n, s_n in zip(x.to(exact), s.to(exact), strict=True):
         w_n = w.to(exact) * s_n[None, :, None, None]

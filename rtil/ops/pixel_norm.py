@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rtil.ops.plan import exact_type
 from rtil.ops.tier import tier_of
 
 PIXEL_NORM_EPS = 1e-8
@@ -21,8 +22,7 @@ class _PixelNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-        exact = torch.promote_types(x.dtype, torch.float32)
-        r = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
+        r = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact_type(x))
         r = r.square_().div_(x.shape[1]).add_(PIXEL_NORM_EPS).rsqrt_()
         o = x * r.to(x.dtype)
         if slope != 1:
@@ -90,7 +90,7 @@ def pixel_norm(x: Tensor, slope: float = 1) -> Tensor:
         Same shape, type and layout; twice differentiable.
     """
     if tier_of("pixel_norm", x) == "ref":
-        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        exact = x.to(exact_type(x))
         unit = (exact * (exact.square().mean(1, keepdim=True) + PIXEL_NORM_EPS).rsqrt()).to(x.dtype)
         return unit if slope == 1 else F.leaky_relu(unit, slope)
     return _PixelNorm.apply(x, slope)[0]

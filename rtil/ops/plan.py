@@ -11,6 +11,11 @@ def is_nhwc(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
+def exact_type(x: Tensor) -> torch.dtype:
+    """Return the type in which sums and parameters beside a map are kept: float32, or float64 if x is."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def filter_size(f: Tensor) -> tuple[int, int]:
     """Return (fh, fw) of a filter [fh, fw], or (k, k) of the taps [k] of a separable one."""
     return (f.shape[0], f.shape[0]) if f.ndim == 1 else (f.shape[0], f.shape[1])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rtil.ops.bias_act import LRELU_GAIN, LRELU_SLOPE
 from rtil.ops.counter import Drawn, Noise, int64_bits, materialise
-from rtil.ops.plan import after_up_convolution
+from rtil.ops.plan import after_up_convolution, exact_type
 from rtil.ops.tier import tier_of
 from rtil.ops.upfirdn2d import upfirdn2d
 
@@ -42,11 +42,10 @@ def styled_tail(
         [N, C, H, W] in the type and layout of x; differentiable any number of times in all tensors but ``fir``.
     """
     tier, kept = tier_of("styled_tail", x), x.dtype
-    exact = torch.promote_types(kept, torch.float32)
     if tier == "ext":
-        return _ext(x, b, d, noise, strength, fir, z1, exact)
+        return _ext(x, b, d, noise, strength, fir, z1)
     if tier == "ref":
-        x = x.to(exact)
+        x = x.to(exact_type(x))
     if fir is not None:
         x = upfirdn2d(x, fir, padding=after_up_convolution(len(fir)).pad, gain=4)
     if isinstance(noise, Drawn):
@@ -69,8 +68,8 @@ def _ext(
     strength: Tensor,
     fir: Tensor | None,
     z1: Noise | None,
-    exact: torch.dtype,
 ) -> Tensor:
+    exact = exact_type(x)
     N, _, H, W = x.shape
     if fir is not None:
         H, W = after_up_convolution(len(fir)).output_size(H, W, fir)

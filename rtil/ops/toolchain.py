@@ -197,21 +197,13 @@ def _ask(command: Sequence[str]) -> str:
         BuildError: It does not run.
     """
     try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=ASK_TIMEOUT_SECONDS,
-            check=True,
-            text=True,
-            errors="replace",
+        return subprocess.check_output(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=ASK_TIMEOUT_SECONDS, errors="replace"
         )
     except subprocess.CalledProcessError as error:
-        complaint = (str(error.stdout).strip().splitlines() or [f"exit code {error.returncode}"])[-1]
+        complaint = (error.output.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
         raise BuildError(f"{command[0]} does not run ({complaint})") from error
     except OSError as error:
         raise BuildError(f"{command[0]} does not run ({error.strerror})") from error
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"{command[0]} hangs") from error
-    return done.stdout
