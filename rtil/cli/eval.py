@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from rtil.cli.common import given_names, read_table, run_command
+from rtil.cli.common import Work, given_names, read_table, run_command
 from rtil.errors import UserError, unknown
 from rtil.evaluation.candidates import (
     REFERENCES,
@@ -24,9 +24,6 @@ from rtil.evaluation.candidates import (
 )
 from rtil.inverse.registry import method_names, settings_class
 from rtil.inverse.settings import Selection, SolverSettings
-
-if TYPE_CHECKING:
-    from rtil.cli.comparison import Comparison
 
 CLASSIFIER = "classifier"
 HeldOut = Literal["validation", "test"]
@@ -198,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(open_comparison, EvalOptions, argv, "eval.py", nested=nested(), short=short())
 
 
-def open_comparison(options: EvalOptions) -> "Comparison":
+def open_comparison(options: EvalOptions) -> Work:
     """Open checkpoints and pictures, which takes heavier imports than the options do."""
     from rtil.cli.comparison import Comparison
 

@@ -31,16 +31,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rtil.cli.common import run_command
+from rtil.cli.common import Work, run_command
 from rtil.errors import UserError, unknown
 from rtil.evaluation.candidates import Budget, short_names, standard_settings
 from rtil.inverse.registry import settings_class
 from rtil.inverse.settings import SolverSettings
-
-if TYPE_CHECKING:
-    from rtil.cli.reconstructing import Reconstructing
 
 RESULT = "result.json"
 
@@ -137,7 +134,7 @@ class ReconstructOptions(Budget):
         return plain | {self.method: self.settings[self.method].to_json()}
 
 
-def open_reconstruction(options: ReconstructOptions) -> "Reconstructing":
+def open_reconstruction(options: ReconstructOptions) -> Work:
     """Open prior, inverter and measurements, which takes heavier imports than the options do."""
     from rtil.cli.reconstructing import Reconstructing
 
