@@ -6,7 +6,6 @@ from benchmarks import PROG
 from rtil.cli.common import launch, run_subcommand
 
 BENCHMARKS = {
-    "convergence": "benchmarks.convergence",
     "inversion": "benchmarks.inversion",
     "mixtures": "benchmarks.mixtures",
     "multicode": "benchmarks.multicode",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from benchmarks import PROG, record
 from rtil.cli.common import Prepared, run_command
+from rtil.errors import RunError, UserError
 
 
 @dataclass
@@ -37,7 +38,10 @@ def run_benchmark(
     """
 
     def run(chosen: Options) -> None:
-        figures = measure(chosen)
+        try:
+            figures = measure(chosen)
+        except UserError as error:  # a benchmark opens what it measures as it goes
+            raise RunError(str(error)) from error
         if chosen.record is not None:
             path = record.append_row(chosen.record, name, [*PROG.split(), name, *argv], figures)
             print(f"recorded in {path.parent.name}/{path.name}")

@@ -8,11 +8,11 @@
 # ended), doctor.json, ops.jsonl, training.jsonl, inversion.jsonl, log.txt. A part that fails or runs out of its time is
 # noted and the next one starts.
 #
-# Runs with $PYTHON, else .venv/bin/python, else python3, and installs what this Python lacks: pip install -e '.[dev]'.
-# On a machine that has torch but no network, a folder $PACKAGES that was made elsewhere has it. Where only torch,
-# Lightning and pytest are installed that is:
+# Runs with $PYTHON, else .venv/bin/python, else python3, and installs what this Python lacks, in the releases of
+# lock.txt: pip install -c lock.txt -e '.[dev]'. On a machine that has torch but no network, a folder $PACKAGES that was
+# made elsewhere has it. Where only torch, Lightning and pytest are installed that is:
 #
-#   pip install --no-deps --target .packages jsonargparse docstring_parser typeshed_client lpips platformdirs
+#   pip install --no-deps -c lock.txt --target .packages jsonargparse docstring_parser typeshed_client lpips platformdirs
 #   PACKAGES=.packages benchmarks/gpu.sh
 #
 # Every part has a limit in seconds; together they are $BUDGET_S (default 530), behind which no other part is begun. What
@@ -81,7 +81,7 @@ install() {
     [ -n "$absent" ] || return 0
     echo "missing: $absent"
     [ -z "$PACKAGES" ] || { echo "put it into the folder \$PACKAGES, with what it needs itself"; return 1; }
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --constraint lock.txt --editable '.[dev]'
     absent=$(missing) || return 1
     [ -z "$absent" ] || { echo "still missing: $absent"; return 1; }
 }

@@ -14,7 +14,7 @@ their best.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import cast
 
@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtil.discriminators.stylegan2 import ResidualBlock, StyleGAN2Discriminator, append_group_std
-from rtil.errors import UserError
 from rtil.generators.base import State
 from rtil.generators.layers import EqualConv2d, EqualLinear
 from rtil.generators.stylegan2 import StyledConv, StyleGAN2Generator, ToRGB
@@ -54,33 +53,17 @@ class PeerGenerator(StyleGAN2Generator):
             w = linear(cast(EqualLinear, layer), w)
         return w
 
-    def advance(
-        self,
-        state: State | None,
-        ws: Tensor,
-        noise: Sequence[Noise],
-        start: int,
-        stop: int,
-        z1: Mapping[int, Noise] | None = None,
-    ) -> State:
-        """Run blocks start..stop-1; see :meth:`rtil.generators.base.LayeredGenerator.advance`."""
-        for b in range(start, stop):
-            block = self._block(b)
-            rgb: Tensor | None = None
-            if b == 0:
-                x = block.const[None].repeat(len(ws), 1, 1, 1)
-            else:
-                if state is None:
-                    raise UserError(f"advance from block {start} needs the state at cut {start}")
-                rgb = self.with_rgb(state, ws, b - 1)
-                x = styled_conv(block.conv0, state.feature, ws[:, 2 * b - 1], noise[2 * b - 1])
-            x = styled_conv(block.conv1, x, ws[:, 2 * b], noise[2 * b])
-            if z1 is not None and b + 1 in z1:
-                x = x + materialise(z1[b + 1], x.shape, x)
-            state = State(x, rgb)
+    def run_block(self, index: int, state: State | None, ws: Tensor, noise: Sequence[Noise], z1: Noise | None) -> State:
+        """Run one block; see :meth:`rtil.generators.base.LayeredGenerator.run_block`."""
+        block = self._block(index)
+        rgb: Tensor | None = None
         if state is None:
-            raise UserError("advance over no block needs a state")
-        return state
+            x = block.const[None].repeat(len(ws), 1, 1, 1)
+        else:
+            rgb = self.with_rgb(state, ws, index - 1)
+            x = styled_conv(block.conv0, state.feature, ws[:, 2 * index - 1], noise[2 * index - 1])
+        x = styled_conv(block.conv1, x, ws[:, 2 * index], noise[2 * index])
+        return State(x if z1 is None else x + materialise(z1, x.shape, x), rgb)
 
     def finish(self, state: State, ws: Tensor) -> Tensor:
         """Add the last ToRGB: the raw picture [N, 3, H, W]."""
@@ -165,8 +148,9 @@ def modulated(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodulate: boo
 
 def styled_conv(layer: StyledConv, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
     """Modulated convolution, FIR if it doubles the side, noise, bias, leaky ReLU."""
-    y = modulated(x, layer.weight * layer.scale, linear(layer.affine, w), layer.up)
-    if layer.up:
+    up = layer.fir is not None
+    y = modulated(x, layer.weight * layer.scale, linear(layer.affine, w), up)
+    if up:
         y = fir(y, gain=4, pad=(1, 1))
     noise = materialise(noise, (len(y), 1, *y.shape[2:]), y)
     return activate(y + layer.noise_strength * noise, layer.bias)
@@ -181,7 +165,7 @@ def to_rgb(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:
 def convolution(layer: EqualConv2d, x: Tensor) -> Tensor:
     """Run a layer of the discriminator on x [N, I, H, W]; halving, it filters at full size first."""
     w = layer.weight * layer.scale
-    if layer.down:
+    if layer.fir is not None:
         pad = len(TAPS) - 2 + layer.kernel - 1
         y = F.conv2d(fir(x, pad=((pad + 1) // 2, pad // 2)), w, stride=2)
     else:

@@ -25,7 +25,7 @@ from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import Part
 from rtil.data.batches import TrainingBatches
 from rtil.devices import compute_dtype, peak_memory_mb, training_convolutions, wait_for
-from rtil.ops import Noise, choose
+from rtil.ops import Noise, draw_later
 from rtil.seeds import generator as seeded
 from rtil.training.config import StyleGAN2Config
 from rtil.training.module import Fakes
@@ -182,7 +182,7 @@ class PeerTraining(TimedTraining):
     def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Noise]]:
         """Draw ws, and noise maps as tensors in the phase that uses them."""
         ws, _ = super().inputs(branch, rng, track)
-        device_rng = torch.Generator(self.device).manual_seed(choose(rng).key)
+        device_rng = torch.Generator(self.device).manual_seed(draw_later(rng).key)
         shapes = self.G.noise_shapes()
         return ws, [torch.randn(len(branch), *shape, generator=device_rng, device=self.device) for shape in shapes]
 

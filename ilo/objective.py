@@ -1,7 +1,7 @@
 """What a round of ILO minimises, as named and weighted terms, each one value per image.
 
     measurement_weight error(A(x + n), y) + perceptual_weight distance(A(x + n), y)
-        + geodesic_weight geodesic(rows) + z1_weight ||z1||^2 / (2 z1_sigma^2 size)
+        + geodesic_weight geodesic(rows) + v_weight ||v||^2 / (2 size) + z1_weight ||z1||^2 / (2 z1_sigma^2 size)
 
 The rows are those of v that move, or of ws to which they are mapped. n is zero, or fresh noise in every step:
 stochastic noise addition, for denoising (Dean et al. 2020, equation 4). For the squared error alone it leaves the
@@ -51,6 +51,8 @@ class Objective:
         if settings.geodesic_weight:
             spread = self._geodesic(variables["v"]) if "v" in variables else zero
             terms["geodesic"] = Term(settings.geodesic_weight, spread)
+        if settings.v_weight:
+            terms["v"] = Term(settings.v_weight, gaussian_penalty(variables["v"]) if "v" in variables else zero)
         if settings.z1_weight:
             penalty = gaussian_penalty(variables["z1"] / settings.z1_sigma) if "z1" in variables else zero
             terms["z1"] = Term(settings.z1_weight, penalty)

@@ -76,6 +76,8 @@ class MinimisedSettings(PerceptualSettings):
             code leaves the term out; 0 does.
         geodesic_of: Style rows that this term compares, of those that move: v (before the mapping, ILO) or ws (behind
             it, PULSE).
+        v_weight: Weight of ||v||^2 / (2 size), the negative log prior of the latents that move (CSGM, Bora et al.
+            2017); it acts where sphere false lets their norms change.
         perceptual_mode: What the perceptual term compares where pixels are missing: fill puts the generated pixels into
             the gaps of the observed picture, mask leaves them 0 in both.
         policy: always has the perceptual term wherever measurements are pictures, paper not where they are scarce: less
@@ -89,6 +91,7 @@ class MinimisedSettings(PerceptualSettings):
 
     geodesic_weight: float = option(1e-4, least=0)
     geodesic_of: GeodesicOf = option("v", off=True, of="geodesic_weight")
+    v_weight: float = option(0.0, off=True, least=0)
     perceptual_mode: PerceptualMode = option("fill", of="perceptual")
     policy: Policy = option("always", of="perceptual")
     measurement_weight: float = option(1.0, of="perceptual", least=0)

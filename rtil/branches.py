@@ -25,7 +25,7 @@ from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import head_of_rows, mix_rows
 from rtil.layout import DEFAULT_CHUNK, BranchKind, BranchWeights, Estimator
-from rtil.ops import Drawn, Noise, choose, materialise
+from rtil.ops import Drawn, Noise, draw_later, materialise
 
 MOST_CUTS = 4
 """Additive branches reach the fourth block at most (RTIL, section 4.1)."""
@@ -145,7 +145,7 @@ class AdditiveBranches(Branches):
         z1 = {}
         for cut in range(1, min(self.cuts, generator.num_blocks - 1) + 1):
             reached = branch >= cut
-            drawn = choose(rng, to_device(reached * self.sigma, generator.device))
+            drawn = draw_later(rng, to_device(reached * self.sigma, generator.device))
             if reached.any():
                 z1[cut] = drawn
         return z1

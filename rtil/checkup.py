@@ -21,7 +21,7 @@ Report = dict[str, Any]
 
 def check_tier() -> None:
     """Raise UserError if ``RTIL_OPS`` has no valid value."""
-    choice("conv2d", torch.device("cpu"), torch.float32)
+    choice("conv2d", torch.device("cpu"))
 
 
 def examine(build_now: bool) -> Report:
@@ -89,7 +89,7 @@ def _tiers(device: str, library: Report) -> Iterator[Report]:
             continue
         try:
             with warnings.catch_warnings(action="ignore"):
-                tier, reason = choice(op, torch.device(device), dtype)
+                tier, reason = choice(op, torch.device(device))
             yield {**row, "tier": tier, "reason": short(reason)}
         except UserError as error:
             yield {**row, "tier": None, "reason": short(str(error))}

@@ -10,7 +10,6 @@ from rtil.seeds import generator
 from rtil.snapshot import Snapshot
 
 CHUNK = 16
-MEAN_DRAWS = 10_000
 
 
 def branches_of(snapshot: Snapshot) -> Branches:
@@ -27,15 +26,12 @@ def samples(G: LayeredGenerator, count: int, truncation: float, seed: int, branc
 
     Every branch has the same latents, noise maps and, as far as it reaches, z1; of mixtures the same first codes.
     """
-    if G.latent_space == "z":
-        truncation = 1.0
-    mean = G.mapping(G.draw_z(MEAN_DRAWS, generator(0, "sample/mean"))).mean(0)
     count_of_branch = branches.codes_of(torch.arange(branches.count)).tolist() if branches else [1]
     rows: list[list[Tensor]] = [[] for _ in count_of_branch]
     for first in range(0, count, CHUNK):
         n = min(CHUNK, count - first)
         rng = generator(seed, "sample", first)
-        ws = mean + truncation * (G.mapping(G.draw_z(n * max(count_of_branch), rng)) - mean)
+        ws = G.truncate(G.mapping(G.draw_z(n * max(count_of_branch), rng)), truncation)
         ws = ws.unflatten(0, (-1, n))  # [codes n L D]
         noise = G.draw_noise(n, rng)
         for j, (codes, row) in enumerate(zip(count_of_branch, rows, strict=True)):

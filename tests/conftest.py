@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def make_pictures() -> Callable[[Path, int, int], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _networks_are_opened_anew() -> Iterator[None]:
+    """A test may put another network in the place of a perceptual one, which is opened once for each process."""
+    yield
+    if "rtil.inverse.perceptual" in sys.modules:
+        sys.modules["rtil.inverse.perceptual"].open_perceptual.cache_clear()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from rtil.evaluation.figures import picture_grid, to_pillow
-from rtil.files import atomic_path
+from rtil.evaluation.figures import picture_grid
 from rtil.inverse.history import steps_per_round
 from rtil.inverse.result import Inversion
+from rtil.pictures import save_png
 
 RESULT_FILE = "result.safetensors"
 HISTORY = "history.csv"
@@ -39,8 +39,7 @@ def numbered(path: Path, count: int) -> list[Path]:
 def write_pictures(x: Tensor, paths: Sequence[Path]) -> None:
     """Write pictures [N, 3, R, R] as PNG files."""
     for path, picture in zip(paths, x, strict=True):
-        with atomic_path(path) as temporary:
-            to_pillow(picture).save(temporary, format="PNG")
+        save_png(picture, path)
 
 
 def write_spread(x: Tensor, spread: Tensor, path: Path) -> None:

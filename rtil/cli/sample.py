@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from rtil.cli.common import Prepared, given_names, run_command
 from rtil.errors import UserError
-from rtil.files import atomic_path
 
 if TYPE_CHECKING:
     from rtil.branches import Branches
@@ -77,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_samples(options: SampleOptions) -> Prepared:
     """Open the prior."""
-    from rtil.pictures import image_grid, to_pillow
+    from rtil.pictures import image_grid, save_png
     from rtil.sampling import samples
 
     snapshot, branches = options.open()
@@ -88,8 +87,7 @@ def open_samples(options: SampleOptions) -> Prepared:
         factor = -(-READABLE_PIXELS // G.resolution)
         grid = image_grid(x, options.count if branches else min(options.count, COLUMNS))
         grid = grid.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-        with atomic_path(options.out) as temporary:
-            to_pillow(grid).save(temporary, format="PNG")
+        save_png(grid, options.out)
         print(f"wrote {options.out}: {len(x)} samples of {snapshot.path}")
 
     rows = f" from each of {branches.count} branches" if branches else ""

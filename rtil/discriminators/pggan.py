@@ -7,15 +7,16 @@ minibatch standard deviation, which is one number for the whole batch.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtil.errors import UserError
+from rtil.generators.growth import Growing
 from rtil.generators.layers import EqualConv2d, EqualLinear
-from rtil.generators.pggan import GAIN, PGGAN_CHANNELS, check_growth
+from rtil.generators.pggan import GAIN, PGGAN_CHANNELS
 from rtil.layout import check_channels
 from rtil.ops import pixel_norm
 from rtil.ops.bias_act import LRELU_SLOPE
@@ -68,7 +69,7 @@ class LastBlock(nn.Module):
         return self.out(_activate(self.fc(x.flatten(1)), self.normalise)).squeeze(1)
 
 
-class PGGANDiscriminator(nn.Module):
+class PGGANDiscriminator(Growing, nn.Module):
     """The progressively grown discriminator; block b works at the side of the generator's block b.
 
     Args:
@@ -79,9 +80,6 @@ class PGGANDiscriminator(nn.Module):
         fade: How far the last of them has faded in.
 
     Attributes:
-        resolution: Side of the pictures now taken; ``max_resolution`` is the final one.
-        num_blocks: Blocks now shown.
-        fade: In [0, 1].
         compute_dtype: Type of the blocks above 4x4 (None: the parameters' own); the 4x4 part always runs in the
             parameters' own type, as its statistics and scores need the precision.
 
@@ -89,7 +87,6 @@ class PGGANDiscriminator(nn.Module):
         UserError: If a value is not valid.
     """
 
-    arch: ClassVar[str] = "pggan"
     compute_dtype: torch.dtype | None = None
 
     def __init__(
@@ -101,34 +98,18 @@ class PGGANDiscriminator(nn.Module):
         fade: float = 1.0,
     ) -> None:
         super().__init__()
-        self.max_resolution, self.pixel_norm = resolution, pixel_norm
+        self.pixel_norm = pixel_norm
         self.channels = check_channels(channels or PGGAN_CHANNELS, resolution)
         widths = list(self.channels.values())
         self.fromrgb = nn.ModuleList(EqualConv2d(3, width, 1, act="linear", gain=GAIN) for width in widths)
         self.blocks = nn.ModuleList([LastBlock(widths[0], pixel_norm)])
         self.blocks.extend(Block(i, o, pixel_norm) for i, o in zip(widths[1:], widths[:-1], strict=True))
-        self.grow(len(widths) if blocks is None else blocks, fade)
-
-    def grow(self, blocks: int, fade: float = 1.0) -> None:
-        """Show the blocks of the lower sides only; see :meth:`PGGANGenerator.grow`.
-
-        Raises:
-            UserError: If there are not so many blocks, or nothing to fade from.
-        """
-        check_growth(blocks, fade, len(self.channels))
-        self.num_blocks, self.fade = blocks, float(fade)
-        self.resolution = 2 ** (blocks + 1)
+        self.grow(blocks, fade)
 
     @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments as plain JSON values, of the growth reached too."""
-        return {
-            "resolution": self.max_resolution,
-            "channels": {str(side): width for side, width in self.channels.items()},
-            "pixel_norm": self.pixel_norm,
-            "blocks": self.num_blocks,
-            "fade": self.fade,
-        }
+        return self.config_with(pixel_norm=self.pixel_norm)
 
     def forward(self, images: Tensor) -> Tensor:
         """Score images [N, 3, R, R] in [-1, 1], R the side now shown: [N], high for real.

@@ -8,7 +8,7 @@ group with i + N/G, i + 2N/G, ...; :func:`group_of_sample` says so to whoever mu
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,6 @@ class StyleGAN2Discriminator(nn.Module):
             parameters' own type, as its statistics and scores need the precision.
     """
 
-    arch: ClassVar[str] = "stylegan2"
     compute_dtype: torch.dtype | None = None
 
     def __init__(self, resolution: int, channels: Mapping[int, int] | None = None) -> None:

@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 from ilo.presets import StepsPreset, preset_steps
 from rtil.errors import Notice, UserError, did_you_mean, unknown
 from rtil.inverse.registry import method_names, settings_class
-from rtil.inverse.settings import Selection, SolverSettings
+from rtil.inverse.settings import DEFAULT_STEPS, Selection, SolverSettings
 
 LINEAR = "linear"
 BASELINE_NAMES = ("adjoint", "bicubic", "tv", "bm3d")
 REFERENCES = (LINEAR, *BASELINE_NAMES)
 """Names of the reconstructions that have no checkpoint."""
 STANDARD_METHOD = "ilo"
-STEPS = (100, 60, 60, 100)
-"""ILO's own default."""
 LONGEST_NAME = 16
 """Longer names of variants would not fit into tables."""
 
@@ -100,9 +98,9 @@ class Budget:
         if self.steps_preset is not None:
             steps = preset_steps(self.steps_preset, num_blocks)
         elif self.steps is None:
-            steps = STEPS[:num_blocks]
+            steps = DEFAULT_STEPS[:num_blocks]
         elif len(self.steps) == 1:
-            steps = tuple(self.steps) * (self.rounds or min(len(STEPS), num_blocks))
+            steps = tuple(self.steps) * (self.rounds or min(len(DEFAULT_STEPS), num_blocks))
         else:
             steps = tuple(self.steps)
         if self.rounds is not None and self.rounds > len(steps):
@@ -206,7 +204,7 @@ def candidates_of_variants(
             named = {f"{method}.{key}" if key in own else key: table[key] for key in table if key != "method"}
             found += _variant(name, method, read(named, where), list(named), settings, budget, selections)
         except UserError as error:
-            text = str(error)
+            text = str(error).replace(f"{where}: {method}.", f"{where}: ")
             raise UserError(text if where in text else f"{where}: {text}") from error
     labels = [(candidate.label, candidate.settings.selection) for candidate in found]
     twice = [label for label in labels if labels.count(label) > 1]

@@ -169,9 +169,9 @@ def _handles(looks: Mapping[Name, Look]) -> list[Line2D]:
     methods = {name.method: look for name, look in looks.items()}
     checkpoints = {name.checkpoint: look for name, look in looks.items() if name.checkpoint != NO_CHECKPOINT}
     solvers = {name.method for name in looks if name.checkpoint != NO_CHECKPOINT}
-    entries = {name: look._replace(linestyle="-") if name in solvers else look for name, look in methods.items()}
-    entries |= {name: look._replace(color="#555555", marker="") for name, look in checkpoints.items()}
-    return [Line2D([], [], **look._asdict(), label=name) for name, look in entries.items()]
+    entries = [(name, look._replace(linestyle="-") if name in solvers else look) for name, look in methods.items()]
+    entries += [(name, look._replace(color="#555555", marker="")) for name, look in checkpoints.items()]
+    return [Line2D([], [], **look._asdict(), label=name) for name, look in entries]
 
 
 def _legend_columns(handles: Sequence[Line2D], width_inches: float) -> int:

@@ -25,6 +25,10 @@ Record = dict[str, Any]
 """Everything that decides a result besides weights, pictures and seed, as JSON values."""
 
 
+OF_TERM = ("perceptual", "perceptual_weight", "perceptual_mode", "policy", "measurement_weight")
+"""Options that act with a perceptual term alone."""
+
+
 class Measured(Protocol):
     """A condition: what is measured, under which name."""
 
@@ -96,11 +100,16 @@ class Job:
         line = f"{self.condition.label}: {self.name}"
         if self.candidate is None or self.settings is None:
             return line + mark
-        asked = {n: v for n, v in self.candidate.settings.unusual().items() if n not in ("steps", "selection")}
-        runs = self.settings.unusual()
-        words = [f"{_text(getattr(self.settings, 'steps', '?'))} steps"]
-        words += [f"{name} {_text(value)}" for name, value in asked.items() if name in runs or name == "radii"]
-        words += [f"without {value}" for name, value in asked.items() if name == "perceptual" and name not in runs]
+        first = getattr(self.settings, "before", None) or self.settings  # of a sparse deviation, what runs before it
+        asked = dict(self.candidate.settings.unusual())
+        asked |= asked.pop("before").unusual() if "before" in asked else {}
+        has_term = "perceptual" in first.to_json()
+        words = [f"{_text(getattr(first, 'steps', '?'))} steps"]
+        for name, value in asked.items():
+            if name == "perceptual" and not has_term:
+                words.append(f"without {value}")
+            elif name not in ("steps", "selection") and (has_term or name not in OF_TERM):
+                words.append(f"{name} {_text(value)}")
         return f"{line} {self.selection}{mark} ({', '.join(words)})"
 
 

@@ -4,7 +4,8 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from rtil.evaluation.rows import LINEAR, NO_CHECKPOINT
+from rtil.evaluation.candidates import LINEAR
+from rtil.evaluation.rows import NO_CHECKPOINT
 from rtil.evaluation.summary import Summary
 from rtil.inverse.operators import OPERATORS
 

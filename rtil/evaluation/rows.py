@@ -24,8 +24,6 @@ from rtil.inverse.operators import OPERATORS
 Level = float | str | None
 NO_CHECKPOINT = "-"
 """In place of a checkpoint's name, in rows of methods that have none."""
-LINEAR = "linear"
-"""The linear prior's name as a method."""
 OLDER_NAMES = {"mixes_differently": "trained_otherwise"}
 """What fields were called in files of older versions."""
 

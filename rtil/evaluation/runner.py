@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from rtil.data.images import read_image
 from rtil.evaluation.batches import Batches
-from rtil.evaluation.figures import picture_grid, to_pillow
+from rtil.evaluation.figures import picture_grid
 from rtil.evaluation.jobs import Experiment, Job
 from rtil.evaluation.rows import Row, RowFile
-from rtil.files import atomic_path
 from rtil.inverse.operators import Operator
 from rtil.inverse.registry import solver_class
+from rtil.pictures import save_png
 from rtil.snapshot import Snapshot
 
 PICTURES = "pictures"
@@ -104,8 +104,7 @@ class Runner:
     def _save(self, job: Job, indices: Sequence[int], x: Tensor) -> None:
         for index, picture in zip(indices, x, strict=True):
             if index < self.experiment.shown:
-                with atomic_path(self._path(job, index)) as temporary:
-                    to_pillow(picture).save(temporary, format="PNG")
+                save_png(picture, self._path(job, index))
 
     def _saved(self, job: Job, count: int) -> Tensor:
         paths = [self._path(job, index) for index in range(count)]

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtil.evaluation.candidates import LINEAR
 from rtil.evaluation.levels import condition_text
-from rtil.evaluation.rows import LINEAR, NO_CHECKPOINT, Level, Row
+from rtil.evaluation.rows import NO_CHECKPOINT, Level, Row
 from rtil.evaluation.statistics import Difference, Interval, Values, by_image, mean_interval, paired_difference
 
 REFERENCE = "vanilla"

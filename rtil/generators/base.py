@@ -22,7 +22,7 @@ from rtil.devices import to_device
 from rtil.errors import UserError
 from rtil.ops.counter import Noise
 
-LatentSpace = Literal["gaussian_wplus", "z"]
+LatentKind = Literal["gaussian_wplus", "z"]
 
 
 class State(NamedTuple):
@@ -46,17 +46,19 @@ class LayeredGenerator(nn.Module, ABC):
         z_dim: Entries of a latent code z.
         num_blocks: Blocks B; cuts are 1..B.
         num_ws: Style slots L of ``ws``.
+        channels: {side: width} of every block, from the first.
         latent_space: How an inverter may move: ``gaussian_wplus`` (rows of ws, seen through a Gaussian fit of the
             mapping network) or ``z`` (ws is z itself).
         compute_dtype: Type of the convolutions and activations; parameters stay float32, pictures leave as float32.
     """
 
     arch: ClassVar[str]
-    latent_space: ClassVar[LatentSpace]
+    latent_space: ClassVar[LatentKind]
     resolution: int
     z_dim: int
     num_blocks: int
     num_ws: int
+    channels: dict[int, int]
     compute_dtype: torch.dtype | None = None
 
     @property
@@ -68,13 +70,17 @@ class LayeredGenerator(nn.Module, ABC):
     def mapping(self, z: Tensor) -> Tensor:
         """Map z [N, z_dim] to ws [N, L, w_dim]."""
 
-    @abstractmethod
-    def noise_shapes(self) -> list[tuple[int, int, int]]:
-        """Return (1, H, W) of every noise map, in the order in which the layers use them."""
+    def truncate(self, ws: Tensor, psi: float) -> Tensor:
+        """Pull ws [N, L, w_dim] towards the mean style: psi 1 changes nothing; where there are no styles, none does."""
+        return ws
 
-    @abstractmethod
+    def noise_shapes(self) -> list[tuple[int, int, int]]:
+        """Return (1, H, W) of every noise map, in the order in which the layers use them; there may be none."""
+        return []
+
     def noise_of_block(self, block: int) -> range:
         """Return the indices of the noise maps that a block uses."""
+        return range(0)
 
     @abstractmethod
     def first_row_behind(self, cut: int) -> int:
@@ -83,11 +89,16 @@ class LayeredGenerator(nn.Module, ABC):
         Rows act in the order of their layers: those before it act before the cut only.
         """
 
-    @abstractmethod
     def cut_shape(self, k: int) -> tuple[int, int, int]:
         """Return (C_k, H_k, W_k) of the feature at cut k."""
+        self.check_cut(k)
+        side = 2 ** (k + 1)
+        return self.channels[side], side, side
 
     @abstractmethod
+    def run_block(self, index: int, state: State | None, ws: Tensor, noise: Sequence[Noise], z1: Noise | None) -> State:
+        """Run one block from the state at cut ``index`` (None is the input) to the next; z1 is added to its feature."""
+
     def advance(
         self,
         state: State | None,
@@ -109,7 +120,17 @@ class LayeredGenerator(nn.Module, ABC):
 
         Returns:
             The state at cut ``stop``.
+
+        Raises:
+            UserError: The state is missing.
         """
+        for block in range(start, stop):
+            if block and state is None:
+                raise UserError(f"advance from block {start} needs the state at cut {start}")
+            state = self.run_block(block, state, ws, noise, None if z1 is None else z1.get(block + 1))
+        if state is None:
+            raise UserError("advance over no block needs a state")
+        return state
 
     @abstractmethod
     def finish(self, state: State, ws: Tensor) -> Tensor:
@@ -154,6 +175,10 @@ class LayeredGenerator(nn.Module, ABC):
     def device(self) -> torch.device:
         """Device of the parameters."""
         return next(self.parameters()).device
+
+    def in_compute_type(self, x: Tensor) -> Tensor:
+        """Return x in the type of the layers."""
+        return x if self.compute_dtype is None else x.to(self.compute_dtype)
 
     @contextmanager
     def computing_in(self, dtype: torch.dtype | None) -> Iterator[None]:

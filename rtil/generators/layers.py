@@ -1,4 +1,4 @@
-"""Layers shared by generators and discriminators: equalised learning rate, pixel norm (Karras et al. 2018, section 4).
+"""What generators and discriminators share: tables of widths, layers of equalised learning rate (Karras et al. 2018).
 
 Weights are stored with unit variance and scaled at run time by gain/sqrt(fan_in), so that Adam moves all layers at the
 same relative speed.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rtil.generators.constant import of_weights
-from rtil.ops import bias_act, conv2d, conv2d_resample
+from rtil.ops import bias_act, conv2d, downsample2d, upfirdn2d
 from rtil.ops.bias_act import LRELU_GAIN, Activation
 
 
@@ -62,7 +62,7 @@ class EqualConv2d(nn.Module):
         out_gain: Factor on the output, positive.
     """
 
-    fir: Tensor
+    fir: Tensor | None
 
     def __init__(
         self,
@@ -82,16 +82,19 @@ class EqualConv2d(nn.Module):
         self.kernel = kernel
         self.act: Activation = act
         self.out_gain = out_gain
-        self.down = fir is not None
-        if fir is not None:
-            self.register_buffer("fir", fir, persistent=False)
+        self.register_buffer("fir", fir, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, I, H, W] to [N, O, H, W], or half that side."""
         # the activation is positively homogeneous: gains behind it ride on weights and bias instead of the whole map
         gain = self.out_gain * (LRELU_GAIN if self.act == "lrelu" else 1)
         w = of_weights(self.weight, x.dtype, lambda: self._prepared(x.dtype, gain))
-        y = conv2d_resample(x, w, self.fir, down=2) if self.down else conv2d(x, w, padding=self.kernel // 2)
+        if self.fir is None:
+            y = conv2d(x, w, padding=self.kernel // 2)
+        elif self.kernel == 1:
+            y = conv2d(downsample2d(x, self.fir), w)
+        else:  # the filter first, then a strided convolution (Karras et al. 2020, appendix B)
+            y = conv2d(upfirdn2d(x, self.fir, padding=(len(self.fir) + self.kernel - 3) // 2), w, stride=2)
         b = self.bias if self.bias is None or gain == 1 else self.bias * gain
         return bias_act(y, b, self.act, gain=1)
 

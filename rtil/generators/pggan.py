@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtil.errors import UserError, unknown
-from rtil.generators.base import LatentSpace, LayeredGenerator, State
+from rtil.errors import unknown
+from rtil.generators.base import LatentKind, LayeredGenerator, State
+from rtil.generators.growth import Growing
 from rtil.generators.layers import EqualConv2d
 from rtil.layout import NormOrder, Upsampling, check_channels
 from rtil.ops import Noise, bias_act, materialise, pixel_norm, upsample_bilinear2d
@@ -30,16 +31,6 @@ GAIN = math.sqrt(2)
 
 UPSAMPLINGS: tuple[Upsampling, ...] = ("bilinear", "nearest")
 NORM_ORDERS: tuple[NormOrder, ...] = ("before_act", "after_act")
-
-
-def check_growth(blocks: int, fade: float, all_blocks: int) -> None:
-    """Raise UserError unless ``blocks`` of ``all_blocks`` can be shown, the last of them faded in to ``fade``."""
-    if not 1 <= blocks <= all_blocks:
-        raise UserError(f"{blocks} blocks cannot be shown: this {2 ** (all_blocks + 1)} px network has 1..{all_blocks}")
-    if not 0 <= fade <= 1:
-        raise UserError(f"fade {fade} is not valid: use a number from 0 (block before) to 1 (block itself)")
-    if blocks == 1 and fade != 1:
-        raise UserError(f"fade {fade} is not valid for the first block, which has none before it: use 1")
 
 
 class InputLayer(nn.Module):
@@ -72,7 +63,7 @@ class Block(nn.Module):
         self.torgb = EqualConv2d(out_channels, 3, 1, act="linear", gain=torgb_gain)
 
 
-class PGGANGenerator(LayeredGenerator):
+class PGGANGenerator(Growing, LayeredGenerator):
     """The progressively grown generator; it has all its blocks from the start and shows the first of them.
 
     Args:
@@ -88,17 +79,12 @@ class PGGANGenerator(LayeredGenerator):
         blocks: Blocks shown, see :meth:`grow`; None shows all.
         fade: How far the last of them has faded in.
 
-    Attributes:
-        resolution: Side of the picture now shown; ``max_resolution`` is the final one.
-        num_blocks: Blocks now shown.
-        fade: In [0, 1].
-
     Raises:
         UserError: If a value is not valid.
     """
 
     arch: ClassVar[str] = "pggan"
-    latent_space: ClassVar[LatentSpace] = "z"
+    latent_space: ClassVar[LatentKind] = "z"
     num_ws = 1
 
     def __init__(
@@ -118,7 +104,7 @@ class PGGANGenerator(LayeredGenerator):
             raise unknown("upsampling", upsampling, UPSAMPLINGS)
         if norm_order not in NORM_ORDERS:
             raise unknown("norm_order", norm_order, NORM_ORDERS)
-        self.max_resolution, self.z_dim = resolution, z_dim
+        self.z_dim = z_dim
         self.channels = check_channels(channels or PGGAN_CHANNELS, resolution)
         self.normalize_latent, self.torgb_gain = normalize_latent, torgb_gain
         self.upsampling: Upsampling = upsampling
@@ -128,92 +114,43 @@ class PGGANGenerator(LayeredGenerator):
         self.blocks = nn.ModuleList(
             Block(i, o, torgb_gain) for i, o in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
-        self.grow(len(widths) if blocks is None else blocks, fade)
-
-    def grow(self, blocks: int, fade: float = 1.0) -> None:
-        """Show the first blocks only.
-
-        Args:
-            blocks: How many, from 1 (4x4) to all.
-            fade: Share of the last one in the picture, 0..1; below 1 the block before it shows too.
-
-        Raises:
-            UserError: If there are not so many blocks, or nothing to fade from.
-        """
-        check_growth(blocks, fade, len(self.channels))
-        self.num_blocks, self.fade = blocks, float(fade)
-        self.resolution = 2 ** (blocks + 1)
+        self.grow(blocks, fade)
 
     @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments as plain JSON values, of the growth reached too."""
-        return {
-            "resolution": self.max_resolution,
-            "channels": {str(side): width for side, width in self.channels.items()},
-            "z_dim": self.z_dim,
-            "normalize_latent": self.normalize_latent,
-            "upsampling": self.upsampling,
-            "norm_order": self.norm_order,
-            "torgb_gain": self.torgb_gain,
-            "blocks": self.num_blocks,
-            "fade": self.fade,
-        }
+        return self.config_with(
+            z_dim=self.z_dim,
+            normalize_latent=self.normalize_latent,
+            upsampling=self.upsampling,
+            norm_order=self.norm_order,
+            torgb_gain=self.torgb_gain,
+        )
 
     def mapping(self, z: Tensor) -> Tensor:
         """Return z [N, z_dim] as ws [N, 1, z_dim]."""
         return z[:, None]
 
-    def noise_shapes(self) -> list[tuple[int, int, int]]:
-        """Return []: there are no noise maps."""
-        return []
-
-    def noise_of_block(self, block: int) -> range:
-        """Return an empty range."""
-        return range(0)
-
     def first_row_behind(self, cut: int) -> int:
         """Return 0 at the input and 1, which is L, behind every cut."""
         return min(cut, 1)
 
-    def cut_shape(self, k: int) -> tuple[int, int, int]:
-        """Return (C_k, H_k, W_k)."""
-        self.check_cut(k)
-        side = 2 ** (k + 1)
-        return self.channels[side], side, side
-
-    def advance(
-        self,
-        state: State | None,
-        ws: Tensor,
-        noise: Sequence[Noise],
-        start: int,
-        stop: int,
-        z1: Mapping[int, Noise] | None = None,
-    ) -> State:
-        """Run blocks start..stop-1; see :meth:`LayeredGenerator.advance`."""
-        for b in range(start, stop):
-            block, rgb = self._block(b), None
-            if b == 0:
-                x = self._enter(self._activate(self._cast(self.input(self._latent(ws)))))
-            else:
-                if state is None:
-                    raise UserError(f"advance from block {start} needs the state at cut {start}")
-                x = self._enter(self._cast(state.feature))
-                if self.fade < 1 and b == self.num_blocks - 1:
-                    rgb = self._to_rgb(x, b - 1)
-                x = self._upsample(x)
-            x = self._enter(self._activate(block.conv0(x)))
-            x = self._activate(block.conv1(x))
-            if z1 is not None and b + 1 in z1:
-                x = x + materialise(z1[b + 1], x.shape, x)
-            state = State(x, rgb)
+    def run_block(self, index: int, state: State | None, ws: Tensor, noise: Sequence[Noise], z1: Noise | None) -> State:
+        """Run one block; see :meth:`LayeredGenerator.run_block`."""
+        block, rgb = self._block(index), None
         if state is None:
-            raise UserError("advance over no block needs a state")
-        return state
+            x = self._enter(self._activate(self.in_compute_type(self.input(self._latent(ws)))))
+        else:
+            x = self._enter(self.in_compute_type(state.feature))
+            if self.fade < 1 and index == self.num_blocks - 1:
+                rgb = self._to_rgb(x, index - 1)
+            x = self._upsample(x)
+        x = self._activate(block.conv1(self._enter(self._activate(block.conv0(x)))))
+        return State(x if z1 is None else x + materialise(z1, x.shape, x), rgb)
 
     def finish(self, state: State, ws: Tensor) -> Tensor:
         """Return the raw picture [N, 3, H, W]: the last ToRGB, blended with the one before while fading."""
-        rgb = self._to_rgb(self._enter(self._cast(state.feature)), self.num_blocks - 1)
+        rgb = self._to_rgb(self._enter(self.in_compute_type(state.feature)), self.num_blocks - 1)
         return rgb if state.rgb is None else torch.lerp(self._upsample(state.rgb), rgb, self.fade)
 
     def _latent(self, ws: Tensor) -> Tensor:
@@ -238,6 +175,3 @@ class PGGANGenerator(LayeredGenerator):
 
     def _block(self, index: int) -> Block:
         return cast(Block, self.blocks[index])
-
-    def _cast(self, x: Tensor) -> Tensor:
-        return x if self.compute_dtype is None else x.to(self.compute_dtype)

@@ -14,8 +14,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from rtil.errors import UserError
-from rtil.generators.base import LatentSpace, LayeredGenerator, State
+from rtil.generators.base import LatentKind, LayeredGenerator, State
 from rtil.generators.constant import of_weights
 from rtil.generators.layers import EqualLinear
 from rtil.layout import check_channels
@@ -38,7 +37,7 @@ network twice and leaves out the constant and some biases)."""
 class StyledConv(nn.Module):
     """Modulated convolution [N, I, H, W] -> [N, O, H or 2H, ...], noise, bias, leaky ReLU."""
 
-    fir: Tensor
+    fir: Tensor | None
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, fir: Tensor | None) -> None:
         super().__init__()
@@ -47,22 +46,20 @@ class StyledConv(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.scale = 1 / math.sqrt(in_channels * 9)
-        self.up = fir is not None
-        if fir is not None:
-            self.register_buffer("fir", fir, persistent=False)
+        self.register_buffer("fir", fir, persistent=False)
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise, z1: Noise | None = None) -> Tensor:
         """Run on x [N, I, H, W] with w [N, w_dim] and a noise map [N or 1, 1, H', W']; add z1 [N, O, H', W']."""
         s = self.affine(w)
         weight, w_energy = of_weights(self.weight, x.dtype, lambda: self._prepared(x))
-        y = modulated_conv2d(x, weight, s, up=self.up, demodulate=False)
+        y = modulated_conv2d(x, weight, s, up=self.fir is not None)
         return styled_tail(
             y,
             self.bias,
-            fir=self.fir if self.up else None,
             d=demodulation(w_energy, s),
             noise=noise,
             strength=self.noise_strength,
+            fir=self.fir,
             z1=z1,
         )
 
@@ -84,7 +81,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x [N, C, H, W] and w [N, w_dim] to rgb [N, 3, H, W]."""
         weight = of_weights(self.weight, x.dtype, lambda: weights_to_convolve(self.weight * self.scale, x))
-        y = modulated_conv2d(x, weight, self.affine(w), demodulate=False)
+        y = modulated_conv2d(x, weight, self.affine(w))
         y = y.to(self.bias.dtype, memory_format=torch.contiguous_format)  # in which three channels are upsampled faster
         return y + self.bias[None, :, None, None]
 
@@ -111,10 +108,13 @@ class StyleGAN2Generator(LayeredGenerator):
         z_dim: Entries of z.
         w_dim: Entries of w.
         mapping_layers: Depth of the mapping network.
+
+    Attributes:
+        w_mean: [w_dim] mean of the mapping network's output, followed by training over about 200 steps.
     """
 
     arch: ClassVar[str] = "stylegan2"
-    latent_space: ClassVar[LatentSpace] = "gaussian_wplus"
+    latent_space: ClassVar[LatentKind] = "gaussian_wplus"
     w_mean: Tensor
     fir: Tensor
 
@@ -160,7 +160,7 @@ class StyleGAN2Generator(LayeredGenerator):
         return self.mapping_layers(z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt())
 
     def truncate(self, ws: Tensor, psi: float) -> Tensor:
-        """Pull ws [N, L, w_dim] towards the mean w: psi 1 changes nothing, 0 gives the mean picture."""
+        """Pull ws [N, L, w_dim] towards ``w_mean``: psi 1 changes nothing, 0 gives the mean picture."""
         return self.w_mean + (ws - self.w_mean) * psi
 
     def noise_shapes(self) -> list[tuple[int, int, int]]:
@@ -176,48 +176,24 @@ class StyleGAN2Generator(LayeredGenerator):
         """Return the slot of the ToRGB before the cut: its output is added behind the cut."""
         return max(2 * cut - 1, 0)
 
-    def cut_shape(self, k: int) -> tuple[int, int, int]:
-        """Return (C_k, H_k, W_k)."""
-        self.check_cut(k)
-        side = 2 ** (k + 1)
-        return self.channels[side], side, side
-
-    def advance(
-        self,
-        state: State | None,
-        ws: Tensor,
-        noise: Sequence[Noise],
-        start: int,
-        stop: int,
-        z1: Mapping[int, Noise] | None = None,
-    ) -> State:
-        """Run blocks start..stop-1; see :meth:`LayeredGenerator.advance`."""
-        for b in range(start, stop):
-            block = self._block(b)
-            if b == 0:
-                x = block.const[None].expand(ws.shape[0], -1, -1, -1).to(memory_format=torch.channels_last)
-                x, rgb = self._cast(x), None
-            else:
-                if state is None:
-                    raise UserError(f"advance from block {start} needs the state at cut {start}")
-                rgb = self._add_rgb(state, ws, b - 1)
-                x = block.conv0(self._cast(state.feature), ws[:, 2 * b - 1], noise[2 * b - 1])
-            x = block.conv1(x, ws[:, 2 * b], noise[2 * b], None if z1 is None else z1.get(b + 1))
-            state = State(x, rgb)
+    def run_block(self, index: int, state: State | None, ws: Tensor, noise: Sequence[Noise], z1: Noise | None) -> State:
+        """Run one block; see :meth:`LayeredGenerator.run_block`."""
+        block, rgb = self._block(index), None
         if state is None:
-            raise UserError("advance over no block needs a state")
-        return state
+            x = block.const[None].expand(ws.shape[0], -1, -1, -1).to(memory_format=torch.channels_last)
+            x = self.in_compute_type(x)
+        else:
+            rgb = self._add_rgb(state, ws, index - 1)
+            x = block.conv0(self.in_compute_type(state.feature), ws[:, 2 * index - 1], noise[2 * index - 1])
+        return State(block.conv1(x, ws[:, 2 * index], noise[2 * index], z1), rgb)
 
     def finish(self, state: State, ws: Tensor) -> Tensor:
         """Add the last ToRGB: the raw picture [N, 3, H, W]."""
         return self._add_rgb(state, ws, self.num_blocks - 1)
 
     def _add_rgb(self, state: State, ws: Tensor, block: int) -> Tensor:
-        rgb = self._block(block).torgb(self._cast(state.feature), ws[:, 2 * block + 1])
+        rgb = self._block(block).torgb(self.in_compute_type(state.feature), ws[:, 2 * block + 1])
         return rgb if state.rgb is None else rgb + upsample2d(state.rgb, self.fir)
 
     def _block(self, index: int) -> Block:
         return cast(Block, self.blocks[index])
-
-    def _cast(self, x: Tensor) -> Tensor:
-        return x if self.compute_dtype is None else x.to(self.compute_dtype)

@@ -7,8 +7,7 @@ Every operation can be differentiated twice, in float64, float32, float16 and bf
 
 from rtil.ops.bias_act import bias_act
 from rtil.ops.conv2d import conv2d, conv_transpose2d
-from rtil.ops.conv2d_resample import conv2d_resample
-from rtil.ops.counter import Drawn, Noise, choose, counter_normal, materialise
+from rtil.ops.counter import Drawn, Noise, counter_normal, draw_later, materialise
 from rtil.ops.modulated_conv2d import demodulation, energy, modulated_conv2d, weights_to_convolve
 from rtil.ops.pixel_norm import pixel_norm
 from rtil.ops.styled_tail import styled_tail
@@ -20,9 +19,8 @@ __all__ = [
     "Drawn",
     "Noise",
     "bias_act",
-    "choose",
+    "draw_later",
     "conv2d",
-    "conv2d_resample",
     "conv_transpose2d",
     "counter_normal",
     "demodulation",

@@ -12,9 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,44 +32,30 @@ SOURCES = Path(__file__).parent / "csrc"
 TIMEOUT_SECONDS = 900
 TYPICAL_SECONDS = {False: 25, True: 85}  # on one core, without and with CUDA (of that 60 for one GPU architecture)
 
-_outcomes: dict[tuple[bool, tuple[str, ...] | None], Path | BuildError] = {}
-_one_at_a_time = threading.Lock()
 
-
-def library(cuda: bool, archs: Sequence[str] | None = None) -> Path:
-    """Return the shared library, building it if it is nowhere; a failure is remembered as long as the process lives.
+def library(cuda: bool) -> Path:
+    """Return the shared library, building it if it is nowhere.
 
     Looked for beside the package (``RTIL_BUILD_OPS=1 pip install .``), then in the cache.
 
     Args:
         cuda: With the CUDA kernels; that needs nvcc, the CPU library only a C++ compiler.
-        archs: GPU architectures, ("sm_80", "sm_90"); None means those of this machine's GPUs.
 
     Raises:
         BuildError: It cannot be built: one line with cause and mend.
     """
-    request = (cuda, None if archs is None else tuple(archs))
-    with _one_at_a_time:
-        if request not in _outcomes:
-            try:
-                _outcomes[request] = found(cuda, archs) or make(_recipe(cuda, archs))
-            except BuildError as error:
-                _outcomes[request] = error
-        outcome = _outcomes[request]
-    if isinstance(outcome, BuildError):
-        raise BuildError(str(outcome))
-    return outcome
+    return found(cuda) or make(_recipe(cuda))
 
 
-def found(cuda: bool, archs: Sequence[str] | None = None) -> Path | None:
+def found(cuda: bool) -> Path | None:
     """Return the library if it is there already; builds nothing.
 
     Raises:
         BuildError: It was not built ahead of time, and it could not be built either.
     """
-    if prebuilt.problem(SOURCES, gpu_archs(archs) if cuda else (), prebuilt.PREBUILT) is None:
+    if prebuilt.problem(SOURCES, gpu_archs() if cuda else (), prebuilt.PREBUILT) is None:
         return prebuilt.PREBUILT / LIBRARY
-    cached = _cached(_recipe(cuda, archs))
+    cached = _cached(_recipe(cuda))
     return cached if cached.is_file() else None
 
 
@@ -83,7 +68,7 @@ def prebuild(folder: Path) -> Path:
         BuildError: It cannot be built.
     """
     cuda = torch.cuda.is_available() or (torch.version.cuda is not None and "TORCH_CUDA_ARCH_LIST" in os.environ)
-    recipe = _recipe(cuda, None)
+    recipe = _recipe(cuda)
     return prebuilt.put(make(recipe), recipe, folder)
 
 
@@ -120,12 +105,12 @@ def make(recipe: Recipe) -> Path:
         ) from error
 
 
-def _recipe(cuda: bool, archs: Sequence[str] | None) -> Recipe:
+def _recipe(cuda: bool) -> Recipe:
     if sys.platform != "linux":
         raise BuildError(f"the fused ops are built on Linux only, this is {sys.platform}: the native tier is used")
     if not any(SOURCES.rglob("*.cpp")):
         raise BuildError(f"no sources in {SOURCES}: install rtil again; {MEANWHILE}")
-    return Recipe(SOURCES, find_compiler(), find_cuda() if cuda else None, gpu_archs(archs) if cuda else ())
+    return Recipe(SOURCES, find_compiler(), find_cuda() if cuda else None, gpu_archs() if cuda else ())
 
 
 def _cached(recipe: Recipe) -> Path:

@@ -37,8 +37,8 @@ class Drawn:
 Noise = Tensor | Drawn
 
 
-def choose(generator: torch.Generator, sigma: Tensor | None = None) -> Drawn:
-    """Return input that is drawn where it is used, with a key from ``generator``; see :class:`Drawn`."""
+def draw_later(generator: torch.Generator, sigma: Tensor | None = None) -> Drawn:
+    """Take only a key from ``generator`` now: the numbers are drawn where they are used; see :class:`Drawn`."""
     return Drawn(int(torch.randint(2**63 - 1, (), generator=generator)), sigma)
 
 

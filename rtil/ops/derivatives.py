@@ -21,8 +21,8 @@ def register() -> None:
     """Register everything with the loaded library's operations."""
     fakes: dict[str, Callable[..., Any]] = {
         "upfirdn2d": _fake_upfirdn2d,
-        "bias_act": lambda x, b, slope, gain, clamp: _empty_like(x),
-        "bias_act_grad": lambda g, y, slope, gain, clamp: _empty_like(y),
+        "bias_act": lambda x, b, slope, gain: _empty_like(x),
+        "bias_act_grad": lambda g, y, slope, gain: _empty_like(y),
         "styled_tail": _fake_styled_tail,
         "styled_tail_grad": _fake_styled_tail_grad,
         "counter_normal": lambda shape, key, like: like.new_empty(shape, dtype=torch.float32),
@@ -73,7 +73,7 @@ def _backward_upfirdn2d(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     return _ops.upfirdn2d(g, f, *ctx.adjoint), None, None, None, None, None, None
 
 
-# bias_act(x, b, slope, gain, clamp) and bias_act_grad(g, y, slope, gain, clamp)
+# bias_act(x, b, slope, gain) and bias_act_grad(g, y, slope, gain)
 
 
 def _setup_bias_act(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -83,16 +83,16 @@ def _setup_bias_act(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward_bias_act(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     (y,) = ctx.saved_tensors
-    slope, gain, clamp = ctx.settings
+    slope, gain = ctx.settings
     need_b = ctx.needs_input_grad[1] and weight_gradients_wanted()
-    if need_b and y.ndim == 4 and clamp < 0 and not torch.is_grad_enabled():
+    if need_b and y.ndim == 4 and not torch.is_grad_enabled():
         # y has the sign of x + b: the tail's gradient kernel makes the gradient and its sums in one pass
         no_bias = y.new_zeros(y.shape[1], dtype=_exact(y))
         gx, _, sum_g, *_ = _ops.styled_tail_grad(g, y, None, None, None, None, no_bias, 0, slope, gain, False, False)
-        return gx, sum_g.sum(0), None, None, None
-    gx = _ops.bias_act_grad(g, y, slope, gain, clamp)
+        return gx, sum_g.sum(0), None, None
+    gx = _ops.bias_act_grad(g, y, slope, gain)
     gb = gx.sum([dim for dim in range(gx.ndim) if dim != 1], dtype=_exact(y)) if need_b else None
-    return gx, gb, None, None, None
+    return gx, gb, None, None
 
 
 def _setup_bias_act_grad(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -102,7 +102,7 @@ def _setup_bias_act_grad(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> N
 
 def _backward_bias_act_grad(ctx: Any, gg: Tensor) -> tuple[Tensor | None, ...]:
     (y,) = ctx.saved_tensors
-    return _ops.bias_act_grad(gg, y, *ctx.settings), None, None, None, None
+    return _ops.bias_act_grad(gg, y, *ctx.settings), None, None, None
 
 
 # styled_tail(x, fir, d, noise, strength, b, z1, sigma, noise_key, z1_key, slope, gain)
@@ -160,25 +160,23 @@ def _tail_grad_with_graph(
     g: Tensor,
     x: Tensor,
     fir: Tensor | None,
-    d: Tensor | None,
+    d: Tensor,
     noise: Tensor | None,
-    strength: Tensor | None,
+    strength: Tensor,
     b: Tensor,
     noise_key: int,
     slope: float,
     gain: float,
     need_strength: bool,
     need_noise: bool,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return what ``styled_tail_grad`` returns, differentiable in g, x, d and noise."""
     with torch.no_grad():  # only the signs before the activation matter, and they are constant almost everywhere
         pre = _ops.styled_tail(x, fir, d, noise, strength, b, None, None, noise_key, 0, 1.0, 1.0)
-    gp = _ops.bias_act_grad(g, pre, slope, gain, -1.0)
-    sum_gu, h = None, gp
-    if d is not None:
-        u = x if fir is None else _ops.upfirdn2d(x, fir, *after_up_convolution(len(fir)))
-        sum_gu = (gp * u).sum((2, 3), dtype=_exact(x))
-        h = gp * d.to(gp.dtype)[:, :, None, None]
+    gp = _ops.bias_act_grad(g, pre, slope, gain)
+    u = x if fir is None else _ops.upfirdn2d(x, fir, *after_up_convolution(len(fir)))
+    sum_gu = (gp * u).sum((2, 3), dtype=_exact(x))
+    h = gp * d.to(gp.dtype)[:, :, None, None]
     sum_gn = sum_c = gp.new_empty(0)
     if need_strength or need_noise:
         sum_c = gp.sum(1, keepdim=True, dtype=_exact(x))

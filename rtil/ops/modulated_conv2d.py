@@ -37,30 +37,27 @@ def weights_to_convolve(w: Tensor, x: Tensor) -> Tensor:
     return w.to(x.dtype, memory_format=torch.channels_last)
 
 
-def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False, demodulate: bool = True) -> Tensor:
-    """Convolve with per-sample modulated weights.
+def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, up: bool = False) -> Tensor:
+    """Convolve with per-sample modulated weights; their demodulation is a factor on the result.
 
     Args:
         x: [N, I, H, W], in the type to compute in.
         w: [O, I, k, k] with k odd, parameters' own type or x's, equalised scale already applied.
         s: [N, I] styles, parameters' own type.
         up: Transposed convolution with stride 2 and no padding: output side 2H + k - 2, to be filtered by a FIR.
-        demodulate: Normalise the output channels to unit expected variance.
 
     Returns:
-        [N, O, H', W'].
+        [N, O, H', W'], to be multiplied by :func:`demodulation`.
     """
     if tier_of("modulated_conv2d", x) == "ref":
-        return _ref(x, w, s, up, demodulate)
-    d = demodulation(energy(w), s) if demodulate else None
+        return _ref(x, w, s, up)
     x = x * s.to(x.dtype)[:, :, None, None]
     w = weights_to_convolve(w, x)
-    y = conv_transpose2d(x, w.transpose(0, 1), stride=2) if up else conv2d(x, w, padding=w.shape[-1] // 2)
-    return y if d is None else y * d.to(y.dtype)[:, :, None, None]
+    return conv_transpose2d(x, w.transpose(0, 1), stride=2) if up else conv2d(x, w, padding=w.shape[-1] // 2)
 
 
-def _ref(x: Tensor, w: Tensor, s: Tensor, up: bool, demodulate: bool) -> Tensor:
-    """One set of weights per sample, as the paper writes it (equations 1 and 3), by torch's own convolutions.
+def _ref(x: Tensor, w: Tensor, s: Tensor, up: bool) -> Tensor:
+    """One set of weights per sample, as the paper writes it (equation 1), by torch's own convolutions.
 
     Those weights depend on the styles: their gradient must not be left out with that of the parameters.
     """
@@ -68,8 +65,6 @@ def _ref(x: Tensor, w: Tensor, s: Tensor, up: bool, demodulate: bool) -> Tensor:
     maps = []
     for x_n, s_n in zip(x.to(exact), s.to(exact), strict=True):
         w_n = w.to(exact) * s_n[None, :, None, None]
-        if demodulate:
-            w_n = w_n * (w_n.square().sum(dim=(1, 2, 3), keepdim=True) + _EPS).rsqrt()
         if up:
             maps.append(F.conv_transpose2d(x_n[None], w_n.transpose(0, 1), stride=2))
         else:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rtil import ops
 from rtil.ops.bias_act import LRELU_GAIN, LRELU_SLOPE
-from rtil.ops.tier import COMPILED, COMPOSED
+from rtil.ops.tier import COMPILED
 from rtil.seeds import generator
 
 Shape = tuple[int, ...]
@@ -104,10 +104,6 @@ def _tail_that_draws(x: Tensor, b: Tensor, d: Tensor, strength: Tensor) -> Tenso
     return ops.styled_tail(x, _away_from_0(b), d=d, noise=noise, strength=strength, z1=z1)
 
 
-def _resampled_convolution(x: Tensor, w: Tensor, up: int = 1, down: int = 1) -> Tensor:
-    return ops.conv2d_resample(x, w, FIR.to(x.device), up, down)
-
-
 def _resample(x: Tensor, up: int, down: int, padding: tuple[int, int, int, int]) -> Tensor:
     return ops.upfirdn2d(x, FIR.to(x.device), up=up, down=down, padding=padding, gain=float(up * up))
 
@@ -119,8 +115,6 @@ CASES = (
     Case("conv2d", partial(ops.conv2d, padding=1), maps=((4, 16, 16, 16), (16, 16, 3, 3))),
     Case("conv2d", partial(ops.conv2d, stride=2), maps=((2, 8, 9, 9), (8, 8, 3, 3))),
     Case("conv_transpose2d", partial(ops.conv_transpose2d, stride=2), maps=((2, 8, 8, 8), (8, 8, 3, 3))),
-    Case("conv2d_resample", partial(_resampled_convolution, up=2), maps=((2, 8, 5, 6), (8, 8, 3, 3))),
-    Case("conv2d_resample", partial(_resampled_convolution, down=2), maps=((2, 8, 8, 10), (8, 8, 3, 3))),
     Case("modulated_conv2d", ops.modulated_conv2d, maps=((2, 8, 8, 8),), parameters=((8, 8, 3, 3), (2, 8))),
     Case(
         "modulated_conv2d",
@@ -138,7 +132,7 @@ CASES = (
 
 def tiers_of(op: str, compiled: bool) -> tuple[str, ...]:
     """Return the tiers of an operation that can be held against its oracle."""
-    return ("native", "ext") if compiled and op in (*COMPILED, *COMPOSED) else ("native",)
+    return ("native", "ext") if compiled and op in COMPILED else ("native",)
 
 
 def check(case: Case, tier: str, device: str, dtype: torch.dtype) -> Outcome:

@@ -21,113 +21,71 @@ def styled_tail(
     x: Tensor,
     b: Tensor,
     *,
+    d: Tensor,
+    noise: Noise,
+    strength: Tensor,
     fir: Tensor | None = None,
-    d: Tensor | None = None,
-    noise: Noise | None = None,
-    strength: Tensor | None = None,
     z1: Noise | None = None,
-    slope: float = LRELU_SLOPE,
-    gain: float = LRELU_GAIN,
 ) -> Tensor:
     """Filter, demodulate, add noise and bias, activate, add z1.
 
     Args:
         x: [N, C, H, W] as the convolution leaves it; [N, C, 2H+1, 2W+1] after an up-convolution.
         b: [C] bias.
+        d: [N, C] demodulation.
+        noise: [N or 1, 1, H, W] N(0, 1) map, or how to draw one.
+        strength: Scalar factor on the noise.
         fir: Taps [k] of the filter behind an up-convolution (it has gain 4); None is none.
-        d: [N, C] demodulation; None is 1.
-        noise: [N or 1, 1, H, W] N(0, 1) map, or how to draw one; goes with ``strength``.
-        strength: Scalar factor on the noise; None is no noise.
         z1: [N, C, H, W] added to the result, or how to draw it; None is none.
-        slope: Of the leaky ReLU.
-        gain: On the activation's output, positive.
 
     Returns:
         [N, C, H, W] in the type and layout of x; differentiable any number of times in all tensors but ``fir``.
     """
-    if noise is None or strength is None:
-        noise = strength = None
-    tier = tier_of("styled_tail", x)
+    tier, kept = tier_of("styled_tail", x), x.dtype
+    exact = torch.promote_types(kept, torch.float32)
     if tier == "ext":
-        return _ext(x, b, fir, d, noise, strength, z1, slope, gain)
-    kept = x.dtype
+        return _ext(x, b, d, noise, strength, fir, z1, exact)
     if tier == "ref":
-        x = x.to(_exact(x))
+        x = x.to(exact)
     if fir is not None:
         x = upfirdn2d(x, fir, padding=after_up_convolution(len(fir)).pad, gain=4)
-    N, _, H, W = x.shape
     if isinstance(noise, Drawn):
-        noise = materialise(noise, (N, 1, H, W), x)
-    if z1 is not None:
-        z1 = materialise(z1, x.shape, x)
-    return (_ref if tier == "ref" else _native)(x, b, d, noise, strength, z1, slope, gain).to(kept)
-
-
-def _exact(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
-
-
-def _ref(
-    u: Tensor,
-    b: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    strength: Tensor | None,
-    z1: Tensor | None,
-    slope: float,
-    gain: float,
-) -> Tensor:
-    if d is not None:
-        u = u * d[:, :, None, None]
-    if noise is not None and strength is not None:
-        u = u + strength * noise
-    y = gain * F.leaky_relu(u + b[None, :, None, None], slope)
-    return y if z1 is None else y + z1
-
-
-def _native(
-    u: Tensor,
-    b: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    strength: Tensor | None,
-    z1: Tensor | None,
-    slope: float,
-    gain: float,
-) -> Tensor:
-    """The gain rides on the small factors, as the leaky ReLU is positively homogeneous: three passes, two in place."""
-    bias = (b * gain).to(u.dtype)[None, :, None, None]
-    if d is None:
-        y = torch.add(bias, u, alpha=gain)
-    else:
-        y = torch.addcmul(bias, u, (d * gain).to(u.dtype)[:, :, None, None])
-    if noise is not None and strength is not None:
-        y = y.add_((noise * (strength * gain)).to(u.dtype))
-    y = F.leaky_relu_(y, slope)
-    return y if z1 is None else y + z1
+        noise = materialise(noise, (len(x), 1, *x.shape[2:]), x)
+    if tier == "ref":
+        u = x * d[:, :, None, None] + strength * noise + b[:, None, None]
+        y = LRELU_GAIN * F.leaky_relu(u, LRELU_SLOPE)
+    else:  # the gain rides on the small factors (leaky ReLU is positively homogeneous): three passes, two in place
+        bias = (b * LRELU_GAIN).to(x.dtype)[None, :, None, None]
+        y = torch.addcmul(bias, x, (d * LRELU_GAIN).to(x.dtype)[:, :, None, None])
+        y = F.leaky_relu_(y.add_((noise * (strength * LRELU_GAIN)).to(x.dtype)), LRELU_SLOPE)
+    return (y if z1 is None else y + materialise(z1, x.shape, x)).to(kept)
 
 
 def _ext(
     x: Tensor,
     b: Tensor,
+    d: Tensor,
+    noise: Noise,
+    strength: Tensor,
     fir: Tensor | None,
-    d: Tensor | None,
-    noise: Noise | None,
-    strength: Tensor | None,
     z1: Noise | None,
-    slope: float,
-    gain: float,
+    exact: torch.dtype,
 ) -> Tensor:
-    exact = _exact(x)
     N, _, H, W = x.shape
     if fir is not None:
         H, W = after_up_convolution(len(fir)).output_size(H, W, fir)
     noise_key = z1_key = 0
-    sigma = None
-    if isinstance(noise, Drawn):
-        noise_key, noise = noise.key, None if noise.sigma is None else materialise(noise, (N, 1, H, W), x)
+    sigma = given_noise = given_z1 = None
+    if isinstance(noise, Tensor):
+        given_noise = noise
+    elif noise.sigma is None:
+        noise_key = noise.key
+    else:
+        given_noise = materialise(noise, (N, 1, H, W), x)
     if isinstance(z1, Drawn):
-        z1_key, sigma, z1 = z1.key, x.new_ones(N, dtype=exact) if z1.sigma is None else z1.sigma.detach(), None
+        z1_key, sigma = z1.key, x.new_ones(N, dtype=exact) if z1.sigma is None else z1.sigma.detach()
+    elif z1 is not None:
+        given_z1 = z1.to(x)
 
     def wide(t: Tensor | None) -> Tensor | None:
         return None if t is None else t.to(x.device, exact)
@@ -136,13 +94,13 @@ def _ext(
         x,
         wide(fir),
         wide(d),
-        wide(noise),
+        wide(given_noise),
         wide(strength),
         wide(b),
-        None if z1 is None else z1.to(x),
+        given_z1,
         wide(sigma),
         int64_bits(noise_key),
         int64_bits(z1_key),
-        slope,
-        gain,
+        LRELU_SLOPE,
+        LRELU_GAIN,
     )

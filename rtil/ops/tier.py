@@ -6,7 +6,6 @@ ext     the compiled library, built at first use, for every operation that it ha
 auto    the default: ext where it can be had and, on a CPU, measured faster; native elsewhere
 """
 
-import math
 import os
 from typing import NamedTuple
 
@@ -19,17 +18,7 @@ from rtil.ops.build import BuildError
 
 TIERS = ("ref", "native", "ext", "auto")
 COMPILED = ("bias_act", "counter_normal", "styled_tail", "upfirdn2d")
-COMPOSED = {"conv2d_resample": "made of a convolution and upfirdn2d, each in its own tier"}
-"""{operation of operations with tiers: what the report says of it}."""
-OPERATIONS = (
-    *COMPILED,
-    "conv2d",
-    "conv_transpose2d",
-    *COMPOSED,
-    "modulated_conv2d",
-    "pixel_norm",
-    "upsample_bilinear2d",
-)
+OPERATIONS = (*COMPILED, "conv2d", "conv_transpose2d", "modulated_conv2d", "pixel_norm", "upsample_bilinear2d")
 _SMALL = 1 << 18
 
 
@@ -40,23 +29,24 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choice(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, ...] | None = None) -> Choice:
+def choice(op: str, device: torch.device, elements: int = _SMALL) -> Choice:
     """Return which tier runs an operation; builds and loads the library where that decides it.
 
     Args:
         op: One of ``OPERATIONS``.
         device: Of the operation's tensors.
-        dtype: Of its feature map.
-        shape: Of its feature map; None is a large one of many channels.
+        elements: Of its feature map.
 
     Raises:
         RunError: ``RTIL_OPS`` has no valid value, or asks for a library that cannot be built.
     """
-    wanted = _wanted()
+    wanted = os.environ.get("RTIL_OPS", "auto")
+    if wanted not in TIERS:
+        raise RunError(str(unknown("RTIL_OPS tier", wanted, TIERS)))
     if wanted in ("ref", "native"):
         return Choice(wanted, f"RTIL_OPS={wanted}")
     if op not in COMPILED:
-        return Choice("native", COMPOSED.get(op, "there is no compiled form"))
+        return Choice("native", "there is no compiled form")
     if device.type not in ("cpu", "cuda"):
         return Choice("native", f"compiled for CPU and CUDA only, not for {device.type}")
     if wanted == "ext":
@@ -64,8 +54,8 @@ def choice(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, 
         if device.type == "cuda" and not loaded.cuda:
             raise RunError(loaded.cuda_error or f"{loaded.path} has no CUDA kernels: delete it, and it is built again")
         return Choice("ext", "RTIL_OPS=ext")
-    if (slower := _native_is_faster(op, device, dtype, shape)) is not None:
-        return Choice("native", slower)
+    if op == "bias_act" and elements < _SMALL:
+        return Choice("native", f"below {_SMALL} elements the call costs more than it saves")
     found = extension.find()
     if isinstance(found, BuildError):
         return Choice("native", str(found))
@@ -76,23 +66,4 @@ def choice(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, 
 
 def tier_of(op: str, x: Tensor) -> str:
     """Return the tier that runs an operation on the map x."""
-    wanted = _wanted()
-    if wanted in ("ref", "native"):
-        return wanted
-    if op not in COMPILED:
-        return "native"
-    return choice(op, x.device, x.dtype, tuple(x.shape)).tier
-
-
-def _native_is_faster(op: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, ...] | None) -> str | None:
-    """Return where torch's own kernels measured faster, or None."""
-    if op == "bias_act" and shape is not None and math.prod(shape) < _SMALL:
-        return f"below {_SMALL} elements the call costs more than it saves"
-    return None
-
-
-def _wanted() -> str:
-    wanted = os.environ.get("RTIL_OPS", "auto")
-    if wanted not in TIERS:
-        raise RunError(str(unknown("RTIL_OPS tier", wanted, TIERS)))
-    return wanted
+    return choice(op, x.device, x.numel()).tier

@@ -130,19 +130,17 @@ def find_cuda() -> CudaToolkit:
     raise BuildError(f"torch {torch.__version__} needs nvcc {wanted}, found {found}: {CUDA_MEND}")
 
 
-def gpu_archs(wish: Sequence[str] | None = None) -> tuple[str, ...]:
+def gpu_archs() -> tuple[str, ...]:
     """Return the GPU architectures to compile for, as ("sm_80", "sm_90"), sorted.
 
-    Args:
-        wish: Exactly these. None means those of the GPUs in this machine or, without any, of $TORCH_CUDA_ARCH_LIST.
+    Those of the GPUs in this machine or, without any, of ``$TORCH_CUDA_ARCH_LIST``.
 
     Raises:
         BuildError: There are none, or one is not an architecture.
     """
-    names = list(wish or [])
-    if wish is None and torch.cuda.is_available():
+    if torch.cuda.is_available():
         names = ["sm_{}{}".format(*torch.cuda.get_device_capability(i)) for i in range(torch.cuda.device_count())]
-    elif wish is None:
+    else:
         listed = re.split(r"[;,\s]+", os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip())
         names = [f"sm_{name.removesuffix('+PTX').replace('.', '')}" for name in listed if name]
     for name in names:

@@ -22,8 +22,6 @@ from rtil.errors import UserError
 from rtil.ops.plan import Plan, is_nhwc
 from rtil.ops.tier import tier_of
 
-_SEPARABLE_TAPS = 8  # from here on two one-dimensional passes are faster than their outer product
-
 
 def _ref(x: Tensor, f: Tensor, plan: Plan) -> Tensor:
     N, C, H, W = x.shape
@@ -40,10 +38,6 @@ def _outer(f: Tensor) -> Tensor:
 
 
 def _native(x: Tensor, f: Tensor, plan: Plan) -> Tensor:
-    if f.ndim == 1 and len(f) >= _SEPARABLE_TAPS:
-        rows = Plan((plan.up[0], 1), (plan.down[0], 1), (*plan.pad[:2], 0, 0), plan.flip, plan.gain)
-        columns = Plan((1, plan.up[1]), (1, plan.down[1]), (0, 0, *plan.pad[2:]), plan.flip, 1)
-        return _native(_native(x, f[None, :], rows), f[:, None], columns)
     f = _outer(f)
     if plan.up == (1, 1):
         return _filter_then_keep(x, f, plan)

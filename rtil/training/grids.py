@@ -5,14 +5,13 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 from torch import Tensor
 
 from rtil.branches import Branches
 from rtil.data.base import ImageDataset
-from rtil.files import atomic_path
 from rtil.generators import LayeredGenerator
-from rtil.ranges import to_uint8, to_unit
+from rtil.pictures import image_grid, save_png
+from rtil.ranges import to_unit
 from rtil.seeds import generator as seeded
 from rtil.training.callbacks import EveryImages
 from rtil.training.module import GANTraining
@@ -29,8 +28,8 @@ class Grids(EveryImages):
         dataset: ImageDataset = cast(Any, trainer).datamodule.dataset
         count = min(COLUMNS * ROWS_OF_REALS, len(dataset)) // COLUMNS * COLUMNS
         if count and pl_module.seen == 0:
-            reals = dataset.load(range(count)).unflatten(0, (-1, COLUMNS))
-            self._write(trainer, tile(reals.float() / 255), "reals.png", "reals", 0)
+            reals = dataset.load(range(count)).float() / 255
+            self._write(trainer, image_grid(reals, COLUMNS), "reals.png", "reals", 0)
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Write a grid."""
@@ -38,8 +37,7 @@ class Grids(EveryImages):
         self._write(trainer, picture, f"fakes-{module.seen // 1000:06d}.png", "fakes, one row per branch", module.seen)
 
     def _write(self, trainer: pl.Trainer, picture: Tensor, file: str, title: str, seen: int) -> None:
-        with atomic_path(Path(trainer.default_root_dir) / file) as temporary:
-            Image.fromarray(to_uint8(picture).permute(1, 2, 0).numpy()).save(temporary, format="PNG")
+        save_png(picture, Path(trainer.default_root_dir) / file)
         board = cast(Any, trainer.logger).experiment
         board.add_image(title, picture, seen)
         board.flush()
@@ -57,10 +55,4 @@ def branch_grid(generator: LayeredGenerator, branches: Branches, seed: int, colu
         branch = torch.full((columns,), j)
         of_pictures = ws[: int(branches.codes_of(branch)[0])].transpose(0, 1).flatten(0, 1)
         rows.append(branches.generate(generator, of_pictures, noise, branch, seeded(seed, "grid/injection", j)))
-    return tile(to_unit(torch.stack(rows)).clamp(0, 1).cpu())
-
-
-def tile(images: Tensor) -> Tensor:
-    """Lay out images [rows, columns, 3, R, R] as one picture [3, rows R, columns R]."""
-    rows, columns, C, H, W = images.shape
-    return images.permute(2, 0, 3, 1, 4).reshape(C, rows * H, columns * W)
+    return image_grid(to_unit(torch.cat(rows)).clamp(0, 1).cpu(), columns)

@@ -26,7 +26,7 @@ from rtil.branches import Part
 from rtil.devices import compute_dtype
 from rtil.errors import RunError
 from rtil.generators.base import LayeredGenerator
-from rtil.ops import Noise, choose, no_weight_gradients
+from rtil.ops import Noise, draw_later, no_weight_gradients
 from rtil.ranges import uint8_to_signed
 from rtil.seeds import generator as seeded
 from rtil.training.checkpoint import SETTINGS
@@ -185,7 +185,7 @@ class GANTraining(pl.LightningModule, ABC):
 
     def noise_maps(self, rng: torch.Generator) -> list[Noise]:
         """Return a key per noise input, from which its map [N, 1, H, W] is drawn on the device, where it is used."""
-        return [choose(rng) for _ in self.G.noise_shapes()]
+        return [draw_later(rng) for _ in self.G.noise_shapes()]
 
     def generate(self, branch: Tensor, rng: torch.Generator) -> Tensor:
         """Return pictures [N, 3, R, R] of the given branches, computed in the main phases' type."""

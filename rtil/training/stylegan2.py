@@ -14,7 +14,7 @@ from rtil.devices import to_device
 from rtil.discriminators import StyleGAN2Discriminator
 from rtil.discriminators.stylegan2 import group_of_sample
 from rtil.generators import StyleGAN2Generator
-from rtil.ops import Noise, choose, counter_normal
+from rtil.ops import Noise, counter_normal, draw_later
 from rtil.seeds import generator as seeded
 from rtil.training.config import StyleGAN2Config
 from rtil.training.losses import path_lengths, r1_penalty
@@ -101,7 +101,7 @@ class StyleGAN2Training(GANTraining):
         for index, part in enumerate(parts):
             rng = seeded(c.seed, "path/part", self.seen, index)
             ws, noise = self.inputs(part.branch, rng)
-            y = counter_normal((n, 3, c.resolution, c.resolution), choose(rng).key, self.device) / c.resolution
+            y = counter_normal((n, 3, c.resolution, c.resolution), draw_later(rng).key, self.device) / c.resolution
             ws = ws if ws.requires_grad else ws.detach().requires_grad_(True)
             images = self.branches.generate(self.G, ws, noise, part.branch, rng)
             lengths = path_lengths(images, ws, y, self.branches.codes_of(part.branch))

@@ -243,3 +243,19 @@ def test_no_step_waits_for_its_noise():
         torch.cuda.set_sync_debug_mode("default")
     for step, on_gpu in enumerate(drawn):
         assert torch.equal(on_gpu.cpu(), noise.draw(torch.zeros(4, *SIZE), 0, step))
+
+
+def test_the_penalty_on_the_latents_draws_them_to_zero(planted):
+    G, operator, x = planted
+    v = torch.randn(4, 3, 24)
+    term = objective_of(x, v_weight=0.5)(to_signed(x), {"v": v}).terms["v"]
+    assert term.weight == 0.5
+    assert torch.allclose(
+        term.value, -torch.distributions.Normal(0, 1).log_prob(v).flatten(1).mean(1) - 0.9189385, atol=1e-5
+    )
+    free, held = (
+        CSGM(G, steps=30, sphere=False, v_weight=weight, seed=1).invert(x, operator).latents["v"].norm()
+        for weight in (0.0, 1.0)
+    )
+    assert held < 0.9 * free
+    assert "v_weight" not in ILOSettings().to_json(), "rows of before keep their hash"

@@ -6,7 +6,7 @@ from rtil.discriminators.stylegan2 import group_of_sample
 from rtil.errors import UserError
 from rtil.generators import PGGANGenerator, StyleGAN2Generator
 from rtil.generators.base import State
-from rtil.ops import choose, materialise, upsample_bilinear2d
+from rtil.ops import draw_later, materialise, upsample_bilinear2d
 from rtil.seeds import generator as seeded
 
 
@@ -140,7 +140,7 @@ def test_the_plain_branch_is_the_plain_generator(g):
 def test_noise_that_is_drawn_in_place_is_the_same_in_head_and_tail_of_mixtures(g, side):
     branches, branch = MixtureBranches((1, 3), side, (0.5, 0.5)), torch.tensor([1, 0, 1])
     ws, rng = g.mapping(torch.randn(7, 8, generator=seeded(0, "z"))), seeded(0, "n")
-    drawn = [choose(rng) for _ in g.noise_shapes()]
+    drawn = [draw_later(rng) for _ in g.noise_shapes()]
     for layer in g.modules():
         if hasattr(layer, "noise_strength"):
             layer.noise_strength.data.fill_(0.5)
@@ -149,7 +149,7 @@ def test_noise_that_is_drawn_in_place_is_the_same_in_head_and_tail_of_mixtures(g
     ]
     a, b = (branches.generate(g, ws, noise, branch, seeded(1, "w")) for noise in (drawn, maps))
     torch.testing.assert_close(a, b)
-    other = branches.generate(g, ws, [choose(rng) for _ in drawn], branch, seeded(1, "w"))
+    other = branches.generate(g, ws, [draw_later(rng) for _ in drawn], branch, seeded(1, "w"))
     assert (a - other).abs().max() > 0.01
 
 

@@ -23,7 +23,6 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path))
     monkeypatch.setattr(prebuilt, "PREBUILT", tmp_path / "prebuilt")
-    monkeypatch.setattr(build, "_outcomes", {})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(extension, "_outcome", None)
 
@@ -132,7 +131,7 @@ def test_nothing_is_built_unless_asked_for(bare, one_case, monkeypatch, capsys):
 def test_a_library_that_is_there_is_tested(bare, one_case, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(build, "found", lambda cuda: tmp_path / "x.so")
     monkeypatch.setattr(extension, "load", lambda: Extension(tmp_path / "x.so", False, None))
-    monkeypatch.setattr(checkup, "choice", lambda op, device, dtype: ("ext", "measured faster"))
+    monkeypatch.setattr(checkup, "choice", lambda op, device: ("ext", "measured faster"))
     monkeypatch.setattr(
         selftest, "check", lambda case, tier, *where: selftest.Outcome(case.op, tier, "cpu", "float32", 0.0, 1.0)
     )
@@ -176,7 +175,6 @@ def test_paths_do_not_say_who_somebody_is(monkeypatch, tmp_path):
 def test_all_operations_are_tested_in_all_their_tiers():
     assert {case.op for case in selftest.CASES} | {"counter_normal"} == set(OPERATIONS)
     assert selftest.tiers_of("upfirdn2d", compiled=True) == ("native", "ext")
-    assert selftest.tiers_of("conv2d_resample", compiled=True) == ("native", "ext")
     assert selftest.tiers_of("conv2d", compiled=True) == ("native",)
 
 
@@ -209,7 +207,7 @@ def test_what_is_drawn_is_held_against_the_reference(monkeypatch):
 def test_a_gpu_gets_no_word_of_measurements(monkeypatch):
     monkeypatch.setenv("RTIL_OPS", "auto")
     monkeypatch.setattr(extension, "_outcome", Extension(Path("x.so"), True, None))
-    reasons = {name: choice("styled_tail", torch.device(name), torch.bfloat16).reason for name in ("cpu", "cuda")}
+    reasons = {name: choice("styled_tail", torch.device(name)).reason for name in ("cpu", "cuda")}
     assert reasons == {"cpu": "measured faster", "cuda": "fewer passes over the map; not measured"}
 
 

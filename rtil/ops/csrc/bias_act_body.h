@@ -1,4 +1,4 @@
-// Bias, activation, gain and clamp for the GPU: memory in its own order, four packs a thread on their way at once.
+// Bias, activation and gain for the GPU: memory in its own order, four packs a thread on their way at once.
 #pragma once
 
 #include "pack.h"
@@ -22,12 +22,6 @@ struct Divisor {
   RTIL_HD constexpr uint32_t remainder(uint32_t n) const { return n - quotient(n) * d; }
 };
 
-template <class A>
-RTIL_HD A clip(A v, A clamp) {
-  const A upper = v > clamp ? clamp : v;
-  return upper < -clamp ? -clamp : upper;
-}
-
 template <class T_, int V>
 struct BiasActBody {
   using T = T_;
@@ -40,7 +34,7 @@ struct BiasActBody {
   uint32_t packs;
   Divisor packs_a_channel, channels;  // channels: that differ from pack to pack
   bool nhwc;                          // a pack's elements are neighbouring channels
-  A slope, gain, clamp;               // clamp may be infinite
+  A slope, gain;
 
   RTIL_HD void operator()(uint32_t block, uint32_t thread) const {
     const uint32_t first = block * (kThreads * kPacksAThread) + thread;
@@ -66,7 +60,7 @@ struct BiasActBody {
         }
       }
       RTIL_UNROLL
-      for (int v = 0; v < V; ++v) values[v] = clip(gain * leaky_relu(raw[q].get(v) + values[v], slope), clamp);
+      for (int v = 0; v < V; ++v) values[v] = gain * leaky_relu(raw[q].get(v) + values[v], slope);
       Pack<T, V> out;
       out.set(values);
       store_pack(y + static_cast<int64_t>(i) * V, out);
@@ -83,7 +77,7 @@ struct BiasActGradBody {
   const T *g, *y;
   T* out;
   uint32_t packs;
-  A slope, gain, clamp;  // clamp: NaN is none
+  A slope, gain;
 
   RTIL_HD void operator()(uint32_t block, uint32_t thread) const {
     const uint32_t first = block * (kThreads * kPacksAThread) + thread;
@@ -102,11 +96,7 @@ struct BiasActGradBody {
       if (i >= packs) return;
       A values[V];
       RTIL_UNROLL
-      for (int v = 0; v < V; ++v) {
-        const A value = ys[q].get(v), magnitude = value < 0 ? -value : value;
-        const A factor = value * sign > 0 ? gain : below;
-        values[v] = gs[q].get(v) * (magnitude >= clamp ? A(0) : factor);
-      }
+      for (int v = 0; v < V; ++v) values[v] = gs[q].get(v) * (ys[q].get(v) * sign > 0 ? gain : below);
       Pack<T, V> result;
       result.set(values);
       store_pack(out + static_cast<int64_t>(i) * V, result);

@@ -25,8 +25,7 @@ inline FlatMaps as_flat_maps(const Tensor& x) {
 }
 
 template <class Launch>
-Tensor bias_act_with(const Launch& launch, const Tensor& x, const MaybeTensor& b, double slope, double gain,
-                     double clamp) {
+Tensor bias_act_with(const Launch& launch, const Tensor& x, const MaybeTensor& b, double slope, double gain) {
   check_device(x, {b});
   const FlatMaps flat = as_flat_maps(x);
   const MaybeTensor bias = for_packs(as_parameter(b, x.scalar_type(), flat.C, "b"));
@@ -44,9 +43,8 @@ Tensor bias_act_with(const Launch& launch, const Tensor& x, const MaybeTensor& b
       const uint32_t packs = as_index(x.numel() / V);
       const Divisor a_channel(as_index(bias && !flat.nhwc ? flat.inner / V : 1));
       const Divisor channels(as_index(bias ? (flat.nhwc ? flat.C / V : flat.C) : 1));
-      const A limit = static_cast<A>(clamp < 0 ? std::numeric_limits<double>::infinity() : clamp);
       const BiasActBody<T, V> body{from,      read_or_null<A>(bias), to, packs, a_channel, channels, flat.nhwc,
-                                   A(slope), A(gain), limit};
+                                   A(slope), A(gain)};
       launch(body, threads_for(packs));
     });
   });
@@ -54,8 +52,7 @@ Tensor bias_act_with(const Launch& launch, const Tensor& x, const MaybeTensor& b
 }
 
 template <class Launch>
-Tensor bias_act_grad_with(const Launch& launch, const Tensor& g, const Tensor& y, double slope, double gain,
-                          double clamp) {
+Tensor bias_act_grad_with(const Launch& launch, const Tensor& g, const Tensor& y, double slope, double gain) {
   check_device(y, {g});
   STD_TORCH_CHECK(g.numel() == y.numel(), "the gradient has ", g.numel(), " elements, expected ", y.numel());
   const FlatMaps flat = as_flat_maps(y);
@@ -66,14 +63,12 @@ Tensor bias_act_grad_with(const Launch& launch, const Tensor& g, const Tensor& y
     using T = decltype(element);
     using A = Acc<T>;
     using Lanes = Shape<kWhole<T>, 1, 1>;
-    const A stored = widen(narrow<T>(static_cast<A>(clamp)));  // as the forward pass has rounded it
-    const A limit = clamp < 0 ? std::numeric_limits<A>::quiet_NaN() : stored;
     const T *gradient = read<T>(gs), *value = read<T>(flat.tensor);
     T* to = write<T>(out);
     Lanes::choose(y.numel() % Lanes::V == 0 && aligned({gradient, value, to}, kLargestAccess), [&](auto v, auto) {
       constexpr int V = v;
       const uint32_t packs = as_index(y.numel() / V);
-      launch(BiasActGradBody<T, V>{gradient, value, to, packs, A(slope), A(gain), limit}, threads_for(packs));
+      launch(BiasActGradBody<T, V>{gradient, value, to, packs, A(slope), A(gain)}, threads_for(packs));
     });
   });
   return out;

@@ -3,8 +3,8 @@
 
 STABLE_TORCH_LIBRARY(rtil, m) {
   m.def("upfirdn2d(Tensor x, Tensor f, int[] up, int[] down, int[] pad, bool flip, float gain) -> Tensor");
-  m.def("bias_act(Tensor x, Tensor? b, float slope, float gain, float clamp) -> Tensor");
-  m.def("bias_act_grad(Tensor g, Tensor y, float slope, float gain, float clamp) -> Tensor");
+  m.def("bias_act(Tensor x, Tensor? b, float slope, float gain) -> Tensor");
+  m.def("bias_act_grad(Tensor g, Tensor y, float slope, float gain) -> Tensor");
   m.def(
       "styled_tail(Tensor x, Tensor? fir, Tensor? d, Tensor? noise, Tensor? strength, Tensor b, Tensor? z1, "
       "Tensor? sigma, int noise_key, int z1_key, float slope, float gain) -> Tensor");

@@ -67,7 +67,7 @@ def test_a_grid_over_radius_and_class_for_each_checkpoint(
     with (folder / "summary.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 12
-    assert {line["n"] for line in lines} == {"2"}
+    assert {line["pictures"] for line in lines} == {"2"}
     for name in ("vanilla", "rtil"):
         with Image.open(folder / f"grid-ilo-{name}.png") as grid:
             assert grid.width > 4 * 100 + 4 + 50  # the names of classes are on the left

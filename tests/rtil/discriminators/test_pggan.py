@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rtil.discriminators import DISCRIMINATORS, PGGANDiscriminator
+from rtil.discriminators import PGGANDiscriminator
 from rtil.discriminators.pggan import append_batch_std, halve
 from rtil.errors import UserError
 from rtil.seeds import generator as seeded
@@ -170,7 +170,7 @@ def test_bfloat16_scores_are_float32_and_4_px_is_exact():
 def test_config_opens_what_it_was(blocks, fade):
     d = build()
     d.grow(blocks, fade)
-    clone = DISCRIMINATORS["pggan"](**json.loads(json.dumps(d.config))).double()
+    clone = PGGANDiscriminator(**json.loads(json.dumps(d.config))).double()
     clone.load_state_dict(d.state_dict())
     assert clone.config == d.config
     x = pictures(3, 2 ** (blocks + 1))

@@ -6,9 +6,11 @@ import pytest
 
 from ilo.settings import CSGMSettings, ILOSettings, PULSESettings, SparseSettings
 from mganprior.settings import MGANPriorSettings
+from rtil.baselines import BASELINES
 from rtil.cli.eval import read_variant
 from rtil.errors import Notice, UserError
 from rtil.evaluation.candidates import (
+    BASELINE_NAMES,
     Budget,
     Candidate,
     candidates_of_methods,
@@ -169,3 +171,7 @@ def test_wrong_budgets_are_named() -> None:
             candidates_of_methods(["mganprior"], standard_settings(), Budget(codes=codes), ["last"])
     with pytest.raises(UserError, match="did you mean 'csgm'"):
         candidates_of_methods(["csgn"], standard_settings(), Budget(), ["last"])
+
+
+def test_baselines_are_named_without_opening_them() -> None:
+    assert set(BASELINE_NAMES) == set(BASELINES)

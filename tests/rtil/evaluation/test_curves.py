@@ -123,6 +123,10 @@ def test_colour_tells_the_method_and_style_the_checkpoint_in_all_pictures():
     assert legend(curves_figure(some, "cs")) == ["ilo", "csgm", "linear", "vanilla", "rtil"]
 
 
+def test_a_variant_may_be_called_as_a_checkpoint_is():
+    assert legend(curves_figure(rows(methods=("rtil",)), "cs")) == ["rtil", "vanilla", "rtil"]
+
+
 def test_many_methods_are_all_told_apart():
     methods = [f"method {k}" for k in range(20)]
     drawn = lines(curves_figure(rows(methods=methods, checkpoints=("vanilla",), images=1), "cs"))

@@ -4,21 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from rtil.cli.eval import EvalOptions, open_study
+from rtil.cli.comparison import open_evaluation
+from rtil.cli.eval import EvalOptions
 
 FROZEN = {
-    "cs ilo": "5ee0cdd42411",
-    "cs csgm": "7064cb54e18b",
-    "cs pulse": "30e9f0c404a9",
-    "cs sparse": "6be9cfed03ba",
-    "cs mganprior-20": "98b5474c5300",
+    "cs ilo": "0875507db4c8",
+    "cs csgm": "92b253a246e2",
+    "cs pulse": "4d78d2953416",
+    "cs sparse": "b106d0291577",
+    "cs mganprior-20": "3fffb6474e94",
     "cs tv": "9e0e1c16ac86",
     "cs linear": "1cadd6b0a26d",
-    "sr ilo": "5ee0cdd42411",
-    "sr csgm": "7064cb54e18b",
-    "sr pulse": "30e9f0c404a9",
-    "sr sparse": "6be9cfed03ba",
-    "sr mganprior-20": "98b5474c5300",
+    "sr ilo": "0875507db4c8",
+    "sr csgm": "92b253a246e2",
+    "sr pulse": "4d78d2953416",
+    "sr sparse": "b106d0291577",
+    "sr mganprior-20": "3fffb6474e94",
     "sr tv": "9e0e1c16ac86",
     "sr bicubic": "30142976ef39",
     "sr linear": "1cadd6b0a26d",
@@ -39,6 +40,6 @@ def test_hashes_of_every_method(workplace: Path) -> None:
         device="cpu",
         lpips="none",
     )
-    items = [item for item in open_study(options).work() if item.checkpoint in ("rtil", "-")]
-    found = {f"{item.place.task} {item.method}": item.settings for item in items}
+    jobs = [job for job in open_evaluation(options).jobs if job.checkpoint in ("rtil", "-")]
+    found = {f"{job.condition.task} {job.method}": job.hash for job in jobs}
     assert found == FROZEN

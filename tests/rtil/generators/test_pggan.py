@@ -252,7 +252,7 @@ def test_shapes_of_the_contract(g):
 @pytest.mark.parametrize(("blocks", "fade"), GROWTHS)
 def test_config_opens_what_it_was(g, ws, blocks, fade):
     g.grow(blocks, fade)
-    assert (g.resolution, g.max_resolution, g.num_blocks) == (2 ** (blocks + 1), 32, blocks)
+    assert (g.resolution, g.config["resolution"], g.num_blocks) == (2 ** (blocks + 1), 32, blocks)
     clone = PGGANGenerator(**json.loads(json.dumps(g.config))).double()
     assert clone.config == g.config
     clone.load_state_dict(g.state_dict())

@@ -29,12 +29,12 @@ Tensor upfirdn2d(const Tensor& x, const Tensor& f, const std::vector<int64_t>& u
   return watched([&] { return upfirdn2d_with(Loop{fill}, x, f, up, down, pad, flip, gain); });
 }
 
-Tensor bias_act(const Tensor& x, const MaybeTensor& b, double slope, double gain, double clamp) {
-  return watched([&] { return bias_act_with(Loop{1}, x, b, slope, gain, clamp); });
+Tensor bias_act(const Tensor& x, const MaybeTensor& b, double slope, double gain) {
+  return watched([&] { return bias_act_with(Loop{1}, x, b, slope, gain); });
 }
 
-Tensor bias_act_grad(const Tensor& g, const Tensor& y, double slope, double gain, double clamp) {
-  return watched([&] { return bias_act_grad_with(Loop{1}, g, y, slope, gain, clamp); });
+Tensor bias_act_grad(const Tensor& g, const Tensor& y, double slope, double gain) {
+  return watched([&] { return bias_act_grad_with(Loop{1}, g, y, slope, gain); });
 }
 
 Tensor counter_normal(const std::vector<int64_t>& shape, int64_t key, const Tensor& like) {
@@ -93,8 +93,8 @@ static_assert(divides_all());
 STABLE_TORCH_LIBRARY_FRAGMENT(rtil, m) {
   m.def(
       "test_upfirdn2d(Tensor x, Tensor f, int[] up, int[] down, int[] pad, bool flip, float gain, int fill) -> Tensor");
-  m.def("test_bias_act(Tensor x, Tensor? b, float slope, float gain, float clamp) -> Tensor");
-  m.def("test_bias_act_grad(Tensor g, Tensor y, float slope, float gain, float clamp) -> Tensor");
+  m.def("test_bias_act(Tensor x, Tensor? b, float slope, float gain) -> Tensor");
+  m.def("test_bias_act_grad(Tensor g, Tensor y, float slope, float gain) -> Tensor");
   m.def(
       "test_styled_tail(Tensor x, Tensor? fir, Tensor? d, Tensor? noise, Tensor? strength, Tensor b, Tensor? z1, "
       "Tensor? sigma, int noise_key, int z1_key, float slope, float gain, int fill) -> Tensor");

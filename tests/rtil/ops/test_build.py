@@ -62,18 +62,12 @@ class Workshop:
         path = self.folder / "calls"
         return path.read_text().splitlines() if path.exists() else []
 
-    def fresh(self, cuda: bool = False, archs=None) -> Path:
-        """The library, as a process that has just started gets it."""
-        build._outcomes.clear()
-        return build.library(cuda, archs)
-
 
 @pytest.fixture
 def workshop(tmp_path, monkeypatch):
     workshop = Workshop(tmp_path)
     monkeypatch.setattr(build, "SOURCES", workshop.sources)
     monkeypatch.setattr(prebuilt, "PREBUILT", tmp_path / "prebuilt")
-    monkeypatch.setattr(build, "_outcomes", {})
     monkeypatch.setenv("RTIL_CACHE", str(workshop.cache))
     monkeypatch.setenv("PATH", f"{workshop.bin}:/usr/bin:/bin")
     for name in ("CXX", "CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST"):
@@ -84,16 +78,16 @@ def workshop(tmp_path, monkeypatch):
 @pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler")
 def test_a_real_build_can_be_loaded(workshop):
     (workshop.bin / "c++").unlink()
-    assert ctypes.CDLL(str(workshop.fresh())).answer() == 42
+    assert ctypes.CDLL(str(build.library(cuda=False))).answer() == 42
 
 
 def test_built_once_and_then_found(workshop, capfd):
     assert build.found(cuda=False) is None
-    first = workshop.fresh()
+    first = build.library(cuda=False)
     assert first.is_file()
     assert len(workshop.calls) == 2  # one source, and the link
     assert "building the fused ops with fake c++ 1.0" in capfd.readouterr().err
-    assert workshop.fresh() == build.found(cuda=False) == first
+    assert build.library(cuda=False) == build.found(cuda=False) == first
     assert len(workshop.calls) == 2
     assert capfd.readouterr().err == ""
     assert [path.name for path in first.parent.iterdir()] == ["librtil_ops.so"]
@@ -101,7 +95,7 @@ def test_built_once_and_then_found(workshop, capfd):
 
 @pytest.mark.parametrize("change", ["header", "source", "compiler", "torch", "processor", "flags"])
 def test_everything_it_depends_on_makes_it_anew(workshop, monkeypatch, change):
-    first = workshop.fresh()
+    first = build.library(cuda=False)
     if change == "header":
         workshop.write("sources/a.h", "#define ANSWER 43\n")
     elif change == "source":
@@ -114,16 +108,16 @@ def test_everything_it_depends_on_makes_it_anew(workshop, monkeypatch, change):
         monkeypatch.setattr("rtil.ops.build_recipe.cpu_features", lambda: ["x86_64", "abacus"])
     else:
         monkeypatch.setattr("rtil.ops.build_recipe.COMMON_FLAGS", ("-O0",))
-    second = workshop.fresh()
+    second = build.library(cuda=False)
     assert second.is_file()
     assert second.parent != first.parent
     assert second.parent.parent == first.parent.parent
 
 
 def test_cuda_sources_are_none_of_the_cpu_library(workshop):
-    first = workshop.fresh()
+    first = build.library(cuda=False)
     workshop.write("sources/cuda/k.cu", "// another kernel\n")
-    assert workshop.fresh() == first
+    assert build.library(cuda=False) == first
     assert not any("k.cu" in call for call in workshop.calls)
 
 
@@ -132,14 +126,13 @@ def test_folders_with_blanks(workshop, monkeypatch):
     workshop.sources.rename(moved)
     monkeypatch.setattr(build, "SOURCES", moved)
     monkeypatch.setenv("RTIL_CACHE", str(workshop.folder / "ca che"))
-    assert workshop.fresh().is_file()
+    assert build.library(cuda=False).is_file()
     assert any(f"-c {moved}/a.cpp" in call for call in workshop.calls)
 
 
 def _ask(answers, group: bool) -> None:
     if group:
         os.setpgid(0, 0)
-    build._outcomes.clear()
     try:
         answers.put(str(build.library(cuda=False)))
     except BuildError as error:
@@ -181,7 +174,7 @@ def test_killed_while_it_built_and_started_again(workshop):
     os.killpg(process.pid, signal.SIGKILL)
     process.join()
     workshop.has("slow", there=False)
-    library = workshop.fresh()
+    library = build.library(cuda=False)
     assert library.is_file()
     assert sorted(path.name for path in library.parents[1].iterdir()) == [
         library.parent.name,
@@ -199,7 +192,7 @@ def test_interrupted_builds_leave_nothing_and_are_not_remembered(workshop):
     try:
         signal.setitimer(signal.ITIMER_REAL, 1)
         with pytest.raises(KeyboardInterrupt):
-            workshop.fresh()
+            build.library(cuda=False)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -209,22 +202,22 @@ def test_interrupted_builds_leave_nothing_and_are_not_remembered(workshop):
 
 
 def test_a_lock_that_nobody_holds_stops_nobody(workshop):
-    library = workshop.fresh()
+    library = build.library(cuda=False)
     shutil.rmtree(library.parent)
     assert library.parent.with_suffix(".lock").exists()
     start = time.monotonic()
-    assert workshop.fresh() == library
+    assert build.library(cuda=False) == library
     assert time.monotonic() - start < 5
 
 
 def test_a_lock_that_is_held_too_long(workshop, monkeypatch, capfd):
-    library = workshop.fresh()
+    library = build.library(cuda=False)
     shutil.rmtree(library.parent)
     monkeypatch.setattr(build, "TIMEOUT_SECONDS", 0.2)
     with library.parent.with_suffix(".lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(BuildError, match=r"another process has been building.*\.lock.*native tier is used"):
-            workshop.fresh()
+            build.library(cuda=False)
     assert "waiting for another process" in capfd.readouterr().err
 
 
@@ -232,7 +225,7 @@ def test_a_build_that_hangs(workshop, monkeypatch):
     workshop.has("slow")
     monkeypatch.setattr(build, "TIMEOUT_SECONDS", 0.5)
     with pytest.raises(BuildError, match=r"took over 0\.5 seconds"):
-        workshop.fresh()
+        build.library(cuda=False)
 
 
 def test_no_compiler(workshop, monkeypatch):
@@ -241,38 +234,35 @@ def test_no_compiler(workshop, monkeypatch):
         r"no C\+\+ compiler \(looked for c\+\+, g\+\+, clang\+\+\): install one, e.g. apt install g\+\+; until then"
     )
     with pytest.raises(BuildError, match=message):
-        workshop.fresh()
+        build.library(cuda=False)
     monkeypatch.setenv("CXX", "armcc --fast")
     with pytest.raises(BuildError, match=r"looked for \$CXX: armcc --fast"):
-        workshop.fresh()
+        build.library(cuda=False)
 
 
 def test_cxx_comes_first(workshop, monkeypatch):
     other = workshop.script("bin/other", COMPILER.format(name="other", folder=workshop.folder))
     monkeypatch.setenv("CXX", f"{other} -fast")
     assert toolchain.find_compiler().command == (str(other), "-fast")
-    assert workshop.fresh().is_file()
+    assert build.library(cuda=False).is_file()
 
 
 def test_a_compiler_that_does_not_run(workshop):
     workshop.script("bin/c++", "#!/bin/sh\necho broken install; exit 3\n")
     with pytest.raises(BuildError, match=r"c\+\+ does not run \(broken install\): .*native tier is used"):
-        workshop.fresh()
+        build.library(cuda=False)
 
 
 def test_a_compile_error_is_told_once_and_its_log_kept(workshop):
     workshop.has("wrong")
     with pytest.raises(BuildError) as caught:
-        workshop.fresh()
+        build.library(cuda=False)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith("the fused ops did not compile: a.cpp:3:1: error: 'x' does not name a type (log: ")
     assert Path(message.partition("(log: ")[2].partition(")")[0]).is_file()
-    with pytest.raises(BuildError, match="did not compile"):
-        build.library(cuda=False)
-    assert len(workshop.calls) == 1  # the same process does not try again
     workshop.has("wrong", there=False)
-    library = workshop.fresh()  # the next one does
+    library = build.library(cuda=False)
     assert library.is_file()
     assert sorted(path.name for path in library.parents[1].iterdir()) == [
         library.parent.name,
@@ -283,13 +273,13 @@ def test_a_compile_error_is_told_once_and_its_log_kept(workshop):
 def test_a_cache_that_cannot_be_written(workshop, monkeypatch):
     monkeypatch.setenv("RTIL_CACHE", str(workshop.write("file", "not a folder")))
     with pytest.raises(BuildError, match="set RTIL_CACHE to a folder"):
-        workshop.fresh()
+        build.library(cuda=False)
 
 
 def test_no_sources(workshop):
     shutil.rmtree(workshop.sources)
     with pytest.raises(BuildError, match="no sources in"):
-        workshop.fresh()
+        build.library(cuda=False)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +306,8 @@ def test_what_a_log_says(output, cause, mend):
 def cuda_world(workshop, monkeypatch):
     """No CUDA toolkit but those that the test makes, and a torch with CUDA 99.1."""
     monkeypatch.setattr(torch.version, "cuda", "99.1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0")
     monkeypatch.setattr(toolchain, "_packaged_nvccs", lambda wanted: [])
     monkeypatch.setenv("PATH", str(workshop.bin))
     return workshop
@@ -353,7 +345,7 @@ def test_nvcc_of_another_version(cuda_world, monkeypatch):
         r"torch \S+ needs nvcc 99.1, found nvcc 98.7 \(.*/old/bin/nvcc\): pip install 'rtil\[cuda-build\]' brings it"
     )
     with pytest.raises(BuildError, match=message):
-        cuda_world.fresh(True, ("sm_80",))
+        build.library(cuda=True)
 
 
 def test_nvcc_of_another_version_need_not_be_whole(cuda_world, monkeypatch):
@@ -361,45 +353,50 @@ def test_nvcc_of_another_version_need_not_be_whole(cuda_world, monkeypatch):
     shutil.rmtree(bare / "include")
     monkeypatch.setenv("CUDA_HOME", str(bare))
     with pytest.raises(BuildError, match=r"needs nvcc 99.1, found nvcc 98.7 \(.*/old/bin/nvcc\): pip install"):
-        cuda_world.fresh(True, ("sm_80",))
+        build.library(cuda=True)
     monkeypatch.setenv("CUDA_HOME", str(cuda_world.folder / "gone"))
     with pytest.raises(BuildError, match=r"found .*gone/bin/nvcc does not run \(No such file or directory\): pip inst"):
-        cuda_world.fresh(True, ("sm_80",))
+        build.library(cuda=True)
 
 
 def test_no_nvcc_at_all(cuda_world, monkeypatch):
     with pytest.raises(BuildError, match=r"found none \(looked in \$CUDA_HOME.*rtil\[cuda-build\]"):
-        cuda_world.fresh(True, ("sm_80",))
+        build.library(cuda=True)
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(BuildError, match="without CUDA"):
-        cuda_world.fresh(True, ("sm_80",))
+        build.library(cuda=True)
 
 
 def test_the_cpu_library_needs_no_nvcc(cuda_world, monkeypatch):
     monkeypatch.setenv("PATH", f"{cuda_world.bin}:/usr/bin:/bin")
-    assert cuda_world.fresh().is_file()
+    assert build.library(cuda=False).is_file()
 
 
 def test_a_library_with_cuda(cuda_world, monkeypatch):
     monkeypatch.setenv("CUDA_HOME", str(toolkit(cuda_world, "right")))
     monkeypatch.setenv("PATH", f"{cuda_world.bin}:/usr/bin:/bin")
-    both = cuda_world.fresh(True, ("sm_90", "sm_80"))
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0;8.0")
+    both = build.library(cuda=True)
     (kernel,) = [call for call in cuda_world.calls if "-gencode" in call]
     assert "-gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90,code=sm_90" in kernel
     assert f"-ccbin {cuda_world.bin}/c++" in kernel
     assert any("-lcudart" in call and "-shared" in call for call in cuda_world.calls)
-    assert cuda_world.fresh(True, ("sm_80", "sm_90")) == both
-    assert cuda_world.fresh(True, ("sm_90",)) != both
-    assert cuda_world.fresh() != both
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0+PTX 9.0")
+    assert build.library(cuda=True) == both
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
+    assert build.library(cuda=True) != both
+    assert build.library(cuda=False) != both
 
 
 def test_gpu_architectures(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0+PTX; 8.0")
     assert toolchain.gpu_archs() == ("sm_80", "sm_90")
-    assert toolchain.gpu_archs(["sm_90a"]) == ("sm_90a",)
-    with pytest.raises(BuildError, match="GPU architecture 'Hopper' is not valid"):
-        toolchain.gpu_archs(["Hopper"])
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0a")
+    assert toolchain.gpu_archs() == ("sm_90a",)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "Hopper")
+    with pytest.raises(BuildError, match="GPU architecture 'sm_Hopper' is not valid"):
+        toolchain.gpu_archs()
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "")
     with pytest.raises(BuildError, match="no GPU in this machine"):
         toolchain.gpu_archs()
@@ -413,7 +410,7 @@ def test_gpu_architectures(monkeypatch):
 def test_a_prebuilt_library_needs_no_compiler(workshop, monkeypatch):
     ahead = build.prebuild(prebuilt.PREBUILT)
     monkeypatch.setenv("PATH", "")
-    assert workshop.fresh() == ahead
+    assert build.library(cuda=False) == ahead
     assert build.found(cuda=False) == ahead
 
 
@@ -430,7 +427,7 @@ def test_a_prebuilt_library_that_does_not_fit_is_left_alone(workshop, change, pr
     manifest = ahead.with_name(prebuilt.MANIFEST)
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
     assert prebuilt.problem(build.SOURCES, (), ahead.parent).startswith(problem)
-    assert workshop.fresh() != ahead
+    assert build.library(cuda=False) != ahead
 
 
 def test_a_prebuilt_library_without_the_gpu(workshop):

@@ -82,7 +82,6 @@ def away_from_zero(x):
 def test_cuda_bias_act(dtype, layout, shape):
     x, b = away_from_zero(draw(*shape)), 0.01 * draw(shape[1], seed=1)
     hold(ops.bias_act, [x], [b], dtype, layout)
-    hold(partial(ops.bias_act, clamp=100.0), [x], [b], dtype, layout)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

@@ -63,16 +63,11 @@ def test_upfirdn2d(device, up, down, pad, separable):
         assert_close_to_ref(on(device, function), lay(draw(*shape).to(dtype), layout), within=WITHIN[dtype])
 
 
-@pytest.mark.parametrize(("act", "clamp"), [("lrelu", None), ("lrelu", 9.0), ("linear", 9.0)])
-def test_bias_act(device, act, clamp):
+def test_bias_act(device):
     for (dtype, layout), shape in product(grid(device), MAPS):
-        x = draw(*shape)
-        if clamp is not None:  # far from 0 and from where it clamps, so that rounding changes no gradient
-            x = x.sign() * torch.where(x.abs() > 1, 60 + x.abs(), 2 + x.abs())
-        b = AWAY_FROM_0 * (-1.0) ** torch.arange(shape[1], dtype=torch.float64) if clamp is None else draw(shape[1]) / 9
-        wide = torch.promote_types(dtype, torch.float32)
-        inputs = (lay(x.to(dtype), layout), b.to(wide))
-        assert_close_to_ref(on(device, partial(ops.bias_act, act=act, clamp=clamp)), *inputs, within=WITHIN[dtype])
+        b = AWAY_FROM_0 * (-1.0) ** torch.arange(shape[1], dtype=torch.float64)
+        inputs = (lay(draw(*shape).to(dtype), layout), b.to(torch.promote_types(dtype, torch.float32)))
+        assert_close_to_ref(on(device, ops.bias_act), *inputs, within=WITHIN[dtype])
 
 
 @pytest.mark.parametrize("fir", [False, True], ids=["plain", "fir"])

@@ -1,6 +1,5 @@
-// Bias, activation, gain and clamp on the CPU. The bias is laid out once to a period of the flat memory, so that there
+// Bias, activation and gain on the CPU. The bias is laid out once to a period of the flat memory, so that there
 // is one long loop over contiguous memory whatever the layout and however short a row is.
-#include <limits>
 #include <vector>
 
 #include "strips.h"
@@ -26,15 +25,11 @@ Flat as_flat(const Tensor& x) {
 
 template <class A>
 struct Function {
-  Lanes<A> slope, gain, clamp;
+  Lanes<A> slope, gain;
 
-  Function(A s, A g, A limit) : slope(splat<A>(s)), gain(splat<A>(g)), clamp(splat<A>(limit)) {}
+  Function(A s, A g) : slope(splat<A>(s)), gain(splat<A>(g)) {}
 
-  RTIL_HD Lanes<A> operator()(Lanes<A> v) const {
-    const Lanes<A> scaled = gain * (v > 0 ? v : slope * v);
-    const Lanes<A> upper = scaled > clamp ? clamp : scaled;
-    return upper < -clamp ? -clamp : upper;
-  }
+  RTIL_HD Lanes<A> operator()(Lanes<A> v) const { return gain * (v > 0 ? v : slope * v); }
 };
 
 template <class T>
@@ -46,9 +41,9 @@ void activate(const T* x, T* y, int64_t n, const Acc<T>* bias, const Function<Ac
 }
 
 template <class T>
-void run(const Flat& x, const MaybeTensor& b, T* y, Acc<T> slope, Acc<T> gain, Acc<T> clamp) {
+void run(const Flat& x, const MaybeTensor& b, T* y, Acc<T> slope, Acc<T> gain) {
   using A = Acc<T>;
-  const Function<A> function(slope, gain, clamp);
+  const Function<A> function(slope, gain);
   const int64_t total = x.tensor.numel();
   const T* from = read<T>(x.tensor);
   const int64_t all = x.C * x.inner;  // after which the bias repeats
@@ -83,45 +78,40 @@ void run(const Flat& x, const MaybeTensor& b, T* y, Acc<T> slope, Acc<T> gain, A
   });
 }
 
-// clamp: NaN is none.
 template <class T>
-void run_grad(const T* g, const T* y, T* out, int64_t total, Acc<T> slope, Acc<T> gain, Acc<T> clamp) {
+void run_grad(const T* g, const T* y, T* out, int64_t total, Acc<T> slope, Acc<T> gain) {
   using A = Acc<T>;
-  const Lanes<A> sign = splat<A>(gain < 0 ? A(-1) : A(1)), limit = splat<A>(clamp);
+  const Lanes<A> sign = splat<A>(gain < 0 ? A(-1) : A(1));
   const Lanes<A> above = splat<A>(gain), below = splat<A>(slope * gain);
   parallel_tasks((total + kPeriod - 1) / kPeriod, kPeriod, [&](int64_t begin, int64_t end) {
     const int64_t from = begin * kPeriod;
     over_lanes<A>(std::min(total, end * kPeriod) - from, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
       const Lanes<A> value = load<A>(y + from + i, lanes);
       const Lanes<A> factor = value * sign > 0 ? above : below;
-      const Lanes<A> kept = (value >= limit) | (value <= -limit) ? Lanes<A>{} : factor;
-      store<T>(out + from + i, load<A>(g + from + i, lanes) * kept, lanes);
+      store<T>(out + from + i, load<A>(g + from + i, lanes) * factor, lanes);
     });
   });
 }
 
-Tensor bias_act_cpu(const Tensor& x, const MaybeTensor& b, double slope, double gain, double clamp) {
+Tensor bias_act_cpu(const Tensor& x, const MaybeTensor& b, double slope, double gain) {
   const Flat flat = as_flat(x);
   const MaybeTensor bias = as_parameter(b, x.scalar_type(), flat.C, "b");
   Tensor y = torch::stable::empty_like(flat.tensor);
   dispatch(x.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    const double limit = clamp < 0 ? std::numeric_limits<double>::infinity() : clamp;
-    if (x.numel() > 0) run<T>(flat, bias, write<T>(y), slope, gain, limit);
+    if (x.numel() > 0) run<T>(flat, bias, write<T>(y), slope, gain);
   });
   return y;
 }
 
-Tensor bias_act_grad_cpu(const Tensor& g, const Tensor& y, double slope, double gain, double clamp) {
+Tensor bias_act_grad_cpu(const Tensor& g, const Tensor& y, double slope, double gain) {
   const Flat flat = as_flat(y);
   STD_TORCH_CHECK(g.numel() == y.numel(), "the gradient has ", g.numel(), " elements, expected ", y.numel());
   const Tensor gs = dense(with_type(g, y.scalar_type()), is_nhwc(flat.tensor));
   Tensor out = torch::stable::empty_like(flat.tensor);
   dispatch(y.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    const Acc<T> stored = widen(narrow<T>(static_cast<Acc<T>>(clamp)));  // as the forward pass has rounded it
-    const Acc<T> limit = clamp < 0 ? std::numeric_limits<Acc<T>>::quiet_NaN() : stored;
-    run_grad<T>(read<T>(gs), read<T>(flat.tensor), write<T>(out), y.numel(), slope, gain, limit);
+    run_grad<T>(read<T>(gs), read<T>(flat.tensor), write<T>(out), y.numel(), slope, gain);
   });
   return out;
 }

@@ -6,12 +6,12 @@
 namespace rtil {
 namespace {
 
-Tensor bias_act_cuda(const Tensor& x, const MaybeTensor& b, double slope, double gain, double clamp) {
-  return bias_act_with(CudaLaunch(x), x, b, slope, gain, clamp);
+Tensor bias_act_cuda(const Tensor& x, const MaybeTensor& b, double slope, double gain) {
+  return bias_act_with(CudaLaunch(x), x, b, slope, gain);
 }
 
-Tensor bias_act_grad_cuda(const Tensor& g, const Tensor& y, double slope, double gain, double clamp) {
-  return bias_act_grad_with(CudaLaunch(y), g, y, slope, gain, clamp);
+Tensor bias_act_grad_cuda(const Tensor& g, const Tensor& y, double slope, double gain) {
+  return bias_act_grad_with(CudaLaunch(y), g, y, slope, gain);
 }
 
 Tensor counter_normal_cuda(const std::vector<int64_t>& shape, int64_t key, const Tensor& like) {

@@ -1,22 +1,16 @@
-"""``python -m rtil.theory``: print the tables of docs/theory.md and draw its figures."""
+"""``python -m docs.theory``: print the tables of docs/theory/README.md and draw its figures, beside it."""
 
 import math
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from rtil.cli.common import Prepared, run_command
-from rtil.data.synthetic_faces import SyntheticFaces
-from rtil.ranges import to_unit
-from rtil.seeds import generator
-from rtil.theory.chart import Series, draw_chart
-from rtil.theory.distances import FAMILIES, Distortions, circulant_variance, dense_deviation, measure_distortions
-from rtil.theory.linear_model import (
+from docs.theory.chart import Series, draw_chart
+from docs.theory.distances import FAMILIES, Distortions, circulant_variance, dense_deviation, measure_distortions
+from docs.theory.linear_model import (
     TwoLayerModel,
     draw_model,
     draw_sensing,
@@ -28,6 +22,9 @@ from rtil.theory.linear_model import (
     vanilla_error,
     vanilla_error_bounds,
 )
+from rtil.data.synthetic_faces import SyntheticFaces
+from rtil.ranges import to_unit
+from rtil.seeds import generator
 
 SIZES = (5, 12, 40)
 """n0, n1, nd."""
@@ -162,42 +159,18 @@ def distances_chart(path: Path, measured: Mapping[str, Mapping[int, Distortions]
     draw_chart(path, series, title, list(measured["dense"]), (0.2, 0.5, 1, 2, 4))
 
 
-@dataclass
-class TheoryOptions:
-    """Print every table of docs/theory.md and draw its figures.
-
-    Args:
-        out: Folder of the figures.
-        seed: Root seed of all draws.
-    """
-
-    out: Path = Path("docs/figures")
-    seed: int = 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command(open_report, TheoryOptions, argv, "python -m rtil.theory")
-
-
-def open_report(options: TheoryOptions) -> Prepared:
-    """Say what would be printed and drawn."""
-    lines = [f"tables of docs/theory.md, and its figures into {options.out}"]
-    return Prepared(lines, lambda: report(options.out, options.seed))
-
-
-def report(out: Path, seed: int) -> None:
-    """Print every table and write ``theory_linear.png`` and ``theory_distances.png``."""
+def report(out: Path = Path(__file__).parent, seed: int = 0) -> None:
+    """Print every table and write ``linear.png`` and ``distances.png``."""
     model = draw_model(*SIZES, seed=seed)
     print(f"Two-layer linear model, (n0, n1, nd) = {SIZES}: training\n", *training_table(model), sep="\n")
     lines, curves = recovery_table(model, seed)
     print(f"\nRecovery of one draw, E ||x - x_hat||^2; Monte-Carlo: {SAMPLES} signals ± standard error\n")
     print(*lines, sep="\n")
-    linear = out / "theory_linear.png"
+    linear = out / "linear.png"
     title = "E ||x - x_hat||^2 / E ||x||^2 over m (RTIL is 0 from m = 12 on)"
     draw_chart(linear, curves, title, MEASUREMENTS, (0.01, 0.1, 1, 10))
     print(f"\n{DRAWS} draws of the layers and of A at m = 20\n", *draws_table(seed), sep="\n")
-    chart = out / "theory_distances.png"
+    chart = out / "distances.png"
     for kind, vectors in difference_vectors(seed).items():
         measured = measure_distortions(vectors, RATES, OPERATORS, seed)
         print(f"\nDistortions of {kind}, n = {vectors[0].numel()}: {PAIRS} x {OPERATORS} operators\n")
@@ -215,4 +188,4 @@ def _random_start(model: TwoLayerModel) -> Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    report()

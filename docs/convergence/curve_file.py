@@ -1,4 +1,4 @@
-"""The finished runs of :mod:`benchmarks.convergence` in a folder, so that a later command makes only the missing ones.
+"""The finished runs of a folder, so that a later command makes only the missing ones.
 
 ``convergence.csv`` has a row for each look and is written anew, atomically, after each run; ``convergence.json`` has
 the settings that all runs of the folder share.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.convergence_report import Point
+from docs.convergence.report import Point
 from rtil.errors import UserError
 from rtil.files import atomic_path, write_text
 

@@ -1,27 +1,27 @@
 import csv
-import json
 import math
 
 import pytest
 import torch
 from PIL import Image
-from rtil.evaluation.study import Place, heldout_pictures
 from torch.nn.functional import interpolate
 
-from benchmarks import convergence
-from benchmarks.__main__ import main
-from benchmarks.convergence import Watch, mean_squared_error, with_median_seconds
-from benchmarks.convergence_file import CurveFile, Key, Looks
-from benchmarks.convergence_report import Curve, Point, summary
+from docs.convergence import measure as convergence
+from docs.convergence.curve_file import CurveFile, Key, Looks
+from docs.convergence.measure import Watch, main, mean_squared_error, with_median_seconds
+from docs.convergence.report import Curve, Point, print_summary, summary
 from ilo import ILO
 from rtil.errors import UserError
 from rtil.evaluation import metrics
+from rtil.evaluation.conditions import Condition
+from rtil.evaluation.held_out import heldout_pictures
 from rtil.generators import StyleGAN2Generator
 from rtil.snapshot import load_snapshot, save_snapshot
 
 
 @pytest.fixture(autouse=True)
-def _no_weights(tmp_path, monkeypatch):
+def _nothing_of_the_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
@@ -52,11 +52,11 @@ def snapshot(tmp_path):
 
 @pytest.fixture
 def run(snapshot, tmp_path, make_pictures):
-    """Return a function that runs the benchmark on three pictures with further words, and gives its exit code."""
+    """Return a function that runs the command on three pictures with further words, and gives its exit code."""
     make_pictures(tmp_path / "pictures", 4, 8)
     common = ["--data", str(tmp_path / "pictures"), "--images", "3", "--device", "cpu", "--every", "3"]
     common += ["--ilo_steps", "4,3", "--csgm_steps", "5,8", "--checkpoints", f"vanilla={snapshot}"]
-    return lambda *words: main(["convergence", *common, *words])
+    return lambda *words: main([*common, *words])
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def made(monkeypatch):
     follow = convergence.follow
 
     def noted(solver, *args):
-        found.append(solver.steps)
+        found.append(solver.settings.steps)
         return follow(solver, *args)
 
     monkeypatch.setattr(convergence, "follow", noted)
@@ -78,10 +78,18 @@ def rows_of(out):
         return list(csv.DictReader(file))
 
 
-def in_figures(results):
-    """The rows of the record by run."""
-    row = json.loads((results / "convergence.jsonl").read_text().splitlines()[-1])
-    return {r["run"]: r for r in row["figures"]["runs"]}
+@pytest.fixture
+def printed_rows(monkeypatch):
+    """The rows of the last table, by run."""
+    found = {}
+
+    def noted(rows):
+        found.clear()
+        found.update({row["run"]: row for row in rows})
+        print_summary(rows)
+
+    monkeypatch.setattr(convergence, "print_summary", noted)
+    return found
 
 
 def pictures_of(tmp_path):
@@ -89,9 +97,9 @@ def pictures_of(tmp_path):
     return pictures.images.float() / 255, pictures.keys
 
 
-def test_curves_chart_and_record(run, snapshot, tmp_path, results, capsys, caplog):
+def test_curves_and_chart(run, snapshot, tmp_path, printed_rows, capsys, caplog):
     out = tmp_path / "out"
-    assert run("--out", str(out), "--repeats", "3", "--record") == 0
+    assert run("--out", str(out), "--repeats", "3") == 0
     printed = capsys.readouterr().out
     assert "vanilla, ilo 2 x 4" in printed
     assert "lpips" not in printed
@@ -116,18 +124,15 @@ def test_curves_chart_and_record(run, snapshot, tmp_path, results, capsys, caplo
         assert chart.format == "PNG"
         assert min(chart.size) > 400
 
-    row = json.loads((results / "convergence.jsonl").read_text())
-    assert str(tmp_path) not in json.dumps(row)
-    assert row["figures"]["checkpoints"]["vanilla"]["arch"] == "stylegan2"
-    runs = in_figures(results)
+    runs = printed_rows
     assert list(runs) == ["csgm 5", "csgm 8", "ilo 1 x 4", "ilo 2 x 4", "ilo 1 x 3", "ilo 2 x 3"]
     ends = sorted(float(of["csgm 8", repeat, "1"][-1]["seconds"]) for repeat in "012")
     assert runs["csgm 8"]["seconds"] == pytest.approx(ends[1], rel=1e-3)
 
-    # against the solver without this benchmark around it
+    # against the solver without this command around it
     G = load_snapshot(snapshot, torch.device("cpu")).generator
     truth, keys = pictures_of(tmp_path)
-    operator = Place("cs", 0.1, {"rate": 0.1}).operator(8, 0)
+    operator = Condition("cs", 0.1, {"rate": 0.1}).operator(8, 0)
     found = ILO(G, steps=(4, 4)).invert(operator(truth, keys), operator, keys)
     for count, x in enumerate(found.rounds, start=1):
         mse = mean_squared_error(x, truth)
@@ -135,15 +140,15 @@ def test_curves_chart_and_record(run, snapshot, tmp_path, results, capsys, caplo
         assert runs[f"ilo {count} x 4"]["psnr_of_mse"] == pytest.approx(-10 * math.log10(mse), abs=0.01)
 
 
-def test_inversion_with_lpips(run, snapshot, tmp_path, results, capsys, lpips):
+def test_inversion_with_lpips(run, snapshot, tmp_path, printed_rows, capsys, lpips):
     out = tmp_path / "out"
-    assert run("--out", str(out), "--task", "inversion", "--record") == 0
+    assert run("--out", str(out), "--task", "inversion") == 0
     head = next(line for line in capsys.readouterr().out.splitlines() if "times sooner" in line)
     assert [cell.strip() for cell in head.split("|")][1:4] == ["mse", "lpips", "seconds"]
 
     G = load_snapshot(snapshot, torch.device("cpu")).generator
     truth, keys = pictures_of(tmp_path)
-    operator = Place("inversion", None, {}).operator(8, 0)
+    operator = Condition("inversion", None, {}).operator(8, 0)
     iterates = {}
     found = ILO(G, steps=(4, 4)).invert(
         truth, operator, keys, callback=lambda k, step, x: iterates.update({(k, 4 * k + step): x.clone()})
@@ -153,7 +158,7 @@ def test_inversion_with_lpips(run, snapshot, tmp_path, results, capsys, lpips):
         x, y = (interpolate(2 * picture - 1, (64, 64), mode="bilinear") for picture in (x.clamp(0, 1), truth))
         return float((x - y).abs().mean())
 
-    runs = in_figures(results)
+    runs = printed_rows
     for count, x in enumerate(found.rounds, start=1):
         assert runs[f"ilo {count} x 4"]["mse"] == pytest.approx(float((x - truth).square().mean()), rel=1e-3)
         assert runs[f"ilo {count} x 4"]["lpips"] == pytest.approx(distance(x), rel=1e-3)
@@ -176,7 +181,7 @@ def test_chart_has_a_panel_for_each_error(tmp_path):
     assert both == (width, 2 * height)
 
 
-def test_only_what_is_missing_is_made(run, tmp_path, results, made):
+def test_only_what_is_missing_is_made(run, tmp_path, printed_rows, made):
     out = str(tmp_path / "out")
     assert run("--out", out, "--ilo_steps", "4", "--csgm_steps", "8") == 0
     before = rows_of(tmp_path / "out")
@@ -190,9 +195,9 @@ def test_only_what_is_missing_is_made(run, tmp_path, results, made):
     assert run("--out", out, "--repeats", "2") == 0
     assert made == [(1, 1), (5,), (8,), (4, 4), (3, 3)]
     made.clear()
-    assert run("--out", out, "--repeats", "2", "--record") == 0
+    assert run("--out", out, "--repeats", "2") == 0
     assert made == []
-    assert list(in_figures(results)) == ["csgm 5", "csgm 8", "ilo 1 x 4", "ilo 2 x 4", "ilo 1 x 3", "ilo 2 x 3"]
+    assert list(printed_rows) == ["csgm 5", "csgm 8", "ilo 1 x 4", "ilo 2 x 4", "ilo 1 x 3", "ilo 2 x 3"]
     assert not [path for path in (tmp_path / "out").iterdir() if "tmp" in path.name]
 
 
@@ -201,7 +206,7 @@ def test_what_was_finished_before_a_kill_is_kept(run, tmp_path, monkeypatch, mad
     noted = convergence.follow
 
     def killed(solver, *args):
-        if solver.steps == (4, 4):
+        if solver.settings.steps == (4, 4):
             raise KeyboardInterrupt
         return noted(solver, *args)
 
@@ -300,15 +305,15 @@ def test_mistakes_leave_no_folder(run, tmp_path, capsys, monkeypatch, words, mes
 
 
 def test_checkpoints_are_needed(capsys):
-    assert main(["convergence"]) == 2
+    assert main([]) == 2
     assert "--checkpoints name=PATH" in capsys.readouterr().err
 
 
 def test_looking_is_not_counted(monkeypatch):
     now = iter([0.0, 1.0, 51.0, 53.0, 60.0])  # start; look 1 from 1 to 51; look 2 from 53 to 60
     clock = []
-    monkeypatch.setattr("benchmarks.convergence.time.perf_counter", lambda: clock.append(next(now)) or clock[-1])
-    operator = Place("cs", 0.5, {"rate": 0.5}).operator(8, 0)
+    monkeypatch.setattr("docs.convergence.measure.time.perf_counter", lambda: clock.append(next(now)) or clock[-1])
+    operator = Condition("cs", 0.5, {"rate": 0.5}).operator(8, 0)
     x = torch.full((2, 3, 8, 8), 0.5)
 
     def errors(seen):

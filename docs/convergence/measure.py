@@ -1,4 +1,4 @@
-"""``python -m benchmarks convergence``: error against seconds (ILO, ICML 2021, figures 6 and 7).
+"""``python -m docs.convergence``: error against seconds (ILO, ICML 2021, figures 6 and 7).
 
 ILO with a fixed number of steps a round, and CSGM, reconstruct held-out pictures; at every tenth step the mean squared
 error and LPIPS of the current iterate against the truth are noted. Only this plot uses the truth: the solvers never see
@@ -12,17 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from benchmarks.convergence_file import CHECKPOINT, CurveFile, Key, Looks
-from benchmarks.convergence_report import Curve, Point, draw, print_summary, run_name, summary
-from benchmarks.frame import Recorded, run_benchmark
 from benchmarks.machine import describe
+from docs.convergence.curve_file import CHECKPOINT, CurveFile, Key, Looks
+from docs.convergence.report import Curve, Point, draw, print_summary, run_name, summary
 from ilo import ILO
 from ilo.settings import ILOSettings
+from rtil.cli.common import Prepared, run_command
 from rtil.devices import compute_dtype, pick_device, wait_for
 from rtil.errors import UserError
 from rtil.evaluation.conditions import conditions
@@ -36,7 +36,7 @@ from rtil.runs import new_run
 from rtil.snapshot import Snapshot, load_snapshot
 from rtil.weights.backbones import LpipsNet
 
-RUNS = Path("runs/benchmarks")
+RUNS = Path("runs/convergence")
 CHART = "convergence.png"
 LPIPS_NET: LpipsNet = "alex"
 MACHINE = ("cpu", "gpus", "threads", "torch", "ops")
@@ -47,7 +47,7 @@ Judge = Callable[[Tensor], tuple[float, float | None]]
 
 
 @dataclass
-class ConvergenceOptions(Recorded):
+class ConvergenceOptions:
     """Follow the error of ILO and CSGM over time.
 
     Args:
@@ -66,7 +66,7 @@ class ConvergenceOptions(Recorded):
         seed: Root seed of operator and solvers.
         precision: Type of the layers: float32, bfloat16, or auto (bfloat16 where it is faster).
         device: auto, cpu, cuda or cuda:N.
-        out: Folder of the curves and the chart; null is the next numbered one in runs/benchmarks. In one that holds
+        out: Folder of the curves and the chart; null is the next numbered one in runs/convergence. In one that holds
             curves of the same settings, only the missing runs are made.
     """
 
@@ -184,8 +184,8 @@ def runs_of(options: ConvergenceOptions, num_blocks: int) -> list[tuple[str, tup
     return [("csgm", (count,)) for count in options.csgm_steps] + [("ilo", (c,) * rounds) for c in options.ilo_steps]
 
 
-def measure(options: ConvergenceOptions) -> dict[str, Any]:
-    """Run the benchmark; write curves and chart, print the table and return the figures."""
+def open_measurement(options: ConvergenceOptions) -> Prepared:
+    """Open checkpoints, pictures and the file of curves; then all runs are followed, curves and chart written."""
     device = pick_device(options.device)
     checkpoints = {name: load_snapshot(Path(path), device) for name, path in options.checkpoints.items()}
     sides = {snapshot.generator.resolution for snapshot in checkpoints.values()}
@@ -198,6 +198,7 @@ def measure(options: ConvergenceOptions) -> dict[str, Any]:
     operator = condition.operator(side, options.seed).to(device)
     runs = {name: runs_of(options, snapshot.generator.num_blocks) for name, snapshot in checkpoints.items()}
     errors = Errors((pictures.images.float() / 255).to(device), Metrics(LPIPS_NET, device))
+    here = describe()
     facts = {
         "task": condition.task,
         "rate": condition.level,
@@ -206,10 +207,6 @@ def measure(options: ConvergenceOptions) -> dict[str, Any]:
         "selection": options.selection,
         "seed": options.seed,
         "lpips": None if errors.metrics.lpips_network is None else LPIPS_NET,
-    }
-    here = describe()
-    settings = {
-        **facts,
         "pictures": hashlib.sha256(pictures.images.numpy().tobytes()).hexdigest()[:12],
         "every": options.every,
         "precision": str(compute_dtype(options.precision, device)).removeprefix("torch."),
@@ -217,28 +214,21 @@ def measure(options: ConvergenceOptions) -> dict[str, Any]:
         **{name: here[name] for name in MACHINE},
         **{f"{CHECKPOINT}{name}": snapshot.weight_hash for name, snapshot in checkpoints.items()},
     }
-    file = CurveFile(options.out or new_run(RUNS, f"convergence-{condition.task}-{side}"), settings)
-    curves = []
-    for name, snapshot in checkpoints.items():
-        follow_missing(options, file, name, snapshot, runs[name], operator, errors, pictures.keys)
-        curves += [curve_of(file, name, method, steps, options.repeats) for method, steps in runs[name]]
-    chart = file.path.parent / CHART
-    draw(curves, chart, f"{operator.label}, {options.images} pictures, {side} px")
-    rows = summary(curves)
-    print_summary(rows)
-    print(f"curves: {file.path}\nchart: {chart}")
-    return {
-        **facts,
-        "split": split,
-        "repeats": options.repeats,
-        "checkpoints": {name: {"weight_hash": s.weight_hash, **trained(s)} for name, s in checkpoints.items()},
-        "runs": rows,
-    }
+    given = None if options.out is None else CurveFile(options.out, facts)
 
+    def measure() -> None:
+        file = given or CurveFile(new_run(RUNS, f"convergence-{condition.task}-{side}"), facts)
+        curves = []
+        for name, snapshot in checkpoints.items():
+            follow_missing(options, file, name, snapshot, runs[name], operator, errors, pictures.keys)
+            curves += [curve_of(file, name, method, steps, options.repeats) for method, steps in runs[name]]
+        chart = file.path.parent / CHART
+        draw(curves, chart, f"{operator.label}, {options.images} pictures, {side} px")
+        print_summary(summary(curves))
+        print(f"curves: {file.path}\nchart: {chart}")
 
-def trained(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what a row says of a checkpoint's training."""
-    return {name: snapshot.info[name] for name in ("arch", "rtil", "kimg") if name in snapshot.info}
+    told = [f"{name}: {method} {steps}" for name, of_one in runs.items() for method, steps in of_one]
+    return Prepared(told, measure)
 
 
 def follow_missing(
@@ -286,6 +276,6 @@ def curve_of(file: CurveFile, checkpoint: str, method: str, steps: tuple[int, ..
     return Curve(checkpoint, method, steps, points, with_median_seconds([looks.rounds for looks in found]))
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_benchmark("convergence", measure, ConvergenceOptions, argv)
+    return run_command(open_measurement, ConvergenceOptions, argv, "python -m docs.convergence")

@@ -1,4 +1,4 @@
-"""What :mod:`benchmarks.convergence` found: a table and a chart."""
+"""What :mod:`docs.convergence.measure` found: a table and a chart."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.stats import chi2, kstest
 
+from docs.theory.distances import Distortions, circulant_variance, measure_distortions
 from rtil.errors import UserError
 from rtil.inverse.operators import PartialCirculant
 from rtil.seeds import generator
-from rtil.theory import Distortions, circulant_variance, measure_distortions
 
 SIZE = (1, 4, 4)
 

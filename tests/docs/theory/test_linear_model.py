@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtil.errors import UserError
-from rtil.theory import (
+from docs.theory.linear_model import (
     draw_model,
     draw_sensing,
     expected_error,
@@ -18,6 +17,7 @@ from rtil.theory import (
     vanilla_error,
     vanilla_error_bounds,
 )
+from rtil.errors import UserError
 
 SIZES = (5, 12, 40)
 M = 20

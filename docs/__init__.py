@@ -1,0 +1,1 @@
+"""Scripts that compute what the documents show; they run from a checkout and are not installed."""

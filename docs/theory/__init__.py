@@ -1,0 +1,1 @@
+"""The papers' theory in numbers: RTIL's two-layer linear model, and distances under a partial circulant operator."""
