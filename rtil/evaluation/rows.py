@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rtil.errors import UserError
+from rtil.errors import RunError
+from rtil.files import writing
 from rtil.inverse.operators import OPERATORS
 
 Level = float | str | None
@@ -110,7 +111,7 @@ class RowFile:
         path: JSON-lines file; made on the first row. One writer at a time.
 
     Raises:
-        UserError: The file holds a whole line that is not a row.
+        RunError: The file holds a whole line that is not a row.
 
     Example:
         >>> import tempfile
@@ -137,6 +138,7 @@ class RowFile:
 
         Raises:
             ValueError: A row's key is in the file already.
+            RunError: The disk is full, or does not take them for another reason.
         """
         rows = list(rows)
         new = {row.key: row for row in rows}
@@ -146,7 +148,7 @@ class RowFile:
                 f"rows of {self.path} must have distinct keys; written twice: {repeated or 'in one batch'}"
             )
         data = "".join(json.dumps(row_to_json(row), allow_nan=False) + "\n" for row in rows).encode()
-        with self.path.open("ab", buffering=0) as file:
+        with writing(self.path), self.path.open("ab", buffering=0) as file:
             size = file.tell()
             try:
                 if file.write(data) != len(data):
@@ -226,7 +228,7 @@ def _read(path: Path) -> list[Row]:
         try:
             rows.append(row_from_json(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
+            raise RunError(
                 f"{path} line {number} is not a row ({type(error).__name__}: {error}): mend or delete that line"
             ) from error
     return rows

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from rtil.errors import UserError
+from rtil.errors import RunError
 from rtil.evaluation.rows import Row, RowFile, row_to_json, settings_hash
 
 
@@ -109,7 +109,7 @@ def test_asking_for_a_key_costs_the_same_however_many_rows_there_are(path):
 def test_damage_elsewhere_is_an_error_that_names_the_line(path):
     for damage, kind in (("{}", "KeyError: 'image'"), ("[3]", "TypeError"), ("{", "JSONDecodeError")):
         path.write_text(f"{json.dumps(row_to_json(row()))}\n{damage}\n")
-        with pytest.raises(UserError, match=rf"rows.jsonl line 2 is not a row \({kind}"):
+        with pytest.raises(RunError, match=rf"rows.jsonl line 2 is not a row \({kind}"):
             RowFile(path)
 
 
@@ -144,7 +144,7 @@ def test_failed_write_leaves_no_half_line(path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(RunError, match=r"rows\.jsonl cannot be written \(no space"):
             file.extend([row("b")])
     file.extend([row("c")])
     assert [r.image for r in RowFile(path).rows()] == ["a", "c"]
