@@ -292,8 +292,8 @@ def check_used(methods: Sequence[str], settings: AllSettings, given: Collection[
     """
     used, short = used_methods(methods, settings), short_names()
     of_short = {dotted for name in given if name in short for dotted in short[name]}
-    groups = [(name, short[name]) for name in given if name in short]
-    groups += [(name, (name,)) for name in given if "." in name and name not in of_short]
+    groups = [(name, targets) for name, targets in short.items() if name in given]
+    groups += [(name, (name,)) for name in sorted(given) if "." in name and name not in of_short]
     unused = [
         (name, dotted)
         for name, dotted in groups
