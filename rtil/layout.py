@@ -9,6 +9,7 @@ BranchKind = Literal["additive", "mixture"]
 BranchWeights = list[float] | Literal["uniform", "paper"]
 Estimator = Literal["sampled", "all"]
 Upsampling = Literal["bilinear", "nearest"]
+LpipsNet = Literal["alex", "vgg"]
 NormOrder = Literal["before_act", "after_act"]
 DEFAULT_CHUNK = 1024
 """Codes whose activations are kept at one time. Up to so many a head runs once."""

@@ -25,16 +25,17 @@ from ilo.settings import ILOSettings
 from rtil.cli.common import Prepared, run_command
 from rtil.devices import compute_dtype, pick_device, wait_for
 from rtil.errors import UserError
+from rtil.evaluation.candidates import HeldOut
 from rtil.evaluation.conditions import conditions
-from rtil.evaluation.held_out import HeldOut, heldout_pictures, heldout_source
+from rtil.evaluation.held_out import heldout_pictures, heldout_source
 from rtil.evaluation.metrics import Metrics
 from rtil.inverse.latent_space import latent_space_of
 from rtil.inverse.operators import Operator
 from rtil.inverse.settings import Selection
+from rtil.layout import LpipsNet
 from rtil.precision import Precision
 from rtil.runs import new_run
 from rtil.snapshot import Snapshot, load_snapshot
-from rtil.weights.backbones import LpipsNet
 
 RUNS = Path("runs/convergence")
 CHART = "convergence.png"

@@ -9,10 +9,10 @@ from rtil.cli.common import given_names, kept_rows, read_table
 from rtil.cli.eval import EvalOptions, nested
 from rtil.devices import pick_device
 from rtil.errors import UserError
-from rtil.evaluation.candidates import overlaid, standard_settings
+from rtil.evaluation.candidates import CLASSIFIER, overlaid, standard_settings
 from rtil.evaluation.conditions import conditions
 from rtil.evaluation.evaluation import FORMAT, Evaluation
-from rtil.evaluation.guided import CLASSIFIER, Guided, balls
+from rtil.evaluation.guided import Guided, balls
 from rtil.evaluation.held_out import fit_linear_prior, heldout_pictures, heldout_source, open_linear_prior_data
 from rtil.evaluation.jobs import Experiment, resolve
 from rtil.evaluation.reconstruction import Reconstruction

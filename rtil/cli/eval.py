@@ -11,10 +11,12 @@ from typing import Any, Literal, get_args
 from rtil.cli.common import Work, given_names, read_table, run_command
 from rtil.errors import UserError, unknown
 from rtil.evaluation.candidates import (
+    CLASSIFIER,
     REFERENCES,
     STANDARD_METHOD,
     Budget,
     Candidate,
+    HeldOut,
     candidates_of_methods,
     candidates_of_variants,
     check_baselines,
@@ -24,10 +26,7 @@ from rtil.evaluation.candidates import (
 )
 from rtil.inverse.registry import method_names, settings_class
 from rtil.inverse.settings import Selection, SolverSettings
-
-CLASSIFIER = "classifier"
-HeldOut = Literal["validation", "test"]
-LpipsNet = Literal["alex", "vgg"]
+from rtil.layout import LpipsNet
 
 
 @dataclass

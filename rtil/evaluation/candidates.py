@@ -11,13 +11,16 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ilo.presets import StepsPreset, preset_steps
 from rtil.errors import Notice, UserError, did_you_mean, unknown
 from rtil.inverse.registry import method_names, settings_class
 from rtil.inverse.settings import DEFAULT_STEPS, Selection, SolverSettings
 
+CLASSIFIER = "classifier"
+"""The task without a measurement."""
+HeldOut = Literal["validation", "test"]
 LINEAR = "linear"
 BASELINE_NAMES = ("adjoint", "bicubic", "tv", "bm3d")
 REFERENCES = (LINEAR, *BASELINE_NAMES)

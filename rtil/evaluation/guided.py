@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.evaluation.candidates import Candidate
+from rtil.evaluation.candidates import CLASSIFIER, Candidate
 from rtil.evaluation.jobs import Batch, Experiment, Grid, Job, Record, Saved
 from rtil.generators.base import weight_hash
 from rtil.inverse.classifier import Classification
@@ -27,7 +27,6 @@ from rtil.ranges import to_uint8
 from rtil.snapshot import Snapshot
 from rtil.weights.classifiers import Classifier
 
-CLASSIFIER = "classifier"
 METHODS_WITH_BALLS = ("ilo", "csgm")
 NO_BALL = "none"
 STANDARD_RADII = "a61-1"

@@ -7,17 +7,17 @@ pictures are always among more.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from rtil.data import ImageDataset, open_dataset, preload
 from rtil.errors import UserError, unknown
+from rtil.evaluation.candidates import HeldOut
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.seeds import generator
 
-HeldOut = Literal["validation", "test"]
 PRIOR_MEMORY_BYTES = 2_000_000_000
 
 

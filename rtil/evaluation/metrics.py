@@ -18,9 +18,9 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from rtil.errors import UserError
+from rtil.layout import LpipsNet
 from rtil.ranges import to_signed
 from rtil.weights import load_lpips
-from rtil.weights.backbones import LpipsNet
 
 SSIM_WINDOW_PIXELS = 11
 LPIPS_LEAST_PIXELS = 64

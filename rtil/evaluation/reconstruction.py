@@ -27,7 +27,7 @@ from rtil.evaluation.stopwatch import Stopwatch
 from rtil.inverse.operators import Operator
 from rtil.inverse.settings import SolverSettings
 from rtil.inverse.solver import Solver
-from rtil.weights.backbones import LpipsNet
+from rtil.layout import LpipsNet
 
 SHOWN = 8
 """Pictures of a grid."""
@@ -93,7 +93,7 @@ class Reconstruction(Experiment):
         self._conditioned: tuple[Operator, PosteriorMean] | None = None
         self._metrics: Metrics | None = None
         self._opened: dict[str, Reconstruct] = {}
-        for condition in conditions:
+        for condition in conditions if baselines else ():
             operator = self.operator(condition)
             self._opened |= {n: open_baseline(n) for n in self._baselines_at(operator) if n not in self._opened}
 

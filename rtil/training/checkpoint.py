@@ -36,7 +36,7 @@ class AtomicCheckpointIO(CheckpointIO):
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # torch tells of a full disk in words of its own
-                raise OSError("the disk may be full") from error
+                raise OSError(f"the disk may be full, torch says: {error}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         """Read a checkpoint; only tensors and plain values are accepted, whatever the caller asks for."""

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import safetensors.torch
 import torch
@@ -16,8 +15,7 @@ from torch import Tensor
 
 from rtil.errors import RunError
 from rtil.files import cache_folder
-
-LpipsNet = Literal["alex", "vgg"]
+from rtil.layout import LpipsNet
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from rtil.errors import unknown
-from rtil.weights.backbones import BACKBONES, LpipsNet, find_backbone
+from rtil.layout import LpipsNet
+from rtil.weights.backbones import BACKBONES, find_backbone
 
 
 def load_lpips(net: LpipsNet) -> nn.Module | None:
