@@ -106,6 +106,25 @@ class LinearPrior:
 
         return posterior_mean
 
+    def sample(self, count: int, rng: torch.Generator) -> Tensor:
+        """Draw pictures, float32 [count, C, H, W], not clamped.
+
+        Args:
+            count: How many.
+            rng: Source of the draws.
+        """
+        n = self.mean.numel()
+        if self.covariance is not None:
+            jitter = JITTER + RELATIVE_JITTER * self.covariance.diagonal().mean()
+            factor = torch.linalg.cholesky(self.covariance + jitter * torch.eye(n, dtype=torch.float64))
+            x = torch.randn(count, n, generator=rng).double() @ factor.T
+        else:
+            assert self.components is not None and self.variances is not None  # noqa: S101, PT018
+            strength = (self.variances - self.residual).clamp(min=0).sqrt()
+            leading = torch.randn(count, len(strength), generator=rng).double() * strength
+            x = leading @ self.components.T.double() + self.residual**0.5 * torch.randn(count, n, generator=rng)
+        return (self.mean + x).float().unflatten(1, self.img_size)
+
     def _full(self, measured: "_Measured", sigma: float) -> Callable[[Tensor], Tensor]:
         """Return the map of y - A mu, [N, M], to C A^T (A C A^T + s^2 I)^-1 (y - A mu), [N, n]."""
         assert self.covariance is not None  # noqa: S101

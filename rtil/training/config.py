@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rtil.branches import Branches
 
 DEFAULT_CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 32, 128: 32, 256: 16}
+BESIDE = ("log", "grid", "snapshot", "checkpoint", "quality")
+"""What happens beside the steps, every so many kimg, and changes none of them."""
 BY_SIDE = ("channels", "stages", "batches")
 """Settings {side: value}, whose keys JSON turns into text."""
 
@@ -61,6 +63,8 @@ class TrainingConfig(ABC):
         grid_kimg: Thousands of images between two grids of samples.
         snapshot_kimg: Thousands of images between two snapshots.
         checkpoint_kimg: Thousands of images between two checkpoints.
+        quality_kimg: Thousands of images between two measurements of quality, each of which takes about a minute on a
+            CPU; null measures nothing. See ``python -m rtil quality``.
     """
 
     arch: str = "stylegan2"
@@ -88,6 +92,7 @@ class TrainingConfig(ABC):
     grid_kimg: float = 25
     snapshot_kimg: float = 50
     checkpoint_kimg: float = 25
+    quality_kimg: float | None = None
 
     def __post_init__(self) -> None:
         resolutions(self.resolution)
@@ -98,6 +103,7 @@ class TrainingConfig(ABC):
         self._check_choices_and_finiteness()
         self._check(lambda x: x > 0, "a number above 0", "kimg", "lr", "ema_halflife_kimg", "z_dim")
         self._check(lambda x: x > 0, "a number above 0", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg")
+        self._check(lambda x: x is None or x > 0, "a number above 0, or null", "quality_kimg")
         self._check(lambda x: x >= 0, "a number >= 0", "ema_rampup", "sigma")
         self._check(lambda x: 0 <= x < 2**63, "a whole number from 0 to 2^63 - 1", "seed")
         self.make_branches()
@@ -111,7 +117,7 @@ class TrainingConfig(ABC):
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 raise UserError(f"{name} {value} is not valid: use finite numbers")
 
-    def _check(self, is_valid: Callable[[float], bool], wanted: str, *names: str) -> None:
+    def _check(self, is_valid: Callable[[Any], bool], wanted: str, *names: str) -> None:
         for name in names:
             if not is_valid(getattr(self, name)):
                 raise UserError(f"{name} {getattr(self, name)} is not valid: use {wanted}")
@@ -119,7 +125,7 @@ class TrainingConfig(ABC):
     @property
     def changeable(self) -> set[str]:
         """Names of the settings that may change when a run goes on."""
-        return {"kimg", "device", "chunk", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg"}
+        return {"kimg", "device", "chunk", *(f"{what}_kimg" for what in BESIDE)}
 
     @property
     @abstractmethod

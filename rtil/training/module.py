@@ -141,6 +141,10 @@ class GANTraining(pl.LightningModule, ABC):
 
     def begin_step(self, reals: Tensor) -> Tensor:
         """Prepare the networks for a step; return the reals as D sees them in it."""
+        return self.shown(reals)
+
+    def shown(self, reals: Tensor) -> Tensor:
+        """Return reals [N, 3, R, R] in [-1, 1] as D sees them in its present state."""
         return reals
 
     def generator_phase(self, parts: list[Part]) -> list[Fakes]:

@@ -51,17 +51,20 @@ class PGGANTraining(GANTraining):
         return torch.zeros(n, dtype=torch.int64)
 
     def begin_step(self, reals: Tensor) -> Tensor:
-        """Grow the networks; return the reals at the side of the stage, if asked for faded like G's pictures."""
-        c = self.config
+        """Grow the networks; return the reals as the stage shows them."""
         stage, alpha = self.schedule.at(self.seen)
         self.grow(self.seen)
-        if c.reset_adam and stage.first_image == self.seen > 0:
+        if self.config.reset_adam and stage.first_image == self.seen > 0:
             for opt in cast(list[Any], self.optimizers()):
                 opt.optimizer.state.clear()
         self.stats |= {"growing/side": torch.tensor(stage.side), "growing/alpha": torch.tensor(alpha)}
-        factor = c.resolution // stage.side
+        return self.shown(reals)
+
+    def shown(self, reals: Tensor) -> Tensor:
+        """Return reals at the side that D shows, if asked for faded like G's pictures."""
+        factor, alpha = self.config.resolution // self.D.resolution, self.D.fade
         reals = F.avg_pool2d(reals, factor) if factor > 1 else reals
-        if not c.fade_reals or alpha == 1:
+        if not self.config.fade_reals or alpha == 1:
             return reals
         coarse = F.avg_pool2d(reals, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
         return torch.lerp(coarse, reals, alpha)

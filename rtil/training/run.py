@@ -17,6 +17,7 @@ from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume
 from rtil.training.config import TrainingConfig
 from rtil.training.grids import Grids
 from rtil.training.pggan import PGGANTraining
+from rtil.training.quality import QualityLog
 from rtil.training.stop import StopRequest
 from rtil.training.stylegan2 import StyleGAN2Training
 
@@ -47,6 +48,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     if module.is_done:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return
+    quality = [QualityLog(config.quality_kimg, data.dataset)] if config.quality_kimg else []
     _quiet_lightning()
     stop = StopRequest()
     trainer = pl.Trainer(
@@ -63,6 +65,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
             Log(config.log_kimg),
             Grids(config.grid_kimg),
             Snapshots(config.snapshot_kimg),
+            *quality,
             Checkpoints(config.checkpoint_kimg, stop),
         ],
     )

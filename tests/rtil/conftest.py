@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lpips
 import pytest
 import torch
 
 from rtil.generators import LayeredGenerator, PGGANGenerator, StyleGAN2Generator
 from rtil.ops import extension
 from rtil.ops.build import BuildError
+from rtil.quality import features
 from rtil.snapshot import save_snapshot
 
 
@@ -49,6 +51,19 @@ def workplace(tmp_path: Path, make_run: Callable[..., Path], monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     return tmp_path
+
+
+@pytest.fixture
+def random_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the networks that measure quality fixed random weights, which are at hand everywhere."""
+
+    def load(net: str) -> torch.nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network: torch.nn.Module = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+        return network.eval().requires_grad_(False)
+
+    monkeypatch.setattr(features, "load_lpips", load)
 
 
 def need(tier: str) -> None:
