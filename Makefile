@@ -4,7 +4,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_KIMG ?= 60
 
 .PHONY: setup test test-lowest test-newest lock demo clean
 
@@ -49,19 +48,8 @@ lock:
 	$(COMPILE) --universal --constraint build/lock/torch.txt --output-file lock.txt
 	$(COMPILE) --resolution lowest-direct --python-platform x86_64-manylinux_2_28 --output-file lock-lowest.txt
 
-# The two trainings run side by side, one core each: faster on two cores than one after the other. What was interrupted
-# goes on where it stopped.
-DEMO_RESUME = $(if $(wildcard runs/demo/$(1)/settings.json),--resume)
-
 demo: setup
-	mkdir -p runs/demo
-	OMP_NUM_THREADS=1 $(BIN)/python train.py --config configs/train/demo.yaml --kimg $(DEMO_KIMG) --rtil \
-	  --out runs/demo/rtil $(call DEMO_RESUME,rtil) > runs/demo/rtil.log 2>&1 & rtil=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python train.py --config configs/train/demo.yaml --kimg $(DEMO_KIMG) \
-	  --out runs/demo/vanilla $(call DEMO_RESUME,vanilla) || { kill $$rtil; exit 2; }; \
-	wait $$rtil || { tail -n 3 runs/demo/rtil.log >&2; exit 2; }
-	$(BIN)/python eval.py --config configs/eval/demo.yaml --out runs/demo/eval $(call DEMO_RESUME,eval) \
-	  --checkpoints vanilla=runs/demo/vanilla rtil=runs/demo/rtil
+	$(BIN)/python -m docs.demo
 
 clean:
 	rm -rf $(VENV) .venv-lowest .venv-newest build dist *.egg-info

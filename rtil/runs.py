@@ -187,7 +187,7 @@ def newest_pair(parent: Path = TRAIN_RUNS) -> dict[str, RunInfo]:
     """
     runs = train_runs(parent)[::-1]
     if not runs:
-        raise UserError(f"no trained run in {parent}: train first (python train.py), or give --checkpoints name=PATH")
+        raise UserError(f"no trained run in {parent}: train first (python train.py)")
     for run in runs:
         partner = next((r for r in runs if r.is_rtil != run.is_rtil and r.agreement == run.agreement), None)
         if partner is not None:

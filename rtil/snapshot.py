@@ -18,6 +18,7 @@ from rtil.errors import RunError, UserError, unknown
 from rtil.files import atomic_path
 from rtil.generators import GENERATORS, LayeredGenerator
 from rtil.generators.base import weight_hash
+from rtil.pretrained import path_of
 from rtil.runs import newest_snapshot
 
 FORMAT = "rtil-snapshot-1"
@@ -66,16 +67,16 @@ def save_snapshot(path: Path, generator: LayeredGenerator, info: dict[str, Any])
 
 
 def load_snapshot(path: Path | str, device: torch.device | str = "cpu") -> Snapshot:
-    """Open a snapshot file, or the newest one of a run folder.
+    """Open a snapshot file, the newest one of a run folder, or a shipped prior such as ``shipped:rtil``.
 
     Raises:
         UserError: If there is none, or the file is not a sound snapshot.
     """
-    path = Path(path)
+    path = path_of(path)
     if os.path.isdir(path):  # False also where one may not look
         path = newest_snapshot(path)
     if not os.path.isfile(path):
-        raise UserError(f"snapshot {path} does not exist: give a run folder or a .safetensors file")
+        raise UserError(f"snapshot {path} does not exist: give a run folder, a .safetensors file or shipped:rtil")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -17,7 +17,8 @@ from rtil.evaluation.held_out import fit_linear_prior, heldout_pictures, heldout
 from rtil.evaluation.jobs import Experiment, resolve
 from rtil.evaluation.reconstruction import Reconstruction
 from rtil.inverse.settings import SolverSettings
-from rtil.runs import EVAL_RUNS, check_resume, claim, new_run, newest_pair, read_settings, write_settings
+from rtil.priors import chosen_pair
+from rtil.runs import EVAL_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.snapshot import Snapshot, load_snapshot
 from rtil.weights.classifiers import open_classifier
 
@@ -107,7 +108,7 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
         UserError: Anything that was asked for is not valid.
     """
     candidates = options.candidates()
-    paths = options.checkpoints or {name: str(run.snapshot) for name, run in newest_pair().items()}
+    paths = chosen_pair(options.checkpoints)
     if options.task != [CLASSIFIER]:
         measured = conditions(
             options.task,

@@ -53,9 +53,9 @@ class EvalOptions(Budget):
         images: Number of held-out pictures.
         data: Held-out set: synthetic, or a folder or uncompressed zip; null is that of the checkpoints.
         split: Its part: validation or test; null is all of a set that was not trained on.
-        checkpoints: name=PATH, once or more, each a run folder or a snapshot, of one resolution and any architectures;
-            null is the newest vanilla and RTIL runs in runs/train that agree in architecture, data, resolution and
-            kimg.
+        checkpoints: name=PATH, once or more, each a run folder, a snapshot or a shipped prior (shipped:rtil), of one
+            resolution and any architectures; null is the newest vanilla and RTIL runs in runs/train that agree in
+            architecture, data, resolution and kimg, or the shipped pair where there is no run.
         selection: Which iterates are returned: measurement (lowest measurement error), heldout, last.
         seed: Root seed of operators, noise and solvers.
         lpips: Backbone of LPIPS: alex, vgg or none.

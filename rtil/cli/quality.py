@@ -20,7 +20,8 @@ class QualityOptions:
     """Measure how far samples are from training pictures.
 
     Args:
-        snapshot: The prior: a run folder or a snapshot.
+        snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
+            runs/train, or shipped:rtil where there is none.
         data: Training pictures: synthetic, or a folder or uncompressed zip; null is what the prior was trained on.
         samples: Pictures of each line. Distances of different numbers of samples cannot be compared.
         net: Backbone of LPIPS whose features are compared: alex or vgg.
@@ -42,10 +43,6 @@ class QualityOptions:
     device: str = "auto"
     out: Path | None = None
 
-    def __post_init__(self) -> None:
-        if self.snapshot is None:
-            raise UserError("--snapshot RUN_OR_FILE is needed: --help says what it may be")
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
@@ -56,14 +53,14 @@ def open_quality(options: QualityOptions) -> Prepared:
     """Open prior, pictures and network."""
     from rtil.data import open_dataset
     from rtil.devices import pick_device
+    from rtil.priors import chosen_prior
     from rtil.quality.features import PooledFeatures, inception
     from rtil.quality.measure import Quality, check_count, table
     from rtil.sampling import branches_of
     from rtil.snapshot import load_snapshot
 
-    assert options.snapshot is not None  # noqa: S101
     device = pick_device(options.device)
-    snapshot = load_snapshot(options.snapshot, device)
+    snapshot = load_snapshot(chosen_prior(options.snapshot), device)
     data = options.data or snapshot.info.get("data")
     if data is None:
         raise UserError(f"{snapshot.path} does not say what it was trained on: give --data")

@@ -50,7 +50,8 @@ class ReconstructOptions(Budget):
         input: A picture that is the measurement itself (sr: of side R / factor, else of side R; colorize: its luma
             counts), or an .npy file with one or N measurements, pictures in [0, 1]; of a sequence, a folder of them.
         task: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier or phase.
-        snapshot: The prior: a run folder or a snapshot.
+        snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
+            runs/train, or shipped:rtil where there is none.
         rate: Observed fraction (cs, gaussian, mri, fourier, box, and inpaint without a mask).
         factor: Factor of sr.
         sigma: Noise of denoise, on the 0-255 scale.
@@ -99,9 +100,8 @@ class ReconstructOptions(Budget):
     settings: dict[str, SolverSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.input is None or self.snapshot is None:
-            missing = "input FILE" if self.input is None else "snapshot RUN_OR_FILE"
-            raise UserError(f"--{missing} is needed: --help says what it may be")
+        if self.input is None:
+            raise UserError("--input FILE is needed: --help says what it may be")
         self.settings = standard_settings() | self.settings
         if self.method not in self.settings:
             raise unknown("method", self.method, self.settings)

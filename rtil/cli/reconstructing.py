@@ -37,6 +37,7 @@ from rtil.inverse.registry import solver_class
 from rtil.inverse.result import Inversion, join_batches
 from rtil.inverse.result_file import ResultFile, load_result, save_result
 from rtil.inverse.solver import Solver
+from rtil.priors import chosen_prior
 from rtil.runs import new_run
 from rtil.snapshot import load_snapshot
 
@@ -54,13 +55,12 @@ class Reconstructing:
     """A reconstruction, opened: prior, inverters, operator and measurements."""
 
     def __init__(self, options: ReconstructOptions) -> None:
-
-        assert options.snapshot is not None  # noqa: S101
         self.options = options
         check_used([options.method], options.settings, given_names(options))
         if options.frames is not None:
             FrameRecorder(options.frames)
         device = pick_device(options.device)
+        options.snapshot = chosen_prior(options.snapshot)
         self.snapshot = load_snapshot(options.snapshot, device)
         side = self.snapshot.generator.resolution
         operator, self.recipe = make_with_recipe(

@@ -23,7 +23,8 @@ class SampleOptions:
     """Write a grid of samples.
 
     Args:
-        snapshot: The prior: a run folder or a snapshot.
+        snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
+            runs/train, or shipped:rtil where there is none.
         count: Pictures; with branches, pictures in each row.
         truncation: Distance of styles from their mean, as a fraction: 1 is as trained, 0 the mean face. A generator
             without a mapping network (pggan) has no styles and draws as trained.
@@ -43,8 +44,6 @@ class SampleOptions:
     out: Path = Path("samples.png")
 
     def __post_init__(self) -> None:
-        if self.snapshot is None:
-            raise UserError("--snapshot RUN_OR_FILE is needed: --help says what it may be")
         if self.count < 1:
             raise UserError(f"count is {self.count}: valid is a whole number of 1 or more")
         if not 0 <= self.truncation < float("inf"):
@@ -55,11 +54,11 @@ class SampleOptions:
     def open(self) -> "tuple[Snapshot, Branches | None]":
         """Return the prior, and its branches if they are wanted."""
         from rtil.devices import pick_device
+        from rtil.priors import chosen_prior
         from rtil.sampling import branches_of
         from rtil.snapshot import load_snapshot
 
-        assert self.snapshot is not None  # noqa: S101
-        snapshot = load_snapshot(self.snapshot, pick_device(self.device))
+        snapshot = load_snapshot(chosen_prior(self.snapshot), pick_device(self.device))
         if snapshot.generator.latent_space == "z" and "truncation" in given_names(self):
             raise UserError(f"{snapshot.path} has no styles to truncate: leave --truncation away")
         if not self.branches:

@@ -58,7 +58,7 @@ def test_no_truncation_is_the_mapping_itself_and_full_one_the_mean_style(workpla
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], ["--snapshot RUN_OR_FILE is needed"]),
+        (["--snapshot", "shipped:best"], ["shipped:vanilla, shipped:rtil"]),
         (["--snapshot", "no"], ["snapshot no does not exist"]),
         (["--snapshot", VANILLA, "--branches"], ["without RTIL"]),
         (["--snapshot", VANILLA, "--truncation", "-1"], ["truncation is -1"]),

@@ -88,7 +88,7 @@ def test_stopping_keeps_the_last_step(here, number, code):
     ]
     with (here / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while (here / "log").read_text().count("s/kimg") < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
