@@ -137,6 +137,8 @@ def config_of(options: TrainingOptions, training: Training) -> StyleGAN2Config:
         mapping_layers=options.mapping_layers,
         precision=options.precision,
         device=str(pick_device(options.device)),
+        path_weight=2.0,  # StyleGAN2's own regularisers, which the reference step has, too
+        style_mixing=0.9,
         **SETTINGS[training],
     )
 

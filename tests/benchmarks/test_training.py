@@ -14,6 +14,7 @@ from rtil.branches import Part
 from rtil.training.config import StyleGAN2Config
 
 TINY = {"resolution": 8, "channels": {4: 4, 8: 4}, "z_dim": 8, "w_dim": 8, "mapping_layers": 1, "batch": 4}
+TINY |= {"path_weight": 2.0, "style_mixing": 0.9}
 SMALL = ["--resolution", "8", "--channels", "{4:4,8:4}", "--w_dim", "8", "--mapping_layers", "1", "--batch", "4"]
 
 

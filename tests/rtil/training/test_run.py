@@ -29,7 +29,7 @@ def config(faces, kimg, **changes):
     if changes.get("arch") == "pggan":
         small |= {"batches": {4: 16, 8: 8, 16: 8}, "codes": [1, 3]}
     else:
-        small |= {"mapping_layers": 2, "w_dim": 16, "batch": 8}
+        small |= {"mapping_layers": 2, "w_dim": 16, "batch": 8, "path_weight": 2.0, "style_mixing": 0.9}
     return config_of({"data": str(faces), "resolution": 16, "kimg": kimg, "rtil": True} | small | clock | changes)
 
 
