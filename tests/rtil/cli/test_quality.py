@@ -31,7 +31,7 @@ def test_every_branch_is_measured_beside_reals_and_the_linear_prior(place, capsy
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "--snapshot"),
+        (["--snapshot", "shipped:best"], "shipped:rtil"),
         (["--snapshot", RTIL, "--samples", "150"], "8 to 100"),
         (["--snapshot", RTIL, "--samples", "32", "--inception", "none.pth"], "none.pth|torch-fidelity"),
         (["--snapshot", RTIL, "--data", "nowhere"], "nowhere"),
