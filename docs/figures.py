@@ -1,4 +1,4 @@
-"""Compose the README's picture from an RTIL run and an evaluation: ``python docs/figures.py RUN EVAL OUT.png``."""
+"""Compose the README's picture from two others: ``python docs/figures.py SAMPLES.png RECONSTRUCTIONS.png OUT.png``."""
 
 import sys
 from pathlib import Path
@@ -28,5 +28,4 @@ def beside(left: Path, right: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run, evaluation, target = map(Path, sys.argv[1:])
-    beside(sorted(run.glob("fakes-*.png"))[-1], next(evaluation.glob("grid-*.png")), target)
+    beside(*map(Path, sys.argv[1:]))
