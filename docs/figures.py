@@ -1,4 +1,4 @@
-"""Compose the README's picture from two others: ``python docs/figures.py SAMPLES.png RECONSTRUCTIONS.png OUT.png``."""
+"""Compose the README's picture of two others: ``python docs/figures.py SAMPLES.png RECONSTRUCTIONS.png OUT.png``."""
 
 import sys
 from pathlib import Path
