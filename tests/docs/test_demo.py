@@ -31,7 +31,9 @@ def root(tmp_path, monkeypatch, request):
 @pytest.mark.slow
 def test_the_demo_trains_both_compares_and_goes_on_where_it_stopped(root, monkeypatch, capsys):
     monkeypatch.setattr(demo, "LINE_SECONDS", 0.0)
-    compared = "--images 2 --steps 2 --rounds 2 --lpips none --no_linear --device cpu --checkpoints vanilla=runs/demo/vanilla "
+    compared = (
+        "--images 2 --steps 2 --rounds 2 --lpips none --no_linear --device cpu --checkpoints vanilla=runs/demo/vanilla "
+    )
     evaluation = [*compared.split(), "rtil=runs/demo/rtil"]  # the shipped pair has another resolution
     demo.main(SMALL, evaluation)
     said = capsys.readouterr()
