@@ -46,11 +46,13 @@ class QualityLog(EveryImages):
         super().__init__(every_kimg)
         self.ds, self.network = ds, PooledFeatures("alex")
         self.quality: Quality | None = None
+        self.floor: QualityLine | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compute the features of real pictures, once."""
         count = min(MOST_SAMPLES, len(self.ds) // 2)
         self.quality = Quality(self.ds, self.network, count, pl_module.config.seed, pl_module.device)
+        self.floor = self.quality.of_reals()
         heldout = open_dataset(pl_module.config.data, self.ds.resolution, "validation")
         self.heldout = heldout.load(range(min(SCORED_PICTURES, len(heldout))))
 
@@ -59,7 +61,7 @@ class QualityLog(EveryImages):
         quality = cast(Quality, self.quality)
         lines = quality.of_generator(module.G_ema, module.branches)
         scores = [mean_score(module, images) for images in (quality.others[:SCORED_PICTURES], self.heldout)]
-        reals = quality.of_reals()
+        reals = cast(QualityLine, self.floor)
         kimg = module.seen / 1000
         values = {f"quality/{field}/{line.of}": value for line in lines for field, value in _named(line)}
         values |= {"quality/frechet/reals": reals.distances.frechet}
