@@ -140,11 +140,12 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
             open_linear_prior_data(infos[0], resolution)
         experiment = Reconstruction(
             measured,
-            heldout_pictures(source, resolution, split, options.images),
+            heldout_pictures(source, resolution, split, options.images, options.pictures),
             device,
             seed=options.seed,
             noise_sigma=options.noise_sigma,
             lpips=None if options.lpips == "none" else options.lpips,
+            kept=options.images if options.keep_pictures is None else options.keep_pictures,
             baselines=options.baselines,
             linear_data=str(infos[0]["data"]) if linear else None,
             fit_linear_prior=lambda: fit_linear_prior(infos[0], resolution),

@@ -49,17 +49,19 @@ class ReconstructOptions(Budget):
     Args:
         input: A picture that is the measurement itself (sr: of side R / factor, else of side R; colorize: its luma
             counts), or an .npy file with one or N measurements, pictures in [0, 1]; of a sequence, a folder of them.
-        task: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier or phase.
+        task: cs, inpaint, box, hole, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase,
+            fourier_phase or hdr.
         snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
             runs/train, or shipped:rtil where there is none.
-        rate: Observed fraction (cs, gaussian, mri, fourier, box, and inpaint without a mask).
+        rate: Observed fraction (cs, gaussian, mri, fourier, box, hole, and inpaint without a mask).
         factor: Factor of sr.
         sigma: Noise of denoise, on the 0-255 scale.
         mask: Mask file of inpaint: white is observed.
         width: Standard deviation of blur, in pixels.
         length: Length of motion, in pixels.
         exposures: Number of coded masks of phase.
-        operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, motion, phase; inpaint by rate).
+        operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, motion, phase, hole; inpaint by
+            rate).
         fit: Crop an input picture to its central square and resize it to the side that the task expects.
         method: ilo, csgm, pulse, sparse, mganprior, or one that an installed package adds.
         seed: Root seed of the solver.

@@ -1,12 +1,13 @@
 """Held-out pictures, and the training pictures that the linear prior is fitted to.
 
 Pictures are the first N of one fixed permutation of the held-out set: they do not depend on the seed, and fewer
-pictures are always among more.
+pictures are always among more. So that others' protocols can be followed they may also be the first N by name, or the
+first N of a list of names.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 import torch
@@ -19,6 +20,7 @@ from rtil.evaluation.linear_prior import LinearPrior
 from rtil.seeds import generator
 
 PRIOR_MEMORY_BYTES = 2_000_000_000
+DRAWN, FIRST = "drawn", "first"
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,54 @@ class HeldOutPictures:
     split: HeldOut
 
 
-def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int) -> HeldOutPictures:
+def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int, which: str = DRAWN) -> HeldOutPictures:
     """Take pictures from a held-out set.
 
+    Args:
+        data: The set.
+        resolution: Side R to which pictures are cropped and resized.
+        split: Its part.
+        count: How many.
+        which: ``drawn``; ``first``, in the order of their names; or a text file of names, one a line.
+
     Raises:
-        UserError: The set cannot be opened, or has fewer pictures.
+        UserError: The set cannot be opened, or has fewer pictures, or not those of the list.
     """
     if split not in get_args(HeldOut):
         raise unknown("split", split, get_args(HeldOut))
     ds = open_dataset(data, resolution, split)
-    if not 1 <= count <= len(ds):
-        raise UserError(f"images is {count}: valid is 1 to {len(ds)}, the pictures of {data} ({split})")
-    order = torch.randperm(len(ds), generator=generator(0, "study/pictures"))[:count].tolist()
-    return HeldOutPictures([ds.key(index) for index in order], ds.load(order), data, split)
+    if which == DRAWN:
+        order = torch.randperm(len(ds), generator=generator(0, "study/pictures")).tolist()
+    elif which == FIRST:
+        order = list(range(len(ds)))
+    else:
+        order = _listed(ds, Path(which))
+    if not 1 <= count <= len(order):
+        whose = f"{data} ({split})" if which in (DRAWN, FIRST) else which
+        raise UserError(f"images is {count}: valid is 1 to {len(order)}, the pictures of {whose}")
+    return HeldOutPictures([ds.key(index) for index in order[:count]], ds.load(order[:count]), data, split)
+
+
+def _listed(ds: ImageDataset, path: Path) -> list[int]:
+    """Return the places of listed pictures, named with or without folder and extension if that is clear."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"pictures is '{path}': valid is drawn, first, or a text file of names ({error})") from error
+    names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    places: dict[str, list[int]] = {}
+    for index in range(len(ds)):
+        key = PurePosixPath(ds.key(index))
+        for name in {str(key), str(key.with_suffix("")), key.name, key.stem}:
+            places.setdefault(name, []).append(index)
+    for name in names:
+        if len(places.get(name, ())) != 1:
+            what = "is not in" if name not in places else "is the name of several pictures of"
+            raise UserError(f"picture '{name}' of list {path} {what} {ds.name}: give the list of this set")
+    order = [places[name][0] for name in names]
+    if len(set(order)) != len(order):
+        raise UserError(f"list {path} names a picture twice: name each once")
+    return order
 
 
 def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: HeldOut | None) -> tuple[str, HeldOut]:

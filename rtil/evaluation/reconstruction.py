@@ -60,6 +60,7 @@ class Reconstruction(Experiment):
         seed: Root seed of operators and noise.
         noise_sigma: Measurement noise of tasks that have none of their own.
         lpips: Backbone of LPIPS; None for no LPIPS.
+        kept: Pictures of which results are kept; those of the grids always are.
         baselines: Reconstructions without a checkpoint, each where the operator has it.
         linear_data: Which pictures the linear prior is fitted to, for the record; None for no linear prior.
         fit_linear_prior: Called once, when it is needed.
@@ -77,6 +78,7 @@ class Reconstruction(Experiment):
         seed: int = 0,
         noise_sigma: float = 0.0,
         lpips: LpipsNet | None = "alex",
+        kept: int = SHOWN,
         baselines: Sequence[str] = (),
         linear_data: str | None = None,
         fit_linear_prior: Callable[[], LinearPrior] | None = None,
@@ -86,6 +88,7 @@ class Reconstruction(Experiment):
         self.ids, self.resolution = pictures.keys, pictures.images.shape[-1]
         self.seed, self.noise_sigma, self.lpips, self.linear_data = seed, noise_sigma, lpips, linear_data
         self.shown = min(SHOWN, len(self.ids))
+        self.kept = max(self.shown, kept)
         self.truth = (pictures.images.float() / 255).to(device)
         self.baselines = baselines
         self._fit = fit_linear_prior
@@ -116,6 +119,10 @@ class Reconstruction(Experiment):
         settings = solver.settings_for(operator)
         type(solver)(solver.generator, settings).open_networks()
         return settings
+
+    def originals(self) -> Tensor:
+        """Return the truth."""
+        return self.truth[: self.kept].cpu()
 
     def references(self, condition: Condition, operator: Operator) -> dict[str, Record]:
         """Return the baselines that the operator has, and the linear prior where it is linear."""

@@ -19,6 +19,7 @@ LINEAR = {
     "inpaint": ("inpaint", (3, 8, 8), {"rate": 0.5}),
     "inpaint-odd": ("inpaint", (3, 7, 5), {"rate": 0.1, "noise_sigma": 0.1}),
     "box": ("box", (3, 8, 9), {"rate": 0.75}),
+    "hole": ("hole", (3, 8, 9), {"rate": 0.75}),
     "sr": ("sr", (3, 8, 8), {"factor": 4}),
     "sr-odd": ("sr", (1, 9, 15), {"factor": 3}),
     "denoise": ("denoise", (3, 7, 5), {"sigma": 25}),
@@ -42,6 +43,9 @@ LINEAR = {
 NONLINEAR = {
     "phase": ("phase", (3, 8, 8), {"exposures": 4}),
     "phase-odd": ("phase", (1, 7, 5), {"exposures": 1, "noise_sigma": 0.1}),
+    "fourier_phase": ("fourier_phase", (3, 8, 8), {}),
+    "fourier_phase-odd": ("fourier_phase", (1, 7, 5), {"noise_sigma": 0.1}),
+    "hdr": ("hdr", (3, 8, 8), {}),
 }
 CASES = LINEAR | NONLINEAR
 DRAWN = ["cs", "cs-odd", "inpaint", "inpaint-odd", "motion", "gaussian", "gaussian-odd", "mri", "fourier", "phase"]
