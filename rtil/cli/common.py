@@ -81,7 +81,8 @@ def run_command(
         open_work: Checks everything, and returns what is to be done.
         options: Dataclass of the options; may raise UserError itself. Lists may be written ``a,b``, dicts of strings
             ``name=value name=value``, flags ``--x``, ``--x false`` or ``--no_x``. With ``nested`` it has a field
-            ``settings``, the objects of the groups by name.
+            ``settings``, the objects of the groups by name. Those without a default are needed, with their names or, in
+            order, without.
         argv: Arguments after the program's name; None for those of the process.
         prog: How the command is called.
         nested: Dataclass of each group of options, by the name that is written before them, with a dot; those of the

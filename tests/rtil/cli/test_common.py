@@ -465,7 +465,44 @@ def test_on_the_command_line_too_what_is_named_in_full_wins() -> None:
     assert grouped("--slow.lr", "0.4", "--lr", "0.3").settings == {"fast": Fast(lr=0.3), "slow": Fast(lr=0.4)}
 
 
-@pytest.mark.parametrize("module", ["train", "sample", "render", "fetch", "eval", "reconstruct"])
+@pytest.mark.parametrize("module", ["train", "sample", "render", "fetch", "eval", "reconstruct", "prepare"])
 def test_help_does_not_wait_for_torch(module: str) -> None:
     code = f"import sys; from rtil.cli.{module} import main; main(['--help']); raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+@dataclass
+class Needing:
+    """With two that are needed.
+
+    Args:
+        source: From where.
+        out: To where.
+        flag: Whether.
+    """
+
+    source: Path
+    out: Path
+    flag: bool = False
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["a", "b", "--flag"], ["--flag", "a", "b"], ["a", "--out", "b", "--flag"], ["--source=a", "--out=b", "--flag"]],
+)
+def test_what_is_needed_may_be_given_without_its_name(argv: list[str]) -> None:
+    got: list[Needing] = []
+    assert run_command(doing(got.append), Needing, argv, "x") == 0
+    assert got == [Needing(Path("a"), Path("b"), True)]
+
+
+def test_what_is_needed_and_not_given_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(doing(print), Needing, ["a"], "x") == 2
+    assert capsys.readouterr().err == "error: OUT is needed: x SOURCE OUT [--option value ...] (--help says more)\n"
+    assert run_command(doing(print), Needing, ["a", "b", "c"], "x") == 2
+    assert "unexpected argument 'c'" in capsys.readouterr().err
+    assert run_command(doing(print), Needing, ["--help"], "x") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("usage: x SOURCE OUT [--option value ...]")
+    assert "SOURCE " in out
+    assert "From where." in out
