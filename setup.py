@@ -1,7 +1,8 @@
 """Shim over pyproject.toml, the source of truth; it puts the presets of configs/ into the package.
 
-RTIL_BUILD_OPS=1 also compiles the fused ops into it. They are compiled for the torch, the processor and the GPUs of this machine, by the code that compiles at first use.
-pip builds in an environment of its own, without torch; a Python started outside it sees the torch that is installed.
+RTIL_BUILD_OPS=1 also compiles the fused ops into it, for the torch, the processor and the GPUs of this machine, by the
+code that compiles at first use. pip builds in an environment of its own, without torch; a Python started outside it
+sees the torch that is installed.
 """
 
 import importlib.util

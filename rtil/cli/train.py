@@ -13,6 +13,8 @@ from rtil.presets import config_path
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.training.config import CONFIGS, TrainingConfig, config_of
 
+LEAST_PICTURES = 16
+
 
 @dataclass
 class TrainOptions:
@@ -76,7 +78,12 @@ def open_training(options: TrainOptions) -> Prepared:
         if checkpoint is not None:
             read_checkpoint(checkpoint, config)
     pick_device(config.device)
-    open_dataset(config.data, config.resolution, "train")
+    pictures = len(open_dataset(config.data, config.resolution, "train"))
+    if config.quality_kimg and pictures < LEAST_PICTURES:
+        raise UserError(
+            f"quality_kimg compares halves of at least {LEAST_PICTURES} training pictures, {config.data} has {pictures}: "
+            "leave it away, or add pictures"
+        )
     kimg = f"{config.total_images / 1000:g} kimg"
     lines = [f"go on in {out} with {description(config)} to {kimg}"]
     if not options.resume:
