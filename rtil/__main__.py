@@ -1,10 +1,10 @@
-"""``python -m rtil reconstruct|render|sample|quality``: use a trained prior."""
+"""``python -m rtil reconstruct|render|sample|quality|convert``: use a trained prior."""
 
 from collections.abc import Sequence
 
 from rtil.cli.common import launch, run_subcommand
 
-COMMANDS = {name: f"rtil.cli.{name}" for name in ("reconstruct", "render", "sample", "quality")}
+COMMANDS = {name: f"rtil.cli.{name}" for name in ("reconstruct", "render", "sample", "quality", "convert")}
 """{name: module with ``main(argv)``}."""
 
 

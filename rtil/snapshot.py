@@ -44,6 +44,14 @@ class Snapshot:
     weight_hash: str
     path: Path
 
+    @property
+    def training(self) -> str:
+        """How long it was trained, or that this was elsewhere, for people."""
+        kimg = self.info.get("kimg")
+        return (
+            f"{kimg:g} kimg" if kimg is not None else f"{self.info.get('layout', 'a foreign file')}, trained elsewhere"
+        )
+
 
 def save_snapshot(path: Path, generator: LayeredGenerator, info: dict[str, Any]) -> None:
     """Write a snapshot atomically.
@@ -70,8 +78,17 @@ def save_snapshot(path: Path, generator: LayeredGenerator, info: dict[str, Any])
         save_file(tensors, temporary, metadata)
 
 
+def is_snapshot(path: Path) -> bool:
+    """Return whether a file is a snapshot of this tool, not another project's.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    return "format" in _metadata(path)
+
+
 def load_snapshot(path: Path | str, device: torch.device | str = "cpu") -> Snapshot:
-    """Open a snapshot file, the newest one of a run folder, a shipped prior such as ``shipped:rtil``, or a foreign file.
+    """Open a snapshot, the newest one of a run folder, a shipped prior such as ``shipped:rtil``, or a foreign file.
 
     Raises:
         UserError: If there is none, or the file is neither a sound snapshot nor a checkpoint that can be converted.

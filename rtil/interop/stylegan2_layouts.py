@@ -106,8 +106,8 @@ def _check_facts(facts: Mapping[str, object]) -> None:
     wanted: dict[str, object] = {
         r"synthesis\.b\d+\.conv\d\.activation": "lrelu",
         r"mapping\.fc\d+\.activation": "lrelu",
+        r"mapping\.fc\d+\.bias_gain": MAPPING_LR,
     }
-    wanted |= {r"mapping\.fc\d+\.bias_gain": MAPPING_LR}
     for pattern, value in wanted.items():
         for place, fact in facts.items():
             if re.fullmatch(pattern, place) and fact != value:
