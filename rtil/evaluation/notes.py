@@ -15,8 +15,8 @@ TRAINED_OTHERWISE = (
     f"{MARK}: trained with RTIL, but with other random input, or at another place, than this method optimises."
 )
 TRAINED_ELSEWHERE = (
-    "Trained elsewhere, on what and for how long their files do not say, so that a difference is one of files and not of "
-    "ways to train"
+    "Trained elsewhere, on what and for how long their files do not say, so that a difference is one of files and not "
+    "of ways to train"
 )
 READING = (
     "PSNR: mean over the images, +- half of its 95 % interval. Differences are paired by image, with 95 % bootstrap",
