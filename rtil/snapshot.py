@@ -48,9 +48,7 @@ class Snapshot:
     def training(self) -> str:
         """How long it was trained, or that this was elsewhere, for people."""
         kimg = self.info.get("kimg")
-        return (
-            f"{kimg:g} kimg" if kimg is not None else f"{self.info.get('layout', 'a foreign file')}, trained elsewhere"
-        )
+        return f"trained elsewhere, {self.info.get('layout', 'no card')}" if kimg is None else f"{kimg:g} kimg"
 
 
 def save_snapshot(path: Path, generator: LayeredGenerator, info: dict[str, Any]) -> None:

@@ -46,9 +46,9 @@ class Import:
         info = self.foreign.info | {"sha256": sha256_of(self.foreign.path)} | _card(options)
         save_snapshot(target, self.foreign.generator, info)
         print(f"wrote {target}", flush=True)
-        for name in ("licence", "source"):
-            if name not in info:
-                warnings.warn(f"no --{name}: the snapshot's card does not tell it to others", Notice, stacklevel=2)
+        if lacking := [f"--{name}" for name in ("licence", "source") if name not in info]:
+            what = f"no {' and no '.join(lacking)}: whoever gets the snapshot should know its origin and terms"
+            warnings.warn(what, Notice, stacklevel=2)
         if options.self_test:
             self._test()
 
