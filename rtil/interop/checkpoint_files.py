@@ -24,7 +24,8 @@ Fact = str | int | float | bool | None
 HEAD_BYTES = 512
 ZIP = b"PK\x03\x04"
 TORCH_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The pickled number with which files of torch.save began before version 1.6."""
+"""The pickled number with which files of torch.save began before version 1.6; storages within pickles do, too."""
+LEGACY_BYTES = 16
 PICKLE = b"\x80"
 GIT_LFS = b"version https://git-lfs"
 DEEPEST = 40
@@ -80,7 +81,7 @@ def read_checkpoint_file(path: Path) -> Content:
 
 
 def _read(path: Path, head: bytes) -> Any:
-    if head.startswith(ZIP) or TORCH_LEGACY in head:
+    if head.startswith(ZIP) or TORCH_LEGACY in head[:LEGACY_BYTES]:
         with torch.serialization.safe_globals([argparse.Namespace, (Settings, GAN_ZOO_CONFIG)]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=head.startswith(ZIP))
     if head.startswith(PICKLE):
