@@ -27,7 +27,8 @@ class Import:
         self.options, path = options, Path(str(options.file))
         self.device = pick_device(options.device)
         if not os.path.isfile(path):
-            raise UserError(f"{path} does not exist: give a checkpoint's file")
+            what = "is a folder" if os.path.isdir(path) else "does not exist"
+            raise UserError(f"{path} {what}: give the file of a checkpoint")
         if is_snapshot(path):
             raise UserError(f"{path} is a snapshot already: use it as it is, or add --to rosinality")
         self.foreign = read_foreign(path)

@@ -90,6 +90,7 @@ def test_the_shipped_prior_as_rosinality_s(foreign: Path) -> None:
     [
         ([], "a FILE to convert is needed"),
         (["nowhere.pt"], "nowhere.pt does not exist"),
+        (["runs"], "runs is a folder: give the file of a checkpoint"),
         (["550000.pt", "--out", "x.pt"], "valid for snapshot is the name of a .safetensors file"),
         (["550000.pt", "--to", "stylegan3"], "valid is one of snapshot, rosinality"),
         (["550000.pt", "--out", "taken.safetensors"], "already exists"),

@@ -15,7 +15,7 @@ def test_it_starts_the_process_anew_with_malloc_settings(monkeypatch):
 
 def test_the_first_argument_names_the_command(capsys):
     assert rtil.__main__.main(["--help"]) == 0
-    assert capsys.readouterr().out.startswith("usage: python -m rtil {reconstruct,render,sample,quality}")
+    assert capsys.readouterr().out.startswith("usage: python -m rtil {reconstruct,render,sample,quality,convert}")
     assert rtil.__main__.main(["smaple"]) == 2
     assert "did you mean 'sample'?" in capsys.readouterr().err
     assert rtil.__main__.main(["sample", "--help"]) == 0
