@@ -51,8 +51,8 @@ class ReconstructOptions(Budget):
             counts), or an .npy file with one or N measurements, pictures in [0, 1]; of a sequence, a folder of them.
         task: cs, inpaint, box, hole, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase,
             fourier_phase or hdr.
-        snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
-            runs/train, or shipped:rtil where there is none.
+        snapshot: The prior: a run folder, a snapshot, another project's checkpoint, shipped:vanilla or shipped:rtil;
+            null is the newest training in runs/train, or shipped:rtil where there is none.
         rate: Observed fraction (cs, gaussian, mri, fourier, box, hole, and inpaint without a mask).
         factor: Factor of sr.
         sigma: Noise of denoise, on the 0-255 scale.
