@@ -40,6 +40,8 @@ class Operator(nn.Module, ABC):
 
     entries_have_errors: ClassVar[bool] = True
     """Whether :meth:`error` is a sum over the entries of y, of which some can be held out."""
+    is_identity: bool = False
+    """Whether every pixel is measured as it is; with noise that is denoising."""
     all_observed: Tensor
 
     def __init__(
