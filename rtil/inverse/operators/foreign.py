@@ -14,7 +14,7 @@ from torch import Tensor
 from rtil.errors import UserError
 from rtil.inverse.operators.adapted import Adapted
 from rtil.inverse.operators.base import Operator
-from rtil.inverse.operators.noise import GaussianNoise
+from rtil.inverse.operators.noise import GaussianNoise, known_sigma
 from rtil.inverse.operators.nonlinear import NonlinearOperator
 from rtil.seeds import generator
 
@@ -53,7 +53,9 @@ class ForeignOperator(NonlinearOperator):
                 f"operator {name} measures pictures {tuple(size)} but the generator's are {expected}: build it for "
                 "these, or say with rtil.inverse.operators.Adapted how colour pictures enter it"
             )
-        super().__init__(expected, y.shape[1:], name, GaussianNoise(_known_sigma(foreign)))
+        super().__init__(
+            expected, y.shape[1:], name, GaussianNoise(known_sigma(getattr(foreign, "noise_model", None)) or 0.0)
+        )
         self.foreign_A = foreign.A  # not the object itself: a module would become part of this one
         self.to(y.device)
         self._look(len(y))
@@ -68,7 +70,7 @@ class ForeignOperator(NonlinearOperator):
         """Number of observed entries; a complex one counts once."""
         return self._normaliser
 
-    def A(self, x: Tensor) -> Tensor:
+    def A(self, x: Tensor, **_: Any) -> Tensor:
         """Measure pictures as the foreign operator does, and pack the measurements.
 
         Raises:
@@ -151,12 +153,3 @@ def _parts(y: Any) -> list[Tensor]:
     if isinstance(y, str) or not hasattr(y, "__getitem__") or not hasattr(y, "__len__") or len(y) == 0:
         raise UserError(f"measurements are {type(y).__name__}: valid are a tensor [N, ...] or a list of such")
     return [part for i in range(len(y)) for part in _parts(y[i])]
-
-
-def _known_sigma(foreign: Any) -> float:
-    """Return the standard deviation of Gaussian noise, and 0 where noise of another kind, or none, is added."""
-    noise = getattr(foreign, "noise_model", None)
-    sigma = getattr(noise, "sigma", None) if type(noise).__name__ == "GaussianNoise" else None
-    if isinstance(sigma, Tensor):
-        return float(sigma) if sigma.numel() == 1 else 0.0
-    return float(sigma or 0)
