@@ -66,6 +66,10 @@ def _blur(p: Any) -> Any:
     return p.Blur(filter=_kernel(), padding="circular")
 
 
+def _square(x: torch.Tensor, **_: Any) -> torch.Tensor:
+    return x**2
+
+
 def _inpainting(p: Any, side: int) -> Any:
     return p.Inpainting((3, side, side), mask=0.5)
 
@@ -132,7 +136,7 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "BlurMultiScaler": Entry(lambda p, s: p.BlurMultiScaler(_blur(p), (3, s, s), factors=(2,))),
     "ComposedLinearPhysics": Entry(lambda p, s: p.Downsampling(filter="bicubic", factor=2) * _blur(p)),
-    "ComposedPhysics": Entry(lambda p, s: p.compose(_blur(p), p.SpatialUnwrapping(threshold=0.6))),
+    "ComposedPhysics": Entry(lambda p, s: p.compose(_blur(p), p.Physics(A=_square))),
     "CompressedSensing": Entry(lambda p, s: p.CompressedSensing(m=s * s, img_size=(3, s, s))),
     "CompressiveSpectralImaging": Entry(
         lambda p, s: p.CompressiveSpectralImaging((3, s, s), mask=0.5), note="the three colours are its bands"
@@ -168,13 +172,11 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "Pansharpen": Entry(lambda p, s: p.Pansharpen((3, s, s), factor=2), note="y is a TensorList"),
     "PhaseRetrieval": Entry(lambda p, s: p.PhaseRetrieval(_blur(p)), note="if its linear B takes colour pictures"),
-    "Physics": Entry(lambda p, s: p.Physics(A=lambda x, **_: x**2)),
+    "Physics": Entry(lambda p, s: p.Physics(A=_square)),
     "PhysicsCropper": Entry(
         lambda p, s: p.PhysicsCropper(_inpainting(p, s - 4), (4, 4)), {}, "its img_size is that of the cropped picture"
     ),
-    "PhysicsMultiScaler": Entry(
-        lambda p, s: p.PhysicsMultiScaler(p.SpatialUnwrapping(threshold=0.6), (3, s, s), factors=(2,))
-    ),
+    "PhysicsMultiScaler": Entry(lambda p, s: p.PhysicsMultiScaler(p.Physics(A=_square), (3, s, s), factors=(2,))),
     "Ptychography": Entry(lambda p, s: p.Ptychography((1, s, s)), GREY_COMPLEX),
     "PtychographyLinearOperator": Entry(lambda p, s: p.PtychographyLinearOperator((1, s, s)), GREY_COMPLEX),
     "RadioInterferometry": Entry(
@@ -202,12 +204,10 @@ CATALOGUE: Mapping[str, Entry] = {
     "SinglePixelCamera": Entry(lambda p, s: p.SinglePixelCamera(m=s * s // 4, img_size=(3, s, s))),
     "SpaceVaryingBlur": Entry(_space_varying),
     "SpatialUnwrapping": Entry(
-        lambda p, s: p.SpatialUnwrapping(threshold=0.6), note="its gradient knows nothing of the jumps"
+        lambda p, s: p.SpatialUnwrapping(threshold=2.0), note="its gradient knows nothing of the jumps"
     ),
     "StackedLinearPhysics": Entry(lambda p, s: p.Denoising().stack(_blur(p)), note="y is a TensorList"),
-    "StackedPhysics": Entry(
-        lambda p, s: p.Denoising().stack(p.Physics(A=lambda x, **_: x**2)), note="y is a TensorList"
-    ),
+    "StackedPhysics": Entry(lambda p, s: p.Denoising().stack(p.Physics(A=_square)), note="y is a TensorList"),
     "StructuredRandom": Entry(lambda p, s: p.StructuredRandom((3, s, s), output_size=(3, s // 2, s // 2))),
     "StructuredRandomPhaseRetrieval": Entry(
         lambda p, s: p.StructuredRandomPhaseRetrieval((3, s, s), (3, s, s), n_layers=2), COMPLEX
