@@ -146,6 +146,7 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
             noise_sigma=options.noise_sigma,
             lpips=None if options.lpips == "none" else options.lpips,
             baselines=options.baselines,
+            drunet=options.drunet,
             linear_data=str(infos[0]["data"]) if linear else None,
             fit_linear_prior=lambda: fit_linear_prior(infos[0], resolution),
         )
