@@ -9,8 +9,6 @@ from rtil.errors import UserError
 from rtil.inverse.operators import make_operator
 
 SIZE = (3, 16, 16)
-
-
 PNP = ("pnp-bm3d", "dpir")
 
 
