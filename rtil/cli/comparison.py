@@ -157,6 +157,7 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
             lpips=None if options.lpips == "none" else options.lpips,
             kept=options.images if options.keep_pictures is None else options.keep_pictures,
             baselines=options.baselines,
+            drunet=options.drunet,
             linear_data=linear_data,
             fit_linear_prior=None if linear_data is None else partial(fit_linear_prior, linear_data, resolution),
         )

@@ -39,7 +39,9 @@ class EvalOptions(Budget):
         variants: In place of method, named settings beside each other: {name: {method: ..., and whatever differs from
             the settings of the evaluation}}, of which selection may be one too. Without a method it is that of the
             name, if it is one, else ilo. With --resume others are added to the same table.
-        baselines: Reconstructions without a checkpoint: adjoint, bicubic, tv, bm3d, each at the tasks that it is for.
+        baselines: Reconstructions without a checkpoint: adjoint, bicubic, tv, bm3d, pnp-bm3d, dpir, each at the
+            tasks that it is for.
+        drunet: Weights of dpir: a state dict of deepinv's DRUNet for colours.
         task: Tasks: cs, inpaint, box, hole, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier,
             phase, fourier_phase, hdr, each at the levels below, or at one of its own: inpaint:0.08. Or classifier,
             alone: pictures of its classes, with nothing to reconstruct.
@@ -85,6 +87,7 @@ class EvalOptions(Budget):
     method: list[str] = field(default_factory=lambda: [STANDARD_METHOD])
     variants: dict[str, dict[str, Any]] | None = None
     baselines: list[str] = field(default_factory=list)
+    drunet: Path | None = None
     task: list[str] = field(default_factory=lambda: ["cs"])
     rates: list[float] = field(default_factory=lambda: [0.1])
     factors: list[int] = field(default_factory=lambda: [4])

@@ -34,6 +34,8 @@ BASELINES = {
     "bicubic": "enlarged",
     "tv": "total variation",
     "bm3d": "block matching",
+    "pnp-bm3d": "plug-and-play with it",
+    "dpir": "plug-and-play with DRUNet",
 }
 
 
@@ -44,7 +46,7 @@ def notes_on(summary: Summary) -> list[str]:
     notes += [*READING, *OF_LINEAR] if any(line.method == LINEAR for line in lines) else READING
     met = {line.method for line in lines if line.checkpoint == NO_CHECKPOINT}
     baselines = "; ".join(f"{name}, {meaning}" for name, meaning in BASELINES.items() if name in met)
-    notes += [f"Without a network: {baselines}."] if baselines else []
+    notes += [f"Without a generator: {baselines}."] if baselines else []
     notes += [TRAINED_OTHERWISE] if any(line.trained_otherwise for line in lines) else []
     notes += nonlinear_note([line.task for line in lines])
     notes += OF_COLORIZE if any(line.task == "colorize" for line in lines) else []

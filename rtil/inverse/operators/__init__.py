@@ -1,5 +1,6 @@
 """Forward operators: what is measured of a picture, for every task of :data:`OPERATORS`."""
 
+from rtil.inverse.operators.adapted import Adapted
 from rtil.inverse.operators.base import LinearOperator, Operator
 from rtil.inverse.operators.blur import CircularBlur, gaussian_blur, motion_blur
 from rtil.inverse.operators.circulant import PartialCirculant
@@ -29,6 +30,7 @@ from rtil.inverse.operators.simple import Denoising, Identity
 __all__ = [
     "OPERATORS",
     "PARAMETERS",
+    "Adapted",
     "CircularBlur",
     "Colorization",
     "Denoising",

@@ -51,7 +51,7 @@ def pair(tmp_path: Path, make_run: Callable[..., Path], monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("rtil.inverse.perceptual.Perceptual", Weightless)
-    monkeypatch.setattr("rtil.evaluation.reconstruction.open_baseline", lambda name: None)
+    monkeypatch.setattr("rtil.evaluation.reconstruction.open_baseline", lambda name, drunet: None)
     return rtil
 
 

@@ -131,14 +131,14 @@ def test_gradient_of_the_adjoint_is_the_operator(operator):
 def test_dagger_is_least_squares(operator):
     y = measurements(operator)
     expected = y.flatten(1) @ torch.linalg.pinv(dense(operator), rtol=1e-10).T
-    x = operator.A_dagger(y, tolerance=1e-12)
+    x = operator.A_dagger(y, tol=1e-12)
     torch.testing.assert_close(x.flatten(1), expected, atol=1e-8, rtol=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.3, 10.0])
 def test_prox_l2_is_optimal(operator, gamma):
     z, y = images(operator), measurements(operator)
-    x = operator.prox_l2(z, y, gamma, tolerance=1e-12)
+    x = operator.prox_l2(z, y, gamma, tol=1e-12)
     gradient = gamma * operator.A_adjoint(operator.A(x) - y) + x - z
     assert gradient.abs().max() < 1e-9
     matrix = dense(operator)
