@@ -2,12 +2,12 @@
 
 They are the fields of a dataclass and of named groups, dataclasses too, whose fields have the group's name before them:
 ``--ilo.lr 0.2``, in YAML ``ilo: {lr: 0.2}``; those of a group called ``""`` have none. Short names stand for some of
-them. jsonargparse checks the types and writes the help; each value is checked on its own, wherever it came from, so
-that a message can name it.
+them. Options without a default are needed, and may be given without their names, in order. jsonargparse checks the
+types and writes the help; each value is checked on its own, wherever it came from, so that a message can name it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
@@ -58,8 +58,9 @@ class Reader:
         from jsonargparse import SUPPRESS, ArgumentParser
 
         self.options, self.nested, self.short = options, nested, short
-        usage = f"{prog} [--option value ...]"
-        self.parser = ArgumentParser(prog=prog, usage=usage, exit_on_error=False, add_help=False)
+        self.needed = [f.name for f in fields(options) if _is_needed(f)]
+        self.usage = " ".join([prog, *map(str.upper, self.needed), "[--option value ...]"])
+        self.parser = ArgumentParser(prog=prog, usage=self.usage, exit_on_error=False, add_help=False)
         self.places: dict[str, Place] = {}
         for group, cls in [(None, options), *nested.items()]:
             hidden = {f.name for f in fields(cls) if f.metadata.get("hidden")}
@@ -75,15 +76,21 @@ class Reader:
             if action.dest in nested:  # a file for one group only would be a second way to give one
                 action.help = SUPPRESS
             action.option_strings = [text for text in action.option_strings if not text.endswith("+")]  # nor --list+
+            action.required = False  # each value is parsed alone; build() tells what is missing
 
     def read(self, argv: Sequence[str]) -> tuple[str, dict[str, Any], frozenset[str]]:
         """Return one of WISHES or ``run``, the options that are given, by full name, and all names that were given."""
-        wish, words = "run", list(argv)
+        wish, words, positions = "run", list(argv), list(self.needed)
         found: dict[str, Any] = {}
         line: list[Entry] = []
         names: set[str] = set()
         while words:
+            if positions and not words[0].startswith("-"):
+                name = positions.pop(0)
+                line.append(Entry(name, words.pop(0), name.upper()))
+                continue
             name, value = self._take(words)
+            positions = [position for position in positions if position != name]
             if name == "help":
                 return name, {}, frozenset()
             if name in WISHES:
@@ -102,7 +109,14 @@ class Reader:
         return self._typed(self._entries(values, where))
 
     def build(self, given: Mapping[str, Any], names: frozenset[str]) -> Any:
-        """Return the options, with the objects of the groups in ``settings``."""
+        """Return the options, with the objects of the groups in ``settings``.
+
+        Raises:
+            UserError: One that is needed is not given, or the options refuse a value.
+        """
+        for name in self.needed:
+            if name not in given:
+                raise UserError(f"{name.upper()} is needed: {self.usage} (--help says more)")
         values: dict[str | None, dict[str, Any]] = {group: {} for group in [None, *self.nested]}
         for name, value in given.items():
             place = self.places[name]
@@ -130,6 +144,9 @@ class Reader:
         """Print all options with types and defaults."""
         from jsonargparse import SUPPRESS
 
+        for action in self.parser._actions:
+            if action.dest in self.needed:
+                action.option_strings, action.metavar, action.required = [], action.dest.upper(), True
         if self.short:
             group = self.parser.add_argument_group("short names of these settings")
             for name, targets in self.short.items():
@@ -215,6 +232,10 @@ class Reader:
             except (ArgumentError, TypeError, ValueError):
                 continue
         raise not_of_type(where, value, kind)
+
+
+def _is_needed(option: Field[Any]) -> bool:
+    return option.default is MISSING and option.default_factory is MISSING
 
 
 @cache
