@@ -42,11 +42,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
                 named.append(page)
         else:
             named.append(repository_file(root, f"{folder}/{file.src_uri}", file.dest_uri, config, file.inclusion))
-    others = [path for name in OTHER_FOLDERS for path in sorted((root / name).glob("*.md"))]
+    others = [path for other in OTHER_FOLDERS for path in sorted((root / other).glob("*.md"))]
     for path in [root / FIRST_PAGE, *others]:
         named.append(repository_file(root, path.relative_to(root).as_posix(), None, config))
-    for path in sorted(set(linked(named, root))):
-        named.append(shown(root, path, config))
+    for name in sorted(set(linked(named, root))):
+        named.append(shown(root, name, config))
     return named
 
 
