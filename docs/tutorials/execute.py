@@ -1,4 +1,4 @@
-"""Runs a notebook from its first cell to its last and keeps what reviews well: sources and outputs, nothing of the run."""
+"""Runs a notebook from its first cell to its last and keeps sources and outputs, nothing of the run itself."""
 
 import tempfile
 from collections.abc import Sequence
