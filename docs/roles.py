@@ -17,6 +17,10 @@ PACKAGES = ("rtil", "ilo", "mganprior")
 class Roles(griffe.Extension):
     """Turns ``:class:`X``` into a link to X."""
 
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """Rewrite a package's docstring, which is no object to griffe."""
+        self.on_object(obj=pkg)
+
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrite an object's docstring."""
         if obj.docstring is not None:
