@@ -14,11 +14,13 @@ SMALL = {
     "rtil eval --method ilo --task": "--images 2 --steps 2 --device cpu --lpips none --no_linear",
     "rtil eval --method ilo,csgm --task cs --": "--images 2 --steps 2 --device cpu --lpips none --no_linear",
     "rtil eval --config configs/eval/classifier.yaml": "--steps 2 --device cpu --classifier_side 32",
+    "rtil eval --config classifier": "--steps 2 --device cpu --classifier_side 32",
     "rtil eval": "--images 3 --steps 2 --device cpu --lpips none",
     "rtil prepare": "--resolution 16",
     "rtil sample": "--count 2 --device cpu",
     "rtil reconstruct": "--steps 2 --device cpu",
     "rtil render": "--device cpu",
+    "rtil convert": "--steps 1 --device cpu",
     "rtil doctor": "",
 }
 """Options appended to a command that starts so, the first of them; they win over what the page says."""

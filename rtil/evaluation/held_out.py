@@ -53,23 +53,29 @@ def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int) -> 
     return HeldOutPictures([ds.key(index) for index in order], ds.load(order), data, split)
 
 
-def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: HeldOut | None) -> tuple[str, HeldOut]:
+def heldout_source(
+    infos: Sequence[Mapping[str, Any]], data: str | None, split: HeldOut | None, linear_data: str | None = None
+) -> tuple[str, HeldOut]:
     """Decide where held-out pictures come from.
 
     Without ``data``: the test split of the synthetic faces, or the validation split of the files that the checkpoints
-    were trained on. With it: all of its pictures, unless the checkpoints were trained on them.
+    were trained on. With it: all of its pictures, unless the checkpoints, or the linear prior, were trained on them.
 
     Args:
-        infos: What the snapshots say of their training.
+        infos: What the snapshots say of their training; those of other projects nothing.
         data: The user's held-out set.
         split: The split that the user wants.
+        linear_data: What the linear prior is fitted to.
 
     Raises:
-        UserError: Checkpoints of different data without ``data``, or pictures that were trained on.
+        UserError: Checkpoints of different or unknown data without ``data``, or pictures that were trained on.
     """
-    trained_on = list(dict.fromkeys(str(info["data"]) for info in infos))
-    if data is None and len(trained_on) > 1:
-        raise UserError(f"checkpoints were trained on different data ({', '.join(trained_on)}): give --data")
+    told = list(dict.fromkeys(str(info["data"]) for info in infos if "data" in info))
+    if data is None and len(told) > 1:
+        raise UserError(f"checkpoints were trained on different data ({', '.join(told)}): give --data")
+    if data is None and not all("data" in info for info in infos):
+        raise UserError("a checkpoint does not say what it was trained on: give held-out pictures as --data")
+    trained_on = told if linear_data is None else [*told, linear_data]
     source = trained_on[0] if data is None else data
     if source == "synthetic":
         return source, split or "test"
@@ -81,22 +87,27 @@ def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: 
     return source, split or ("validation" if seen else "test")
 
 
-def open_linear_prior_data(info: Mapping[str, Any], resolution: int) -> ImageDataset:
-    """Open the pictures a snapshot was trained on, to which the linear prior is fitted, at the side it now shows.
+def linear_prior_source(infos: Sequence[Mapping[str, Any]], data: str | None) -> str | None:
+    """Return what the linear prior is fitted to: ``data``, or what the first checkpoint that says so was trained on."""
+    return data or next((str(info["data"]) for info in infos if "data" in info), None)
+
+
+def open_linear_prior_data(data: str, resolution: int) -> ImageDataset:
+    """Open training pictures, to which the linear prior is fitted.
 
     Raises:
-        UserError: They are not there, as with a snapshot from another machine.
+        UserError: They are not there, as with those of a snapshot from another machine.
     """
     try:
-        return open_dataset(str(info["data"]), resolution, "train")
+        return open_dataset(data, resolution, "train")
     except UserError as error:
         message = f"the linear prior needs the training pictures ({error}): mend that, or add --no_linear"
         raise UserError(message) from error
 
 
-def fit_linear_prior(info: Mapping[str, Any], resolution: int) -> LinearPrior:
-    """Fit a Gaussian to the pictures a snapshot was trained on, to as many of them as fit into two gigabytes."""
-    ds = open_linear_prior_data(info, resolution)
+def fit_linear_prior(data: str, resolution: int) -> LinearPrior:
+    """Fit a Gaussian to training pictures, to as many of them as fit into two gigabytes."""
+    ds = open_linear_prior_data(data, resolution)
     most = PRIOR_MEMORY_BYTES // (3 * ds.resolution**2)
     if len(ds) <= most:
         return LinearPrior.fit(preload(ds))
