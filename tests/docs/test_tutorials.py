@@ -7,7 +7,10 @@ pytest.importorskip("nbclient", reason="needs the extra 'docs': make setup")
 
 from docs.tutorials.execute import NOTEBOOKS, executed
 
-SMALL = {"train_a_pair.ipynb": ["KIMG, FACES, STEPS = 0.032, 2, (2, 2, 2, 2)"]}
+SMALL = {
+    "train_a_pair.ipynb": ["KIMG, FACES, STEPS = 0.032, 2, (2, 2, 2, 2)"],
+    "bring_your_own.ipynb": ["STEPS, ATTEMPTS = (2, 2, 2), 2"],
+}
 MOST_BYTES = 400_000
 
 
