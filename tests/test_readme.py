@@ -24,7 +24,7 @@ SMALL = {
     "python eval.py --method ilo --images 8": "--images 2 --steps 2 --device cpu --lpips none --no_linear",
     "python eval.py --config configs/eval/classifier.yaml": "--steps 2 --device cpu --classifier_side 32",
     "python eval.py": "--images 3 --steps 2 --device cpu --lpips none",
-    "python datasets/prepare.py": "--resolution 16",
+    "rtil prepare": "--resolution 16",
     "rtil sample": "--count 2 --device cpu",
     "rtil reconstruct": "--steps 2 --device cpu",
     "rtil render": "--device cpu",
@@ -78,8 +78,8 @@ def test_command(command, folder, succeeded):
     need(COMMANDS[: COMMANDS.index(command)], succeeded)
     extra = next(options for start, options in SMALL.items() if command.startswith(start))
     words = shlex.split(command)
-    assert words[0] == "python"
-    done = subprocess.run([sys.executable, *words[1:], *extra.split()], cwd=folder, capture_output=True, text=True)
+    program = {"python": [sys.executable], "rtil": [sys.executable, "-m", "rtil"]}[words[0]]
+    done = subprocess.run([*program, *words[1:], *extra.split()], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     succeeded.append(command)
 
