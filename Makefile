@@ -25,7 +25,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	-$(BIN)/python -m rtil.weights lpips
+	-$(BIN)/rtil weights lpips
 	$(BIN)/pytest
 
 test-lowest:

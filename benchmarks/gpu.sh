@@ -87,7 +87,7 @@ install() {
 }
 
 doctor() {
-    "$PYTHON" -m rtil.doctor --build --json >"$OUT/doctor.json"
+    "$PYTHON" -m rtil doctor --build --json >"$OUT/doctor.json"
     local code=$?
     "$PYTHON" -m benchmarks.gpu_summary "$OUT" --doctor
     return $code

@@ -84,9 +84,9 @@ def as_part(row: Row) -> list[str]:
 
 
 def checks(doctor: Row) -> Iterator[str]:
-    """Yield what ``rtil.doctor`` found: the library, what runs, and self-tests against the reference."""
+    """Yield what ``rtil doctor`` found: the library, what runs, and self-tests against the reference."""
     if not doctor:
-        yield "rtil.doctor gave no report"
+        yield "rtil doctor gave no report"
         return
     library = doctor["library"]
     built = "" if library["seconds"] is None else f", built in {library['seconds']} s"

@@ -1,4 +1,4 @@
-"""What ``python -m rtil.doctor`` finds on this machine: versions, processors, tiers of every operation, self-tests."""
+"""What ``rtil doctor`` finds on this machine: versions, processors, tiers of every operation, self-tests."""
 
 import os
 import time
@@ -117,4 +117,4 @@ def _lpips(net: Any) -> str:
         found = find_backbone(net)
     except UserError as error:
         return short(str(error))
-    return "weights are here" if found else "no weights: python -m rtil.weights lpips"
+    return "weights are here" if found else "no weights: rtil weights lpips"

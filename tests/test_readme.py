@@ -20,20 +20,20 @@ SMALL_PGGAN = "--resolution 16 --channels {4:8,8:8,16:8} --z_dim 16 --batches {4
 SMALL = {
     "python train.py --arch pggan": f"{SMALL_PGGAN} --kimg 0.048 --device cpu",
     "python train.py": f"{SMALL_NETWORK} --kimg 0.032 --device cpu",
-    "python -m rtil quality": "--samples 64 --no_linear",
+    "rtil quality": "--samples 64 --no_linear",
     "python eval.py --method ilo --images 8": "--images 2 --steps 2 --device cpu --lpips none --no_linear",
     "python eval.py --config configs/eval/classifier.yaml": "--steps 2 --device cpu --classifier_side 32",
     "python eval.py": "--images 3 --steps 2 --device cpu --lpips none",
     "python datasets/prepare.py": "--resolution 16",
-    "python -m rtil sample": "--count 2 --device cpu",
-    "python -m rtil reconstruct": "--steps 2 --device cpu",
-    "python -m rtil render": "--device cpu",
-    "python -m rtil.doctor": "",
+    "rtil sample": "--count 2 --device cpu",
+    "rtil reconstruct": "--steps 2 --device cpu",
+    "rtil render": "--device cpu",
+    "rtil doctor": "",
 }
 """Options appended to a command that starts so, the first of them; they win over what the README says."""
-LEFT_OUT = ["python -m rtil.weights lpips"]  # needs a network
+LEFT_OUT = ["rtil weights lpips"]  # needs a network
 if find_backbone("alex") is None:
-    LEFT_OUT.append("python -m rtil quality")
+    LEFT_OUT.append("rtil quality")
 
 
 def blocks(language):

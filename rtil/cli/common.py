@@ -1,12 +1,14 @@
 """How commands run: options from a dataclass, work that is opened before it is done, one line for every mistake.
 
-Exit codes: 0, or what the work returns; 2 for a mistake of the user, in one line; 130 after Ctrl-C, 143 after SIGTERM.
-While work is opened any UserError is such a mistake; while it runs only a RunError is. Everything else is a bug of
-ours: a traceback, and 1.
+Exit codes: 0, or what the work returns; 2 for a mistake of the user, in one line; 130 after Ctrl-C, 143 after SIGTERM,
+141 where nobody reads what is printed any more (``rtil doctor | head``), without a word. While work is opened any
+UserError is such a mistake; while it runs only a RunError is. Everything else is a bug of ours: a traceback, and 1.
 """
 
+import errno
 import os
 import platform
+import select
 import signal
 import sys
 import types
@@ -16,11 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TextIO
 
 from rtil.cli.options import GIVEN, Reader, table_reader
 from rtil.errors import Notice, RunError, UserError, unknown
 
+CLOSED_PIPE = 128 + 13
 LAUNCHED = "RTIL_LAUNCHED"
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(2**26)}
 
@@ -36,7 +39,31 @@ def launch(module: str) -> NoReturn:
     if platform.libc_ver()[0] == "glibc" and LAUNCHED not in os.environ:
         environment = {**MALLOC, **os.environ, LAUNCHED: "1"}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
-    sys.exit(import_module(module).main())
+    try:
+        code: int = import_module(module).main()
+        sys.stdout.flush()
+    except OSError as error:
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed_pipe(stream)]
+        if error.errno not in (errno.EPIPE, errno.EINVAL) or not closed:  # the second on Windows
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in closed:  # Python flushes them once more at its end
+            os.dup2(nowhere, stream.fileno())
+        code = CLOSED_PIPE
+    sys.exit(code)
+
+
+def _is_closed_pipe(stream: TextIO) -> bool:
+    """Return whether nobody reads a stream."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)  # errors are always told
+        return bool(poll.poll(0))
+    try:
+        stream.flush()  # Windows; what could not be written is still in the buffer
+    except OSError:
+        return True
+    return False
 
 
 class Work(Protocol):

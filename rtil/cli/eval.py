@@ -191,7 +191,7 @@ def read_variant(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     logging.basicConfig(format="%(message)s")
-    return run_command(open_comparison, EvalOptions, argv, "eval.py", nested=nested(), short=short())
+    return run_command(open_comparison, EvalOptions, argv, "rtil eval", nested=nested(), short=short())
 
 
 def open_comparison(options: EvalOptions) -> Work:

@@ -1,4 +1,4 @@
-"""``python -m rtil quality``: measure the samples of a prior, branch by branch, against its training pictures."""
+"""``rtil quality``: measure the samples of a prior, branch by branch, against its training pictures."""
 
 import csv
 import sys
@@ -46,7 +46,7 @@ class QualityOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(open_quality, QualityOptions, argv, "python -m rtil quality")
+    return run_command(open_quality, QualityOptions, argv, "rtil quality")
 
 
 def open_quality(options: QualityOptions) -> Prepared:

@@ -1,4 +1,4 @@
-r"""``python -m rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
+r"""``rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
 
 A measurement is a picture that already is what was measured (low-resolution, noisy, blurred, with missing pixels, or
 grey), or an .npy file, without which there is no cs, gaussian, mri, fourier and phase. Colorization keeps the measured
@@ -6,10 +6,10 @@ luma. This is how a measurement is made, by the operator of the same task, rate 
 
     operator = make_operator("cs", (3, 32, 32), rate=0.1, seed=7)
     numpy.save("y.npy", operator(x).numpy())  # x [N, 3, 32, 32] in [0, 1]; y [N, M]
-    $ python -m rtil reconstruct --task cs --rate 0.1 --operator_seed 7 --input y.npy --snapshot RUN
+    $ rtil reconstruct --task cs --rate 0.1 --operator_seed 7 --input y.npy --snapshot RUN
 
 The folder gets the pictures; ``result.json``, to read; ``history.csv``, every term before each step; and
-``result.safetensors``, the inversion itself, from which ``python -m rtil render`` makes the pictures again. The mean of
+``result.safetensors``, the inversion itself, from which ``rtil render`` makes the pictures again. The mean of
 several restarts (``--restarts 4 --combination mean``) comes with ``spread.png``, their standard deviation in each pixel
 and channel, from black (0) to white (see its label).
 
@@ -18,8 +18,8 @@ the start, so the first picture is its picture. With ``--sequence`` the files of
 the one before, and is written, with a result file of its own, as soon as it is done. The video mode of ILO's authors
 moves the last cut only, 100 steps a frame, in small l1 balls around the frame before:
 
-    $ python -m rtil reconstruct --input frames/000.png --snapshot RUN --out first
-    $ python -m rtil reconstruct --sequence --input frames --snapshot RUN --start_from first/result.safetensors \
+    $ rtil reconstruct --input frames/000.png --snapshot RUN --out first
+    $ rtil reconstruct --sequence --input frames --snapshot RUN --start_from first/result.safetensors \
         --steps 0,0,0,100 --radius_feature 200 --radius_latent 200 --radius_noise 5
 
 Without ``--start_from`` the first frame starts as usual; ``--frame_steps 0,0,0,100`` are the steps of the others.
@@ -144,7 +144,7 @@ def open_reconstruction(options: ReconstructOptions) -> Work:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     nested = {name: settings_class(name) for name in standard_settings()}
-    prog = "python -m rtil reconstruct"
+    prog = "rtil reconstruct"
     return run_command(open_reconstruction, ReconstructOptions, argv, prog, nested=nested, short=short_names())
 
 

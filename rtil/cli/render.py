@@ -1,4 +1,4 @@
-"""``python -m rtil render``: make the pictures of a reconstruction again from its ``result.safetensors``.
+"""``rtil render``: make the pictures of a reconstruction again from its ``result.safetensors``.
 
 Where they were found, they are the same bit for bit; on another machine they differ by what rounding does. The file has
 all but the weights, so ``--snapshot`` must be the one that was inverted.
@@ -39,7 +39,7 @@ class RenderOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(open_rendering, RenderOptions, argv, "python -m rtil render")
+    return run_command(open_rendering, RenderOptions, argv, "rtil render")
 
 
 def open_rendering(options: RenderOptions) -> Prepared:

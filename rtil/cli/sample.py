@@ -1,4 +1,4 @@
-"""``python -m rtil sample``: a grid of samples, of the plain generator or of every branch."""
+"""``rtil sample``: a grid of samples, of the plain generator or of every branch."""
 
 import os
 import sys
@@ -70,7 +70,7 @@ class SampleOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(open_samples, SampleOptions, argv, "python -m rtil sample")
+    return run_command(open_samples, SampleOptions, argv, "rtil sample")
 
 
 def open_samples(options: SampleOptions) -> Prepared:

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arch not in CONFIGS:
         return mistake(unknown("architecture", arch, CONFIGS))
     bare = {"resume": "latest"}
-    return run_command(open_training, TrainOptions, words, "train.py", nested={"": CONFIGS[arch]}, bare=bare)
+    return run_command(open_training, TrainOptions, words, "rtil train", nested={"": CONFIGS[arch]}, bare=bare)
 
 
 def open_training(options: TrainOptions) -> Prepared:

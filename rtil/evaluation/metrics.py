@@ -49,7 +49,7 @@ class Metrics:
         self.device = torch.device(device)
         network = None if lpips is None else load_lpips(lpips)
         if lpips is not None and network is None:
-            log.warning("LPIPS is n/a: its weights are not on this machine; get them by: python -m rtil.weights lpips")
+            log.warning("LPIPS is n/a: its weights are not on this machine; get them by: rtil weights lpips")
         self.lpips_network = None if network is None else network.to(self.device)
 
     @torch.no_grad()

@@ -62,7 +62,7 @@ class Perceptual(nn.Module):
         if network is None:
             raise UserError(
                 f"perceptual term '{name}' needs the weights of VGG16, which are not on this machine: "
-                "get them by python -m rtil.weights lpips"
+                "get them by rtil weights lpips"
             )
         self.network: Any = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)

@@ -39,7 +39,7 @@ class PooledFeatures(nn.Module):
         super().__init__()
         lpips = load_lpips(net)
         if lpips is None:
-            raise UserError(f"the weights of {net} are not on this machine: get them by python -m rtil.weights lpips")
+            raise UserError(f"the weights of {net} are not on this machine: get them by rtil weights lpips")
         self.scaling = cast(Any, lpips).scaling_layer
         self.stages = nn.Sequential(*(getattr(cast(Any, lpips).net, name) for name in STAGES))
 

@@ -64,7 +64,7 @@ class TrainingConfig(ABC):
         snapshot_kimg: Thousands of images between two snapshots.
         checkpoint_kimg: Thousands of images between two checkpoints.
         quality_kimg: Thousands of images between two measurements of quality, each of which takes about a minute on a
-            CPU; null measures nothing. See ``python -m rtil quality``.
+            CPU; null measures nothing. See ``rtil quality``.
     """
 
     arch: str = "stylegan2"

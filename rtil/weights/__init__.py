@@ -1,6 +1,6 @@
 """Weights that are not ours: the ImageNet backbones of LPIPS, and classifiers.
 
-Nothing here reaches the network except ``python -m rtil.weights lpips``, and a torchvision classifier that is asked for
+Nothing here reaches the network except ``rtil weights lpips``, and a torchvision classifier that is asked for
 by its name alone.
 """
 

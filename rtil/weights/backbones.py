@@ -1,6 +1,6 @@
 """Where the convolution weights of AlexNet and VGG16 lie on this machine, and whether they are the right ones.
 
-Two places are looked at: this project's cache folder, whose safetensors files ``python -m rtil.weights lpips`` writes,
+Two places are looked at: this project's cache folder, whose safetensors files ``rtil weights lpips`` writes,
 and torchvision's own download folder. A file whose hash is wrong is an error, never used and never skipped.
 """
 
@@ -114,4 +114,4 @@ def _read_torchvision(path: Path, backbone: Backbone) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"weights file '{path}' is damaged (wrong hash): delete it, then run: python -m rtil.weights lpips")
+    return RunError(f"weights file '{path}' is damaged (wrong hash): delete it, then run: rtil weights lpips")

@@ -81,7 +81,7 @@ def test_a_part_that_fails_stops_no_other(tmp_path):
     assert all(part["code"] for part in parts)
     summary = (tmp_path / "out/summary.md").read_text()
     assert summary.count("FAILED") == 6
-    assert "rtil.doctor gave no report" in summary
+    assert "rtil doctor gave no report" in summary
 
 
 def test_it_ends_within_its_budget(tmp_path):
@@ -105,7 +105,7 @@ def test_gpu_mode(tmp_path, tier):
     doctor = tmp_path / "doctor.json"
     doctor.write_text(json.dumps(BUILT) if tier == "ext" else "")
     calls = tmp_path / "calls"
-    python = stub(tmp_path, f'[ "$2" = rtil.doctor ] && exec cat {doctor}\necho "$RTIL_OPS $*" >>{calls}')
+    python = stub(tmp_path, f'[ "$3" = doctor ] && exec cat {doctor}\necho "$RTIL_OPS $*" >>{calls}')
     done = run(tmp_path / "out", PYTHON=python, RTIL_OPS="")
     assert done.returncode == 0
     limits = {name.strip('"'): int(limit) for name, limit in re.findall(r'^ *part ("[^"]+"|\w+) (\d+) ', TEXT, re.M)}

@@ -34,7 +34,7 @@ def test_distances_equal_the_lpips_package_with_imagenet_weights(shared, net):
     state = torch.get_rng_state()
     network = load_lpips(net)
     if network is None:
-        pytest.skip("needs the LPIPS weights: python -m rtil.weights lpips")
+        pytest.skip("needs the LPIPS weights: rtil weights lpips")
     assert torch.equal(state, torch.get_rng_state())
     golden = load_file(shared / "golden/lpips.safetensors")
     for kind in ("noisy", "pixelated"):

@@ -12,7 +12,7 @@ import yaml
 from torch._utils import ExceptionWrapper
 
 from rtil.cli import common, options
-from rtil.cli.common import LAUNCHED, MALLOC, Prepared, given_names, read_table, run_command, run_subcommand
+from rtil.cli.common import LAUNCHED, MALLOC, Prepared, given_names, read_table, run_command
 from rtil.errors import RunError, UserError
 
 
@@ -288,9 +288,50 @@ def test_launch_starts_the_process_anew_once_with_malloc_settings(tmp_path: Path
         assert done.stdout == "['0', '123', '2147483647'] 1 ['--a', 'b c']\n"
 
 
-def test_an_unknown_subcommand_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_subcommand({"sample": "no.module"}, ["smaple"], "x") == 2
-    assert "did you mean 'sample'?" in capsys.readouterr().err
+TALKING = """
+import sys
+from dataclasses import dataclass
+from rtil.cli import common
+
+@dataclass
+class Options:
+    "Do something."
+
+def talk():
+    for i in range({lines}):
+        print("a line", file=sys.{stream}, flush={flush})
+
+def main():
+    return common.run_command(lambda options: common.Prepared([], talk), Options, [], "do")
+
+sys.modules["job"] = sys.modules["__main__"]
+common.launch("job")
+"""
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize(("lines", "flush"), [(1, False), (1, True), (100_000, False)])
+def test_a_closed_pipe_ends_a_command_quietly(stream: str, lines: int, flush: bool) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+    code = TALKING.format(stream=stream, lines=lines, flush=flush)
+    streams: dict[str, Any] = {stream: write, other: subprocess.PIPE}
+    for unbuffered in ("", "1"):
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, **streams)
+        assert done.returncode == 141
+        assert getattr(done, other) == b""
+    os.close(write)
+
+
+def test_another_broken_pipe_is_a_bug(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("def main():\n    raise BrokenPipeError(32, 'of a worker')\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(common.__file__).parents[2]}"}
+    command = [sys.executable, "-c", "from rtil.cli.common import launch; launch('job')"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "of a worker" in done.stderr
 
 
 NOTICES = """
@@ -463,12 +504,6 @@ def test_options_of_a_group_without_a_name_stand_among_the_others(
 
 def test_on_the_command_line_too_what_is_named_in_full_wins() -> None:
     assert grouped("--slow.lr", "0.4", "--lr", "0.3").settings == {"fast": Fast(lr=0.3), "slow": Fast(lr=0.4)}
-
-
-@pytest.mark.parametrize("module", ["train", "sample", "render", "fetch", "eval", "reconstruct", "prepare"])
-def test_help_does_not_wait_for_torch(module: str) -> None:
-    code = f"import sys; from rtil.cli.{module} import main; main(['--help']); raise SystemExit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
 @dataclass

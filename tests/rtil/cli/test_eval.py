@@ -97,7 +97,7 @@ def test_missing_weights_are_one_line(
     monkeypatch.setenv("TORCH_HOME", str(workplace))
     argv = ["--method", "mganprior", "--task", "inversion", "--perceptual", "lpips"]
     assert main([*SMALL, *argv]) == 2
-    assert "get them by python -m rtil.weights lpips" in capsys.readouterr().err
+    assert "get them by rtil weights lpips" in capsys.readouterr().err
     assert not (workplace / "runs/eval").exists()
 
 
@@ -112,7 +112,7 @@ def test_dry_run_says_what_mganprior_does(workplace: Path, capsys: pytest.Captur
 
 def test_the_perceptual_term_changes_pictures_and_not_compressed_sensing(workplace: Path) -> None:
     if not VGG.is_file():
-        pytest.skip("needs the weights of VGG16: python -m rtil.weights lpips")
+        pytest.skip("needs the weights of VGG16: rtil weights lpips")
     (workplace / "cache").mkdir()
     (workplace / "cache" / VGG.name).symlink_to(VGG)
     argv = [*SMALL, "--method", "mganprior", "--codes", "2", "--task", "cs,inversion"]

@@ -67,13 +67,13 @@ def test_lpips_without_weights_is_nan_and_one_line_says_how_to_get_them(tmp_path
     got = Metrics(lpips="alex")(*pictures())
     assert got["lpips"].isnan().all()
     assert [record.message for record in caplog.records] == [
-        "LPIPS is n/a: its weights are not on this machine; get them by: python -m rtil.weights lpips"
+        "LPIPS is n/a: its weights are not on this machine; get them by: rtil weights lpips"
     ]
 
 
 def test_lpips_of_small_pictures_is_that_of_the_64_pixel_enlargement():
     if load_lpips("alex") is None:
-        pytest.skip("needs the LPIPS weights: python -m rtil.weights lpips")
+        pytest.skip("needs the LPIPS weights: rtil weights lpips")
     metrics = Metrics(lpips="alex")
     x, truth = pictures(size=32)
     got = metrics(x, truth)["lpips"]

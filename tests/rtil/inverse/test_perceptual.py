@@ -19,7 +19,7 @@ NAMES = ["vgg", "lpips"]
 @pytest.fixture(autouse=True)
 def _backbone() -> None:
     if find_backbone("vgg") is None:
-        pytest.skip("needs the weights of VGG16: python -m rtil.weights lpips")
+        pytest.skip("needs the weights of VGG16: rtil weights lpips")
 
 
 def pictures(seed: int, n: int = 2, height: int = 32, width: int = 32) -> Tensor:
@@ -139,7 +139,7 @@ def test_mistakes_are_named(monkeypatch) -> None:
     monkeypatch.setattr("rtil.inverse.perceptual.find_backbone", lambda net: None)
     monkeypatch.setattr("rtil.inverse.perceptual.load_lpips", lambda net: None)
     for name in ("vgg", "lpips"):
-        with pytest.raises(UserError, match=r"python -m rtil.weights lpips"):
+        with pytest.raises(UserError, match=r"rtil weights lpips"):
             Perceptual(name)  # type: ignore[arg-type]
 
 

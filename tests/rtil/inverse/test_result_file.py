@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ilo import CSGM, ILO, PULSE, SparseDeviation
 from mganprior import MGANPrior
+from rtil import __version__
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.recipe import make_with_recipe
@@ -206,7 +207,7 @@ def _flip(path: Path, place: int) -> None:
         (lambda path: path.write_bytes(b""), "is damaged, or no result"),
         (
             lambda path: _rewrite(path, format="rtil-result-2"),
-            "'rtil-result-2' but rtil 0.1.0 reads 'rtil-result-1': up",
+            f"'rtil-result-2' but rtil {__version__} reads 'rtil-result-1': up",
         ),
         (lambda path: _rewrite(path, format="rtil-snapshot-1"), "is no result (format 'rtil-snapshot-1')"),
         (lambda path: save_file({"y": torch.ones(1)}, path), "is no result (format '')"),

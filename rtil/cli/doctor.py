@@ -1,4 +1,4 @@
-"""``python -m rtil.doctor``: what is installed, which tier runs every operation and why, and whether it computes right.
+"""``rtil doctor``: what is installed, which tier runs every operation and why, and whether it computes right.
 
 Exit codes: 0 when every operation passes its self-test, 1 when one fails (or the build asked for does), 2 for a mistake
 in the command.
@@ -28,7 +28,7 @@ class DoctorOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    return run_command(open_checkup, DoctorOptions, argv, "python -m rtil.doctor")
+    return run_command(open_checkup, DoctorOptions, argv, "rtil doctor")
 
 
 def open_checkup(options: DoctorOptions) -> Prepared:

@@ -1,24 +1,31 @@
-"""``python -m rtil.weights lpips``: fetch the ImageNet backbones that LPIPS needs, once."""
+"""``rtil weights lpips``: fetch the ImageNet backbones that LPIPS needs, once."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rtil.cli.common import Prepared, run_command
 from rtil.files import cache_folder
 
 
 @dataclass
-class FetchOptions:
-    """Fetch the convolutions of AlexNet and VGG16, 64 MB to download, where they are not on this machine."""
+class WeightsOptions:
+    """Fetch weights that are not ours where they are not on this machine.
+
+    Args:
+        name: lpips, the convolutions of AlexNet and VGG16: 64 MB to download.
+    """
+
+    name: Literal["lpips"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(open_fetching, FetchOptions, argv, "python -m rtil.weights lpips")
+    return run_command(open_fetching, WeightsOptions, argv, "rtil weights")
 
 
-def open_fetching(options: FetchOptions) -> Prepared:
+def open_fetching(options: WeightsOptions) -> Prepared:
     """Say where the weights go."""
     from rtil.weights.fetch import fetch_lpips
 
