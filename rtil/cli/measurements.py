@@ -37,7 +37,9 @@ class Measurement:
         name: Of the input, for reports.
         stem: By which its pictures may be called; None where the input does not name them.
         photo: The picture that was given, uint8 [4, H, W], upright, with alpha; None where it was none.
+        framed: That picture as it was measured, float [3, R, R] in [0, 1]; None where it has not the prior's side.
         is_told: Whether the file says how it was made.
+        raw: What an array holds, where nothing is observed, too; None of other inputs.
     """
 
     y: Tensor
@@ -46,7 +48,9 @@ class Measurement:
     name: str
     stem: str | None = None
     photo: Tensor | None = None
+    framed: Tensor | None = None
     is_told: bool = False
+    raw: Tensor | None = None
 
 
 class MeasurementReader:
@@ -70,7 +74,7 @@ class MeasurementReader:
             UserError: There is no such file, or one of another kind; a file cannot be read, or cannot be a measurement.
         """
         if path.is_dir():
-            return [replace(one, stem=one.stem or Path(one.name).stem) for p in files_in(path) for one in self._file(p)]
+            return [replace(one, stem=_stem(one.name)) for file in files_in(path) for one in self._file(file)]
         return list(self._file(path))
 
     def _file(self, path: Path) -> Iterator[Measurement]:
@@ -82,8 +86,7 @@ class MeasurementReader:
             y = y[None] if tuple(y.shape) == operator.measurement_shape else y
             checked = _checked(path, y, operator)
             for i, one in enumerate(checked):
-                name, stem = (f"{path.name}[{i}]", f"{path.stem}-{i}") if len(y) > 1 else (path.name, path.stem)
-                yield Measurement(one, operator, recipe, name, stem)
+                yield Measurement(one, operator, recipe, f"{path.name}[{i}]" if len(y) > 1 else path.name, raw=y[i])
         else:
             yield self._picture(path)
 
@@ -93,13 +96,13 @@ class MeasurementReader:
         operator = file.recipe.make()
         if operator.img_size != (3, self.side, self.side):
             size = "x".join(map(str, operator.img_size[1:]))
-            raise UserError(f"{path} measured pictures of {size} pixels but the prior's side is {self.side}: give another")
-        for i, y in enumerate(_checked(path, file.y, operator)):
-            named = Path(file.names[i]) if file.names else None
-            name = path.name if len(file.y) == 1 else f"{path.name}[{i}]"
-            yield Measurement(
-                y, operator, file.recipe, named.name if named else name, named.stem if named else None, is_told=True
+            raise UserError(
+                f"{path} measured pictures of {size} pixels but the prior's side is {self.side}: give another"
             )
+        for i, y in enumerate(_checked(path, file.y, operator)):
+            name = path.name if len(file.y) == 1 else f"{path.name}[{i}]"
+            stem = _stem(file.names[i]) if file.names else None
+            yield Measurement(y, operator, file.recipe, file.names[i] if file.names else name, stem, is_told=True)
 
     def _picture(self, path: Path) -> Measurement:
         photo = _read_picture(path)
@@ -122,7 +125,8 @@ class MeasurementReader:
                 f"{path} has transparent pixels, which hold nothing: fill them in by --task inpaint, without rate and "
                 "mask, or save it without transparency"
             )
-        return Measurement(_checked(path, y, operator)[0], operator, recipe, path.name, photo=photo)
+        shown = x[0] if shape[1] == self.side else None
+        return Measurement(_checked(path, y, operator)[0], operator, recipe, path.name, photo=photo, framed=shown)
 
     def _own_mask(self, path: Path, photo: Tensor) -> Tensor | None:
         """Return which pixels of a picture are observed by a mask that comes with it, bool [H, W], or None.
@@ -145,7 +149,9 @@ class MeasurementReader:
             return fit(photo, side)
         if photo.shape[1:] != (side, side):
             height, width = photo.shape[1:]
-            raise UserError(f"{path} is {height}x{width} pixels, expected are {side}x{side}: prepare it so, or add --fit")
+            raise UserError(
+                f"{path} is {height}x{width} pixels, expected are {side}x{side}: prepare it so, or add --fit"
+            )
         return photo
 
     def _chosen(self, path: Path) -> tuple[Operator, OperatorRecipe]:
@@ -200,6 +206,12 @@ def file_labels(measurements: Sequence[Measurement]) -> list[str]:
 def numbers(count: int) -> list[str]:
     """Return 000, 001, ...; of one, nothing."""
     return [""] if count == 1 else [f"{n:03d}" for n in range(count)]
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without its ending: of ``y.npy[3]`` it is ``y-3``."""
+    file, _, place = name.partition("[")
+    return Path(file).stem + (f"-{place.rstrip(']')}" if place else "")
 
 
 def _safe(name: str) -> str:

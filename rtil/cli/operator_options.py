@@ -63,7 +63,9 @@ class OperatorOptions:
         """
         from rtil.inverse.operators import mask_from_file
 
-        told = {"task": recipe.task, "operator_seed": recipe.seed} | {n: recipe.parameters.get(n) for n in _parameters()}
+        told = {"task": recipe.task, "operator_seed": recipe.seed} | {
+            n: recipe.parameters.get(n) for n in _parameters()
+        }
         for name, value in told.items():
             got = getattr(self, name)
             agrees = got == value

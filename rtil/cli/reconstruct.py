@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from rtil.cli.common import Work, run_command
+from rtil.cli.operator_options import OperatorOptions
 from rtil.errors import UserError, unknown
 from rtil.evaluation.candidates import Budget, short_names, standard_settings
 from rtil.inverse.registry import settings_class
@@ -43,24 +44,18 @@ RESULT = "result.json"
 
 
 @dataclass
-class ReconstructOptions(Budget):
+class ReconstructOptions(Budget, OperatorOptions):
     """Reconstruct pictures from your own measurements.
 
     Args:
         input: A picture that is the measurement itself (sr: of side R / factor, else of side R; colorize: its luma
-            counts), or an .npy file with one or N measurements, pictures in [0, 1]; of a sequence, a folder of them.
-        task: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier or phase.
+            counts; inpaint without rate and mask: its transparent pixels are missing); a file of rtil measure, which
+            knows its task; an .npy file with one or N measurements, pictures in [0, 1]; or a folder of pictures and
+            .npy files, each of which is one for itself.
         snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
             runs/train, or shipped:rtil where there is none.
-        rate: Observed fraction (cs, gaussian, mri, fourier, box, and inpaint without a mask).
-        factor: Factor of sr.
-        sigma: Noise of denoise, on the 0-255 scale.
-        mask: Mask file of inpaint: white is observed.
-        width: Standard deviation of blur, in pixels.
-        length: Length of motion, in pixels.
-        exposures: Number of coded masks of phase.
-        operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, motion, phase; inpaint by rate).
-        fit: Crop an input picture to its central square and resize it to the side that the task expects.
+        fit: Crop an input picture to its central square and resize it to the side that the task expects; a mask file
+            of the picture's own size is treated alike.
         method: ilo, csgm, pulse, sparse, mganprior, or one that an installed package adds.
         seed: Root seed of the solver.
         start_from: The result.safetensors of an earlier reconstruction of as many similar pictures, by this snapshot,
@@ -77,16 +72,7 @@ class ReconstructOptions(Budget):
     """
 
     input: Path | None = None
-    task: str = "inversion"
     snapshot: Path | None = None
-    rate: float | None = None
-    factor: int | None = None
-    sigma: float | None = None
-    mask: str | None = None
-    width: float | None = None
-    length: float | None = None
-    exposures: int | None = None
-    operator_seed: int = 0
     fit: bool = False
     method: str = "ilo"
     seed: int = 0
@@ -116,8 +102,6 @@ class ReconstructOptions(Budget):
             raise UserError("frame_steps are those of a sequence: add --sequence, or give steps")
         if self.batch is not None and self.sequence:
             raise UserError(f"batch is {self.batch} but a sequence is inverted frame by frame: leave one of them away")
-        if not self.sequence and os.path.isdir(self.input_path):
-            raise UserError(f"{self.input} is a folder: add --sequence if its files are frames, or give one file")
         if self.out is not None and os.path.exists(self.out / RESULT):
             raise UserError(f"{self.out} already holds {RESULT}: give another folder as --out")
 

@@ -19,7 +19,9 @@ from rtil.inverse.recipe import OperatorRecipe
 from rtil.inverse.result_file import RESULT
 from rtil.inverse.sealed import Kind, complete, kept, load_sealed, save_sealed
 
-MEASUREMENT = Kind("measurement", 1, "give a file that rtil measure wrote, or the result.safetensors of a reconstruction")
+MEASUREMENT = Kind(
+    "measurement", 1, "give a file that rtil measure wrote, or the result.safetensors of a reconstruction"
+)
 
 
 @dataclass(frozen=True, eq=False)
