@@ -185,7 +185,7 @@ def files_in(folder: Path) -> list[Path]:
         if path.suffix.lower() not in valid:
             raise UserError(f"{path} is no picture or array: valid are {', '.join(valid)}; take it out of the folder")
     if not files:
-        raise UserError(f"{folder} is empty: valid are files {', '.join(valid)}")
+        raise UserError(f"{folder} holds no pictures: valid are files {', '.join(valid)}")
     return sorted(files, key=lambda path: [int(w) if w.isdecimal() else w for w in re.split(r"(\d+)", path.name)])
 
 
@@ -197,7 +197,8 @@ def file_labels(measurements: Sequence[Measurement]) -> list[str]:
     if len(measurements) == 1 and measurements[0].stem is None:
         return [""]
     stems = [_safe(one.stem or "") for one in measurements]
-    for labels in (stems, [_safe(one.name) for one in measurements]):
+    whole = [_safe(one.name) if stem else "" for one, stem in zip(measurements, stems, strict=True)]
+    for labels in (stems, whole):
         if all(labels) and len({label.lower() for label in labels}) == len(labels):
             return labels
     return numbers(len(measurements))

@@ -82,7 +82,7 @@ def panel_side(pixels: int) -> int:
 
 
 def measurement_panel(y: Tensor, operator: Operator) -> Panel:
-    """Return what a measurement [*measurement_shape] looks like; see :func:`rtil.evaluation.figures.show_measurement`."""
+    """Return what a measurement [*measurement_shape] looks like; see ``show_measurement``."""
     shape = operator.measurement_shape
     is_shown_as_it_is = len(shape) == 3
     caption = f"{' x '.join(map(str, shape))} numbers" + ("" if is_shown_as_it_is else ", here their adjoint")

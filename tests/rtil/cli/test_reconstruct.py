@@ -79,7 +79,8 @@ def test_several_measurements_make_several_pictures(face: torch.Tensor) -> None:
     np.save("y.npy", operator(face.repeat(2, 1, 1, 1)).double().numpy())
     assert main([*SMALL, "--task", "cs", "--rate", "0.1", "--input", "y.npy"]) == 0
     out = Path("runs/reconstruct/00000-ilo-cs")
-    assert sorted(p.name for p in out.glob("*.png")) == ["reconstruction-000.png", "reconstruction-001.png"]
+    assert sorted(p.name for p in out.glob("r*.png")) == ["reconstruction-000.png", "reconstruction-001.png"]
+    assert sorted(p.name for p in out.glob("s*.png")) == ["sheet-000.png", "sheet-001.png"]
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,11 @@ def test_what_the_mask_hides_plays_no_part(face: torch.Tensor) -> None:
         (["--input", "no.npy"], ["no.npy"]),
         (["--input", "photo.png"], ["30x40", "16x16", "--fit"]),
         (["--input", "face.png", "--task", "cs", "--rate", "0.1"], ["give an .npy"]),
-        (["--input", "face.png", "--task", "mri", "--rate", "0.1"], ["is 2 x 3 x 16 x 9 numbers", "give an .npy"]),
-        (["--input", "face.png", "--task", "phase", "--exposures", "1"], ["is 1 x 3 x 16 x 16 numbers"]),
+        (
+            ["--input", "face.png", "--task", "mri", "--rate", "0.1"],
+            ["measures 2 x 3 x 16 x 9 numbers", "give an .npy"],
+        ),
+        (["--input", "face.png", "--task", "phase", "--exposures", "1"], ["measures 1 x 3 x 16 x 16 numbers"]),
         (["--input", "face.png", "--task", "blur", "--sigma", "2"], ["does not take sigma: it takes width"]),
         (["--input", "y.npy", "--task", "cs", "--rate", "0.1"], ["[1, 768]", "[N, 77]"]),
         (["--input", "y.npy", "--task", "cs"], ["rate"]),
@@ -303,7 +307,7 @@ def test_a_sequence_of_measurements_with_restarts_and_frames(face: torch.Tensor)
     assert main([*SMALL, *argv, "--out", "f", "--frames", "3"]) == 0
     assert {path.name for path in Path("f").iterdir()} == {
         "result.json", *(f"{name}-00{n}.{kind}" for n in range(2) for name, kind in (
-            ("reconstruction", "png"), ("frames", "png"), ("result", "safetensors"), ("history", "csv"),
+            ("reconstruction", "png"), ("sheet", "png"), ("frames", "png"), ("result", "safetensors"), ("history", "csv"),
         )),
     }  # fmt: skip
     assert main([*SMALL, *argv, "--out", "m", "--restarts", "2", "--combination", "mean"]) == 0
@@ -325,9 +329,9 @@ def test_a_sequence_of_measurements_with_restarts_and_frames(face: torch.Tensor)
         (["--start_from", "o/result.safetensors", "--input", "two.npy"], ["holds 1 pictures but two.npy has 2"]),
         (["--start_from", "two/result.safetensors", "--sequence"], ["holds 2 pictures", "a sequence starts from 1"]),
         (["--frame_steps", "3"], ["frame_steps", "--sequence"]),
-        (["--input", "empty"], ["empty is a folder: add --sequence"]),
-        (["--input", "empty", "--sequence"], ["empty holds no frames"]),
-        (["--input", "mixed", "--sequence"], ["mixed/notes.txt cannot be a frame"]),
+        (["--input", "empty"], ["empty holds no pictures"]),
+        (["--input", "empty", "--sequence"], ["empty holds no pictures"]),
+        (["--input", "mixed"], ["mixed/notes.txt is no picture or array"]),
         (["--input", "face.png", "--sequence", "--frame_steps", "1,1,1,1"], ["steps has 4 rounds"]),
     ],
 )
