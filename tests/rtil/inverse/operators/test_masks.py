@@ -110,7 +110,7 @@ def test_nothing_opaque_and_white_is_told(tmp_path):
     Image.new("RGBA", (4, 4), (0, 0, 0, 255)).save(tmp_path / "black.png")
     Image.new("RGBA", (4, 4), (255, 255, 255, 0)).save(tmp_path / "clear.png")
     for name in ("black", "clear"):
-        with pytest.raises(UserError, match="white .* and opaque is observed, black or transparent is missing"):
+        with pytest.raises(UserError, match=r"white .* and opaque is observed, black or transparent is missing"):
             mask_from_file(tmp_path / f"{name}.png", 4, 4)
 
 
