@@ -1,11 +1,13 @@
-"""Shim over pyproject.toml, the source of truth; RTIL_BUILD_OPS=1 also compiles the fused ops into the package.
+"""Shim over pyproject.toml, the source of truth; it puts the presets of configs/ into the package.
 
-They are compiled for the torch, the processor and the GPUs of this machine, by the code that compiles at first use.
-pip builds in an environment of its own, without torch; a Python started outside it sees the torch that is installed.
+RTIL_BUILD_OPS=1 also compiles the fused ops into it, for the torch, the processor and the GPUs of this machine, by the
+code that compiles at first use. pip builds in an environment of its own, without torch; a Python started outside it
+sees the torch that is installed.
 """
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +19,21 @@ HERE = Path(__file__).resolve().parent
 PREBUILD = "import sys; from rtil.ops import build; print(build.prebuild(build.Path(sys.argv[1])))"
 
 
-class BuildPyAndOps(build_py):
+class BuildPyAndPresets(build_py):
+    """Put a copy of configs/ beside the Python files; installed editable, the package finds those of the checkout."""
+
+    def run(self) -> None:
+        """Copy both."""
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(HERE / "configs", Path(self.build_lib) / "rtil" / "configs", dirs_exist_ok=True)
+
+
+class BuildPyAndOps(BuildPyAndPresets):
     """Put librtil_ops.so beside the Python files: into the wheel, or into this folder if it is installed editable."""
 
     def run(self) -> None:
-        """Copy the Python files, then compile."""
+        """Copy the files, then compile."""
         super().run()
         package = HERE / "rtil" if self.editable_mode else Path(self.build_lib).resolve() / "rtil"
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -47,4 +59,4 @@ class WithBinary(Distribution):
 if os.environ.get("RTIL_BUILD_OPS") == "1":
     setup(cmdclass={"build_py": BuildPyAndOps}, distclass=WithBinary)
 else:
-    setup()
+    setup(cmdclass={"build_py": BuildPyAndPresets})

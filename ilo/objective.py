@@ -18,7 +18,6 @@ from rtil import seeds
 from rtil.inverse.loop import Evaluation, Term
 from rtil.inverse.losses import gaussian_penalty, geodesic
 from rtil.inverse.operators.base import Operator
-from rtil.inverse.operators.simple import Identity
 from rtil.inverse.perceptual_term import PerceptualTerm
 from rtil.inverse.problem import Problem
 from rtil.ranges import to_unit
@@ -75,7 +74,7 @@ def resolve_sna_sigma(sna_sigma: float | str | None, operator: Operator) -> floa
     """
     if not isinstance(sna_sigma, str):
         return sna_sigma
-    sigma = 255 * operator.noise_model.sigma if isinstance(operator, Identity) else 0.0
+    sigma = 255 * operator.noise_model.sigma if operator.is_identity else 0.0
     return sigma or None
 
 

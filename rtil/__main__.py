@@ -20,6 +20,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "quality": "measure how far samples are from training pictures, branch by branch",
     },
     "data and weights": {
+        "convert": "turn another project's checkpoint into a snapshot, or a snapshot into rosinality's",
         "prepare": "pack a folder or zip of pictures into the zip that training reads",
         "weights": "fetch the networks that LPIPS needs, once",
     },

@@ -34,6 +34,8 @@ def writing(path: str | Path) -> Iterator[None]:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is synced and takes the place of ``path``.
 
+    The file gets the permissions of any new file, whoever writes it: safetensors' would be its owner's alone.
+
     Raises:
         RunError: As :func:`writing`.
     """
@@ -42,7 +44,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch()
+            permissions = temporary.stat().st_mode & 0o777  # what the umask leaves
             yield temporary
+            temporary.chmod(permissions)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)

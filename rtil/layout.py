@@ -11,6 +11,7 @@ Estimator = Literal["sampled", "all"]
 Upsampling = Literal["bilinear", "nearest"]
 LpipsNet = Literal["alex", "vgg"]
 NormOrder = Literal["before_act", "after_act"]
+InputBias = Literal["channel", "pixel"]
 DEFAULT_CHUNK = 1024
 """Codes whose activations are kept at one time. Up to so many a head runs once."""
 

@@ -1,5 +1,7 @@
 """Samples of a prior, of the plain generator or of every branch of RTIL."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,8 @@ from rtil.seeds import generator
 from rtil.snapshot import Snapshot
 
 CHUNK = 16
+PIXELS_AT_ONCE = CHUNK * 256**2
+"""Of pictures that are made together; larger pictures are made fewer at a time, for memory."""
 
 
 def branches_of(snapshot: Snapshot) -> Branches:
@@ -37,9 +41,15 @@ def samples(G: LayeredGenerator, count: int, truncation: float, seed: int, branc
         for j, (codes, row) in enumerate(zip(count_of_branch, rows, strict=True)):
             of_branch = ws[:codes].transpose(0, 1).flatten(0, 1)
             if branches is None:
-                x = G(of_branch, noise)
+                x = _in_parts(G, of_branch, noise)
             else:
                 injection = generator(seed, "sample/injection", first)
                 x = branches.generate(G, of_branch, noise, torch.full((n,), j), injection)
             row.append(to_unit(x).cpu())
     return torch.cat([picture for row in rows for picture in row])
+
+
+def _in_parts(G: LayeredGenerator, ws: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    size = max(1, PIXELS_AT_ONCE // G.resolution**2)
+    parts = [slice(first, first + size) for first in range(0, len(ws), size)]
+    return torch.cat([G(ws[part], [maps[part] for maps in noise]) for part in parts])

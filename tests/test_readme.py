@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from rtil.generators import StyleGAN2Generator
+from rtil.interop.rosinality_export import rosinality_checkpoint
 from rtil.weights.backbones import find_backbone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +30,7 @@ SMALL = {
     "rtil sample": "--count 2 --device cpu",
     "rtil reconstruct": "--steps 2 --device cpu",
     "rtil render": "--device cpu",
+    "rtil convert": "--steps 1 --device cpu",
     "rtil doctor": "",
 }
 """Options appended to a command that starts so, the first of them; they win over what the README says."""
@@ -47,7 +50,7 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder as a clone's root: the scripts, the presets, a few photos."""
+    """A folder as a clone's root: the scripts, the presets, a few photos, a checkpoint of another project."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("train.py", "eval.py", "configs", "datasets"):
         (folder / name).symlink_to(ROOT / name)
@@ -56,6 +59,8 @@ def folder(tmp_path_factory):
     for i in range(60):
         Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(folder / "photos" / f"{i:02}.png")
     Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(folder / "photo.png")
+    theirs = StyleGAN2Generator(16, {4: 8, 8: 8, 16: 8}, z_dim=16, w_dim=16, mapping_layers=2)
+    torch.save(rosinality_checkpoint(theirs), folder / "stylegan2-ffhq-config-f.pt")
     return folder
 
 

@@ -56,8 +56,10 @@ class BM3D:
         y = y.float()
         if not operator.noise_model.sigma:
             return y.clamp(0, 1)
-        transform = OPPONENT.to(y.device)
-        denoiser = self._denoiser.to(y.device)
-        with torch.no_grad():
-            opponent = denoiser(torch.einsum("dc,nchw->ndhw", transform, y), operator.noise_model.sigma)
-        return torch.einsum("dc,ndhw->nchw", transform, opponent).clamp(0, 1)
+        return self.denoise(y, operator.noise_model.sigma).clamp(0, 1)
+
+    @torch.no_grad()
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        """Return colour pictures [N, 3, H, W] without their noise of standard deviation sigma, not clamped."""
+        transform, denoiser = OPPONENT.to(x.device), self._denoiser.to(x.device)
+        return torch.einsum("dc,ndhw->nchw", transform, denoiser(torch.einsum("dc,nchw->ndhw", transform, x), sigma))

@@ -29,8 +29,8 @@ def adjoint(y: Tensor, operator: Operator) -> Tensor:
         UserError: The operator is not linear, or y no measurement of it.
     """
     A = linear(operator, "adjoint")
-    if A.noise_model.sigma:
-        return A.A_dagger(y, tolerance=NOISE_TOLERANCE).clamp(0, 1)
+    if A.noise_model.text:
+        return A.A_dagger(y, tol=NOISE_TOLERANCE).clamp(0, 1)
     return A.A_dagger(y).clamp(0, 1)
 
 

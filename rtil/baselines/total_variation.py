@@ -56,7 +56,7 @@ class TotalVariation:
         smooth = torch.full((len(y), *A.img_size), 0.5, device=y.device)
         scaled_dual = torch.zeros_like(smooth)
         for _ in range(STEPS):
-            x = A.prox_l2(smooth - scaled_dual, y, SMOOTHING / weight, CG_TOLERANCE)
+            x = A.prox_l2(smooth - scaled_dual, y, SMOOTHING / weight, tol=CG_TOLERANCE)
             smooth = self._tv_step(x + scaled_dual, SMOOTHING, INNER_STEPS, INNER_TOLERANCE)
             scaled_dual = scaled_dual + x - smooth
         return smooth.clamp(0, 1)

@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Protocol, TextIO
 
 from rtil.cli.options import GIVEN, Reader, table_reader
 from rtil.errors import Notice, RunError, UserError, unknown
+from rtil.presets import Kind
 
 CLOSED_PIPE = 128 + 13
 LAUNCHED = "RTIL_LAUNCHED"
@@ -101,6 +102,7 @@ def run_command(
     nested: Mapping[str, type] | None = None,
     short: Mapping[str, Sequence[str]] | None = None,
     bare: Mapping[str, Any] | None = None,
+    presets: Kind | None = None,
 ) -> int:
     """Run a command and return its exit code.
 
@@ -116,11 +118,12 @@ def run_command(
             group ``""`` stand among the others. Fields with the metadata ``hidden`` are no options.
         short: Names of options (``group.name``) that a name without a group sets.
         bare: Values of options that may also be given without one.
+        presets: Whose presets ``--config`` knows by name.
     """
     mistakes: type[UserError] = UserError
     with _termination_raises(), _notices_in_one_line():
         try:
-            reader = Reader(options, prog, nested or {}, short or {}, bare or {})
+            reader = Reader(options, prog, nested or {}, short or {}, bare or {}, presets)
             wish, given, names = reader.read(sys.argv[1:] if argv is None else argv)
             if wish == "help":
                 reader.print_help()

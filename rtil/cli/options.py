@@ -9,11 +9,12 @@ types and writes the help; each value is checked on its own, wherever it came fr
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from rtil.cli.values import as_yaml, describe, holds_pairs, not_of_type, pairs, read_yaml, readings
 from rtil.errors import UserError, did_you_mean
+from rtil.presets import Kind, config_path
+from rtil.presets import names as preset_names
 
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 SETTINGS = "settings"
@@ -54,10 +55,11 @@ class Reader:
         nested: Mapping[str, type],
         short: Mapping[str, Sequence[str]],
         bare: Mapping[str, Any],
+        presets: Kind | None = None,
     ) -> None:
         from jsonargparse import SUPPRESS, ArgumentParser
 
-        self.options, self.nested, self.short = options, nested, short
+        self.options, self.nested, self.short, self.presets = options, nested, short, presets
         self.needed = [f.name for f in fields(options) if _is_needed(f)]
         self.usage = " ".join([prog, *map(str.upper, self.needed), "[--option value ...]"])
         self.parser = ArgumentParser(prog=prog, usage=self.usage, exit_on_error=False, add_help=False)
@@ -96,7 +98,7 @@ class Reader:
             if name in WISHES:
                 wish = name
             elif name == "config":
-                entries = self._entries(read_yaml(Path(value)), value)
+                entries = self._entries(read_yaml(config_path(value, self.presets)), value)
                 found |= self._typed(entries)
                 names |= {entry.name for entry in entries}
             else:
@@ -154,6 +156,8 @@ class Reader:
                 group.add_argument(f"--{name}", help=meaning, default=SUPPRESS)
         group = self.parser.add_argument_group("every command")
         for name, meaning in COMMON.items():
+            if name == "config" and self.presets:
+                meaning += f" Or the name of a preset: {', '.join(preset_names(self.presets))}."
             takes: dict[str, Any] = {"metavar": "FILE"} if name == "config" else {"action": "store_true"}
             group.add_argument(*["-h"] * (name == "help"), f"--{name}", help=meaning, default=SUPPRESS, **takes)
         self.parser.print_help()

@@ -20,8 +20,8 @@ class QualityOptions:
     """Measure how far samples are from training pictures.
 
     Args:
-        snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
-            runs/train, or shipped:rtil where there is none.
+        snapshot: The prior: a run folder, a snapshot, another project's checkpoint, shipped:vanilla or shipped:rtil;
+            null is the newest training in runs/train, or shipped:rtil where there is none.
         data: Training pictures: synthetic, or a folder or uncompressed zip; null is what the prior was trained on.
         samples: Pictures of each line. Distances of different numbers of samples cannot be compared.
         net: Backbone of LPIPS whose features are compared: alex or vgg.

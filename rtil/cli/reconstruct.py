@@ -52,8 +52,8 @@ class ReconstructOptions(Budget, OperatorOptions):
             counts; inpaint without rate and mask: its transparent pixels are missing); a file of rtil measure, which
             knows its task; an .npy file with one or N measurements, pictures in [0, 1]; or a folder of pictures and
             .npy files, each of which is one for itself.
-        snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
-            runs/train, or shipped:rtil where there is none.
+        snapshot: The prior: a run folder, a snapshot, another project's checkpoint, shipped:vanilla or shipped:rtil;
+            null is the newest training in runs/train, or shipped:rtil where there is none.
         fit: Crop an input picture to its central square and resize it to the side that the task expects; a mask file
             of the picture's own size is treated alike.
         method: ilo, csgm, pulse, sparse, mganprior, or one that an installed package adds.

@@ -20,7 +20,7 @@ class RenderOptions:
 
     Args:
         result: The result.safetensors of a reconstruction.
-        snapshot: The prior that was inverted: a run folder or a snapshot.
+        snapshot: The prior that was inverted: a run folder, a snapshot or another project's checkpoint.
         device: auto, cpu, cuda or cuda:N.
         out: Folder for the pictures.
     """

@@ -23,8 +23,8 @@ class SampleOptions:
     """Write a grid of samples.
 
     Args:
-        snapshot: The prior: a run folder, a snapshot, shipped:vanilla or shipped:rtil; null is the newest training in
-            runs/train, or shipped:rtil where there is none.
+        snapshot: The prior: a run folder, a snapshot, another project's checkpoint, shipped:vanilla or shipped:rtil;
+            null is the newest training in runs/train, or shipped:rtil where there is none.
         count: Pictures; with branches, pictures in each row.
         truncation: Distance of styles from their mean, as a fraction: 1 is as trained, 0 the mean face. A generator
             without a mapping network (pggan) has no styles and draws as trained.

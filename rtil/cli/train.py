@@ -9,8 +9,11 @@ from pathlib import Path
 from rtil.cli.common import Prepared, Terminated, given_names, mistake, run_command
 from rtil.cli.values import read_yaml
 from rtil.errors import UserError, unknown
+from rtil.presets import config_path
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.training.config import CONFIGS, TrainingConfig, config_of
+
+LEAST_PICTURES = 16
 
 
 @dataclass
@@ -42,7 +45,7 @@ def asked_arch(words: Sequence[str]) -> str:
             found[name] = value
         elif name == "--config":
             with suppress(UserError):  # run_command reads it again and tells
-                found[name] = str(read_yaml(Path(value)).get("arch", found[name]))
+                found[name] = str(read_yaml(config_path(value, "train")).get("arch", found[name]))
     return found.get("--arch", found["--config"])
 
 
@@ -53,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arch not in CONFIGS:
         return mistake(unknown("architecture", arch, CONFIGS))
     bare = {"resume": "latest"}
-    return run_command(open_training, TrainOptions, words, "rtil train", nested={"": CONFIGS[arch]}, bare=bare)
+    return run_command(
+        open_training, TrainOptions, words, "rtil train", nested={"": CONFIGS[arch]}, bare=bare, presets="train"
+    )
 
 
 def open_training(options: TrainOptions) -> Prepared:
@@ -73,7 +78,12 @@ def open_training(options: TrainOptions) -> Prepared:
         if checkpoint is not None:
             read_checkpoint(checkpoint, config)
     pick_device(config.device)
-    open_dataset(config.data, config.resolution, "train")
+    pictures = len(open_dataset(config.data, config.resolution, "train"))
+    if config.quality_kimg and pictures < LEAST_PICTURES:
+        raise UserError(
+            f"quality_kimg compares halves of at least {LEAST_PICTURES} training pictures, {config.data} has {pictures}"
+            ": leave it away, or add pictures"
+        )
     kimg = f"{config.total_images / 1000:g} kimg"
     lines = [f"go on in {out} with {description(config)} to {kimg}"]
     if not options.resume:

@@ -22,7 +22,7 @@ CLASSIFIER = "classifier"
 """The task without a measurement."""
 HeldOut = Literal["validation", "test"]
 LINEAR = "linear"
-BASELINE_NAMES = ("adjoint", "bicubic", "tv", "bm3d")
+BASELINE_NAMES = ("adjoint", "bicubic", "tv", "bm3d", "pnp-bm3d", "dpir")
 REFERENCES = (LINEAR, *BASELINE_NAMES)
 """Names of the reconstructions that have no checkpoint."""
 STANDARD_METHOD = "ilo"

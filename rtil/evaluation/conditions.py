@@ -13,8 +13,11 @@ from typing import Any
 from rtil.errors import UserError, unknown
 from rtil.evaluation.levels import condition_text
 from rtil.evaluation.rows import Level
-from rtil.inverse.operators import OPERATORS, Operator, make_operator
+from rtil.inverse.operators import OPERATORS, PARAMETERS, Operator, make_operator
 from rtil.seeds import derive_seed
+
+WHOLE = ("factor", "exposures")
+"""Parameters that are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def conditions(
     """Return each task at each of its levels.
 
     Args:
-        tasks: Names of tasks.
+        tasks: Names of tasks, or ``name:level`` for a task at a level of its own.
         rates: Levels of cs, gaussian, mri, fourier, box, and inpaint without a mask.
         factors: Levels of sr.
         sigmas: Levels of denoise.
@@ -101,15 +104,20 @@ def conditions(
     Example:
         >>> [condition.label for condition in conditions(["cs", "inversion"], [0.05, 0.1], [4], [25])]
         ['cs 5 %', 'cs 10 %', 'inversion']
+        >>> [condition.label for condition in conditions(["inpaint:0.08", "sr:4", "hole"], [0.75], [], [])]
+        ['inpaint 8 %', 'sr x4', 'hole 75 %']
     """
     levels: dict[str, Sequence[float]] = {"rate": rates, "factor": factors, "sigma": sigmas}
     levels |= {"width": widths, "length": lengths, "exposures": exposures}
     found = []
-    for task in tasks:
+    for text in tasks:
+        task, _, own_level = text.partition(":")
         if task not in OPERATORS:
             raise unknown("task", task, OPERATORS)
         parameters = OPERATORS[task].parameters
-        if mask is not None and "mask" in parameters:
+        if own_level:
+            found.append(_at_level(task, own_level))
+        elif mask is not None and "mask" in parameters:
             found.append(Condition(task, Path(mask).stem, {"mask": mask}))
         elif not parameters:
             found.append(Condition(task, None, {}))
@@ -123,3 +131,16 @@ def conditions(
     if not found or len({(condition.task, condition.level) for condition in found}) != len(found):
         raise UserError("tasks and levels are none or repeated: name at least one, and each once")
     return found
+
+
+def _at_level(task: str, text: str) -> Condition:
+    """Read the level of ``task:level``."""
+    parameters = OPERATORS[task].parameters
+    if not parameters:
+        raise UserError(f"task '{task}:{text}' has a level but {task} takes none: leave ':{text}' away")
+    name = parameters[0]
+    try:
+        value = (int if name in WHOLE else float)(text)
+    except ValueError:
+        raise UserError(f"task '{task}:{text}' has no valid level: {name} is a {PARAMETERS[name]}") from None
+    return Condition(task, value, {name: value})

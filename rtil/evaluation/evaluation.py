@@ -109,7 +109,7 @@ class Evaluation:
         """
         print(f"{len(self.experiment.ids)} pictures of {self.subject} into {folder}")
         for name, snapshot in self.checkpoints.items():
-            print(f"checkpoint {name}: {snapshot.path} ({snapshot.info['kimg']:g} kimg)", flush=True)
+            print(f"checkpoint {name}: {snapshot.path} ({snapshot.training})", flush=True)
         runner = Runner(self.experiment, self.jobs, self.checkpoints, folder, self.seed, batch)
         rows = runner.run()
         summary = summarise(rows)

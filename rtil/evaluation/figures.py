@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -74,6 +75,8 @@ def show_measurement(y: Tensor, operator: Operator) -> Tensor:
         enlarged = y.repeat_interleave(H // y.shape[2], 2).repeat_interleave(W // y.shape[3], 3)
         return enlarged.expand(-1, C, -1, -1).clamp(0, 1)
     x = operator.A_adjoint(y) if isinstance(operator, LinearOperator) else y[:, 0].clamp(min=0).log1p()
+    if x.shape[-2:] != (H, W):
+        x = F.interpolate(x, (H, W), mode="bilinear", antialias=True)
     low, high = (extreme((1, 2, 3), keepdim=True) for extreme in (x.amin, x.amax))
     return (x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)
 

@@ -124,7 +124,7 @@ class Guided(Experiment):
         self.classifier, self.scales, self.checkpoints, self.seed = classifier, scales, checkpoints, seed
         self.conditions: Sequence[WantedClass] = [WantedClass(i, classifier.categories[i]) for i in indices]
         self.ids = [f"generated-{number}" for number in range(pictures)]
-        self.shown = pictures
+        self.shown = self.kept = pictures
         self.resolution = max(snapshot.generator.resolution for snapshot in checkpoints.values())
         self.tasks = {name: self._task(snapshot) for name, snapshot in checkpoints.items()}
         self._hash = weight_hash(classifier)

@@ -1,12 +1,13 @@
 """Held-out pictures, and the training pictures that the linear prior is fitted to.
 
 Pictures are the first N of one fixed permutation of the held-out set: they do not depend on the seed, and fewer
-pictures are always among more.
+pictures are always among more. So that others' protocols can be followed they may also be the first N by name, or the
+first N of a list of names.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 import torch
@@ -19,6 +20,7 @@ from rtil.evaluation.linear_prior import LinearPrior
 from rtil.seeds import generator
 
 PRIOR_MEMORY_BYTES = 2_000_000_000
+DRAWN, FIRST = "drawn", "first"
 
 
 @dataclass(frozen=True)
@@ -38,38 +40,79 @@ class HeldOutPictures:
     split: HeldOut
 
 
-def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int) -> HeldOutPictures:
+def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int, which: str = DRAWN) -> HeldOutPictures:
     """Take pictures from a held-out set.
 
+    Args:
+        data: The set.
+        resolution: Side R to which pictures are cropped and resized.
+        split: Its part.
+        count: How many.
+        which: ``drawn``; ``first``, in the order of their names; or a text file of names, one a line.
+
     Raises:
-        UserError: The set cannot be opened, or has fewer pictures.
+        UserError: The set cannot be opened, or has fewer pictures, or not those of the list.
     """
     if split not in get_args(HeldOut):
         raise unknown("split", split, get_args(HeldOut))
     ds = open_dataset(data, resolution, split)
-    if not 1 <= count <= len(ds):
-        raise UserError(f"images is {count}: valid is 1 to {len(ds)}, the pictures of {data} ({split})")
-    order = torch.randperm(len(ds), generator=generator(0, "study/pictures"))[:count].tolist()
-    return HeldOutPictures([ds.key(index) for index in order], ds.load(order), data, split)
+    if which == DRAWN:
+        order = torch.randperm(len(ds), generator=generator(0, "study/pictures")).tolist()
+    elif which == FIRST:
+        order = list(range(len(ds)))
+    else:
+        order = _listed(ds, Path(which))
+    if not 1 <= count <= len(order):
+        whose = f"{data} ({split})" if which in (DRAWN, FIRST) else which
+        raise UserError(f"images is {count}: valid is 1 to {len(order)}, the pictures of {whose}")
+    return HeldOutPictures([ds.key(index) for index in order[:count]], ds.load(order[:count]), data, split)
 
 
-def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: HeldOut | None) -> tuple[str, HeldOut]:
+def _listed(ds: ImageDataset, path: Path) -> list[int]:
+    """Return the places of listed pictures, named with or without folder and extension if that is clear."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"pictures is '{path}': valid is drawn, first, or a text file of names ({error})") from error
+    names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    places: dict[str, list[int]] = {}
+    for index in range(len(ds)):
+        key = PurePosixPath(ds.key(index))
+        for name in {str(key), str(key.with_suffix("")), key.name, key.stem}:
+            places.setdefault(name, []).append(index)
+    for name in names:
+        if len(places.get(name, ())) != 1:
+            what = "is not in" if name not in places else "is the name of several pictures of"
+            raise UserError(f"picture '{name}' of list {path} {what} {ds.name}: give the list of this set")
+    order = [places[name][0] for name in names]
+    if len(set(order)) != len(order):
+        raise UserError(f"list {path} names a picture twice: name each once")
+    return order
+
+
+def heldout_source(
+    infos: Sequence[Mapping[str, Any]], data: str | None, split: HeldOut | None, linear_data: str | None = None
+) -> tuple[str, HeldOut]:
     """Decide where held-out pictures come from.
 
     Without ``data``: the test split of the synthetic faces, or the validation split of the files that the checkpoints
-    were trained on. With it: all of its pictures, unless the checkpoints were trained on them.
+    were trained on. With it: all of its pictures, unless the checkpoints, or the linear prior, were trained on them.
 
     Args:
-        infos: What the snapshots say of their training.
+        infos: What the snapshots say of their training; those of other projects nothing.
         data: The user's held-out set.
         split: The split that the user wants.
+        linear_data: What the linear prior is fitted to.
 
     Raises:
-        UserError: Checkpoints of different data without ``data``, or pictures that were trained on.
+        UserError: Checkpoints of different or unknown data without ``data``, or pictures that were trained on.
     """
-    trained_on = list(dict.fromkeys(str(info["data"]) for info in infos))
-    if data is None and len(trained_on) > 1:
-        raise UserError(f"checkpoints were trained on different data ({', '.join(trained_on)}): give --data")
+    told = list(dict.fromkeys(str(info["data"]) for info in infos if "data" in info))
+    if data is None and len(told) > 1:
+        raise UserError(f"checkpoints were trained on different data ({', '.join(told)}): give --data")
+    if data is None and not all("data" in info for info in infos):
+        raise UserError("a checkpoint does not say what it was trained on: give held-out pictures as --data")
+    trained_on = told if linear_data is None else [*told, linear_data]
     source = trained_on[0] if data is None else data
     if source == "synthetic":
         return source, split or "test"
@@ -81,22 +124,27 @@ def heldout_source(infos: Sequence[Mapping[str, Any]], data: str | None, split: 
     return source, split or ("validation" if seen else "test")
 
 
-def open_linear_prior_data(info: Mapping[str, Any], resolution: int) -> ImageDataset:
-    """Open the pictures a snapshot was trained on, to which the linear prior is fitted, at the side it now shows.
+def linear_prior_source(infos: Sequence[Mapping[str, Any]], data: str | None) -> str | None:
+    """Return what the linear prior is fitted to: ``data``, or what the first checkpoint that says so was trained on."""
+    return data or next((str(info["data"]) for info in infos if "data" in info), None)
+
+
+def open_linear_prior_data(data: str, resolution: int) -> ImageDataset:
+    """Open training pictures, to which the linear prior is fitted.
 
     Raises:
-        UserError: They are not there, as with a snapshot from another machine.
+        UserError: They are not there, as with those of a snapshot from another machine.
     """
     try:
-        return open_dataset(str(info["data"]), resolution, "train")
+        return open_dataset(data, resolution, "train")
     except UserError as error:
         message = f"the linear prior needs the training pictures ({error}): mend that, or add --no_linear"
         raise UserError(message) from error
 
 
-def fit_linear_prior(info: Mapping[str, Any], resolution: int) -> LinearPrior:
-    """Fit a Gaussian to the pictures a snapshot was trained on, to as many of them as fit into two gigabytes."""
-    ds = open_linear_prior_data(info, resolution)
+def fit_linear_prior(data: str, resolution: int) -> LinearPrior:
+    """Fit a Gaussian to training pictures, to as many of them as fit into two gigabytes."""
+    ds = open_linear_prior_data(data, resolution)
     most = PRIOR_MEMORY_BYTES // (3 * ds.resolution**2)
     if len(ds) <= most:
         return LinearPrior.fit(preload(ds))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from rtil.evaluation.candidates import Candidate
@@ -140,13 +141,19 @@ class Experiment(ABC):
         ids: Of the pictures, by which all that is drawn for them is drawn.
         conditions: Under which each is measured.
         resolution: Side of the pictures.
-        shown: How many of them are kept, for grids.
+        shown: How many of them grids show.
+        kept: How many results of a job are kept as pictures, those of the grids among them.
     """
 
     ids: Sequence[str]
     conditions: Sequence[Measured]
     resolution: int
     shown: int
+    kept: int
+
+    def originals(self) -> Tensor:
+        """Return what kept results are compared with, [N, 3, R, R] in [0, 1]; nothing where there is no truth."""
+        return torch.empty(0, 3, self.resolution, self.resolution)
 
     @abstractmethod
     def operator(self, condition: Any) -> Operator:

@@ -14,6 +14,10 @@ MARK = "\u2020"
 TRAINED_OTHERWISE = (
     f"{MARK}: trained with RTIL, but with other random input, or at another place, than this method optimises."
 )
+TRAINED_ELSEWHERE = (
+    "Trained elsewhere, on what and for how long their files do not say, so that a difference is one of files and not "
+    "of ways to train"
+)
 READING = (
     "PSNR: mean over the images, +- half of its 95 % interval. Differences are paired by image, with 95 % bootstrap",
     "intervals over images (one operator a cell, one training a checkpoint); win: share of images it is better on.",
@@ -30,6 +34,8 @@ BASELINES = {
     "bicubic": "enlarged",
     "tv": "total variation",
     "bm3d": "block matching",
+    "pnp-bm3d": "plug-and-play with it",
+    "dpir": "plug-and-play with DRUNet",
 }
 
 
@@ -40,7 +46,7 @@ def notes_on(summary: Summary) -> list[str]:
     notes += [*READING, *OF_LINEAR] if any(line.method == LINEAR for line in lines) else READING
     met = {line.method for line in lines if line.checkpoint == NO_CHECKPOINT}
     baselines = "; ".join(f"{name}, {meaning}" for name, meaning in BASELINES.items() if name in met)
-    notes += [f"Without a network: {baselines}."] if baselines else []
+    notes += [f"Without a generator: {baselines}."] if baselines else []
     notes += [TRAINED_OTHERWISE] if any(line.trained_otherwise for line in lines) else []
     notes += nonlinear_note([line.task for line in lines])
     notes += OF_COLORIZE if any(line.task == "colorize" for line in lines) else []
@@ -62,11 +68,17 @@ def _of_these(summary: Summary) -> list[str]:
         name = f"{line.method} {line.checkpoint}"
         diverged[name] = diverged.get(name, 0) + line.diverged
     kimg = {line.checkpoint: line.kimg for line in summary.lines if math.isfinite(line.kimg)}
+    elsewhere = [
+        line.checkpoint
+        for line in summary.lines
+        if line.arch and line.checkpoint != NO_CHECKPOINT and line.checkpoint not in kimg
+    ]
     compared = summary.references if len(set(summary.references.values())) > 1 else {}
     tuned = [line for line in summary.lines if line.reference and line.settings != line.reference_settings]
     found = {
         "Diverged reconstructions (their best finite iterate is kept)": [f"{n} {c}" for n, c in diverged.items() if c],
         "Training length in thousands of images": [f"{name} {length:g}" for name, length in kimg.items()],
+        TRAINED_ELSEWHERE: elsewhere,
         "Compared": [f"{name} with {reference}" for name, reference in compared.items()],
         "With other settings than its reference (see settings.json)": [f"{t.method} {t.checkpoint}" for t in tuned],
     }

@@ -8,6 +8,7 @@ counted among a method's seconds.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,7 +61,9 @@ class Reconstruction(Experiment):
         seed: Root seed of operators and noise.
         noise_sigma: Measurement noise of tasks that have none of their own.
         lpips: Backbone of LPIPS; None for no LPIPS.
+        kept: Pictures of which results are kept; those of the grids always are.
         baselines: Reconstructions without a checkpoint, each where the operator has it.
+        drunet: Weights of the baseline dpir.
         linear_data: Which pictures the linear prior is fitted to, for the record; None for no linear prior.
         fit_linear_prior: Called once, when it is needed.
 
@@ -77,7 +80,9 @@ class Reconstruction(Experiment):
         seed: int = 0,
         noise_sigma: float = 0.0,
         lpips: LpipsNet | None = "alex",
+        kept: int = SHOWN,
         baselines: Sequence[str] = (),
+        drunet: Path | None = None,
         linear_data: str | None = None,
         fit_linear_prior: Callable[[], LinearPrior] | None = None,
     ) -> None:
@@ -86,8 +91,10 @@ class Reconstruction(Experiment):
         self.ids, self.resolution = pictures.keys, pictures.images.shape[-1]
         self.seed, self.noise_sigma, self.lpips, self.linear_data = seed, noise_sigma, lpips, linear_data
         self.shown = min(SHOWN, len(self.ids))
+        self.kept = max(self.shown, kept)
         self.truth = (pictures.images.float() / 255).to(device)
         self.baselines = baselines
+        self._drunet = None if drunet is None or "dpir" not in baselines else _content(drunet)
         self._fit = fit_linear_prior
         self._linear: LinearPrior | None = None
         self._conditioned: tuple[Operator, PosteriorMean] | None = None
@@ -95,7 +102,7 @@ class Reconstruction(Experiment):
         self._opened: dict[str, Reconstruct] = {}
         for condition in conditions if baselines else ():
             operator = self.operator(condition)
-            self._opened |= {n: open_baseline(n) for n in self._baselines_at(operator) if n not in self._opened}
+            self._opened |= {n: open_baseline(n, drunet) for n in self._baselines_at(operator) if n not in self._opened}
 
     def operator(self, condition: Condition) -> Operator:
         """Return what measures; see :meth:`Experiment.operator`."""
@@ -117,9 +124,15 @@ class Reconstruction(Experiment):
         type(solver)(solver.generator, settings).open_networks()
         return settings
 
+    def originals(self) -> Tensor:
+        """Return the truth."""
+        return self.truth[: self.kept].cpu()
+
     def references(self, condition: Condition, operator: Operator) -> dict[str, Record]:
         """Return the baselines that the operator has, and the linear prior where it is linear."""
         found: dict[str, Record] = {name: {"baseline": name} for name in self._baselines_at(operator)}
+        if "dpir" in found:
+            found["dpir"] |= {"weights": self._drunet}
         if self.linear_data is not None and condition.linear:
             found[LINEAR] = {"data": self.linear_data}
         return found
@@ -200,6 +213,10 @@ def _solve(
     }
     converged = found.latents.converged
     return found.x, columns if converged is None else columns | {"converged": converged}
+
+
+def _content(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else ""
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, dict[str, Job]]:

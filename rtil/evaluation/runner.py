@@ -21,6 +21,8 @@ from rtil.pictures import save_png
 from rtil.snapshot import Snapshot
 
 PICTURES = "pictures"
+TRUTH = "truth"
+"""Folder of the original pictures."""
 
 
 class Runner:
@@ -30,7 +32,7 @@ class Runner:
         experiment: What is measured.
         jobs: The list, from :func:`rtil.evaluation.jobs.resolve`.
         checkpoints: Snapshots by name.
-        folder: The run folder: ``rows.jsonl``, ``grid-*.png``, and ``pictures/``, the first results.
+        folder: The run folder: ``rows.jsonl``, ``grid-*.png``, and ``pictures/``, the first results and the truth.
         seed: Root seed of the solvers.
         batch: Pictures at a time, see :class:`rtil.evaluation.batches.Batches`.
     """
@@ -53,6 +55,8 @@ class Runner:
     def run(self) -> list[Row]:
         """Compute what is missing; returns all rows of the folder's file."""
         progress = Progress(sum(len(self._missing(job)) for job in self.jobs))
+        for index, picture in enumerate(self.experiment.originals()):
+            save_png(picture, self._path(TRUTH, index))
         for condition in self.experiment.conditions:
             operator = self.experiment.operator(condition)
             for job in self.jobs:
@@ -98,16 +102,16 @@ class Runner:
             self.file.extend(rows)
             progress.advance(job, rows)
 
-    def _path(self, job: Job, index: int) -> Path:
-        return self.folder / PICTURES / job.slug / f"{index:02d}.png"
+    def _path(self, slug: str, index: int) -> Path:
+        return self.folder / PICTURES / slug / f"{index:02d}.png"
 
     def _save(self, job: Job, indices: Sequence[int], x: Tensor) -> None:
         for index, picture in zip(indices, x, strict=True):
-            if index < self.experiment.shown:
-                save_png(picture, self._path(job, index))
+            if index < self.experiment.kept:
+                save_png(picture, self._path(job.slug, index))
 
     def _saved(self, job: Job, count: int) -> Tensor:
-        paths = [self._path(job, index) for index in range(count)]
+        paths = [self._path(job.slug, index) for index in range(count)]
         return torch.stack([read_image(path.read_bytes(), str(path)).float() / 255 for path in paths])
 
 

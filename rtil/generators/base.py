@@ -197,3 +197,20 @@ def weight_hash(module: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def load_strictly(generator: LayeredGenerator, weights: Mapping[str, Tensor]) -> None:
+    """Put weights into a generator: all of them, of the right shapes, and finite.
+
+    Raises:
+        UserError: They are not.
+    """
+    expected = generator.state_dict()
+    if wrong := sorted(expected.keys() ^ weights.keys()):
+        raise UserError(f"{len(wrong)} weights are missing or unknown: {', '.join(wrong[:5])}")
+    for name, weight in weights.items():
+        if weight.shape != expected[name].shape:
+            raise UserError(f"weight '{name}' has shape {list(weight.shape)}, not {list(expected[name].shape)}")
+        if not bool(weight.isfinite().all()):
+            raise UserError(f"weight '{name}' is not finite")
+    generator.load_state_dict(dict(weights))

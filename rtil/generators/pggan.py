@@ -1,6 +1,7 @@
 """PGGAN's generator (Karras et al. 2018), as RTIL trains it, cut open between its blocks.
 
-Block 0 is a linear layer from z to a 4x4 map and two 3x3 convolutions; block b >= 1 doubles the side and has two more.
+Block 0 is a linear layer from z to a 4x4 map and two 3x3 convolutions (Karras' has one); block b >= 1 doubles the side
+and has two more.
 Every layer is followed by pixel norm and leaky ReLU, in either order. Each side has a ToRGB; the picture is that of
 the last block shown. While a new block fades in, it is (1 - fade) up(ToRGB_prev(x_prev)) + fade ToRGB_new(x_new); then
 the state at the last cut carries ToRGB_prev(x_prev), so that whatever was mixed or added at an earlier cut shows in
@@ -9,17 +10,18 @@ both. There are no noise maps and no styles: ws is z itself, and nothing of it a
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtil.errors import unknown
+from rtil.errors import UserError, unknown
 from rtil.generators.base import LatentKind, LayeredGenerator, State
 from rtil.generators.growth import Growing
 from rtil.generators.layers import EqualConv2d
-from rtil.layout import NormOrder, Upsampling, check_channels
+from rtil.layout import InputBias, NormOrder, Upsampling, check_channels
 from rtil.ops import Noise, bias_act, materialise, pixel_norm, upsample_bilinear2d
 from rtil.ops.bias_act import LRELU_SLOPE
 
@@ -31,34 +33,35 @@ GAIN = math.sqrt(2)
 
 UPSAMPLINGS: tuple[Upsampling, ...] = ("bilinear", "nearest")
 NORM_ORDERS: tuple[NormOrder, ...] = ("before_act", "after_act")
+INPUT_BIASES: tuple[InputBias, ...] = ("channel", "pixel")
 
 
 class InputLayer(nn.Module):
-    """Linear map z [N, z_dim] -> [N, C, 4, 4] with one bias per channel.
+    """Linear map z [N, z_dim] -> [N, C, 4, 4] with one bias per channel, or per channel and pixel.
 
     It is the 4x4 transposed convolution of a 1x1 map. Its scale takes 16 C for fan_in, as the published code does;
     that is Karras' gain of sqrt(2)/4 too where C = z_dim.
     """
 
-    def __init__(self, z_dim: int, channels: int) -> None:
+    def __init__(self, z_dim: int, channels: int, bias: InputBias) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(z_dim, channels, 4, 4))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(channels) if bias == "channel" else torch.zeros(channels, 4, 4))
         self.scale = GAIN / math.sqrt(16 * channels)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map z [N, z_dim] to [N, C, 4, 4]."""
         x = z @ (self.weight * self.scale).flatten(1)
         x = x.unflatten(1, self.weight.shape[1:]).contiguous(memory_format=torch.channels_last)
-        return bias_act(x, self.bias, "linear")
+        return x + self.bias if self.bias.ndim == 3 else bias_act(x, self.bias, "linear")
 
 
 class Block(nn.Module):
-    """The convolutions at one side, and its ToRGB."""
+    """The convolutions at one side, two or the second of them alone, and its ToRGB."""
 
-    def __init__(self, in_channels: int, out_channels: int, torgb_gain: float) -> None:
+    def __init__(self, in_channels: int, out_channels: int, torgb_gain: float, convolutions: int = 2) -> None:
         super().__init__()
-        self.conv0 = EqualConv2d(in_channels, out_channels, 3, act="linear", gain=GAIN)
+        self.conv0 = EqualConv2d(in_channels, out_channels, 3, act="linear", gain=GAIN) if convolutions == 2 else None
         self.conv1 = EqualConv2d(out_channels, out_channels, 3, act="linear", gain=GAIN)
         self.torgb = EqualConv2d(out_channels, 3, 1, act="linear", gain=torgb_gain)
 
@@ -76,6 +79,8 @@ class PGGANGenerator(Growing, LayeredGenerator):
             a cut then lies before the pixel norm that ends its block, so that both ToRGB and the next block
             normalise what crosses it.
         torgb_gain: sqrt(2) (RTIL) or 1 (Karras).
+        first_convolutions: 3x3 convolutions at 4x4: 2 (RTIL) or 1 (Karras).
+        input_bias: Of the layer behind z: one for each ``channel`` (RTIL, Karras), or for each channel and ``pixel``.
         blocks: Blocks shown, see :meth:`grow`; None shows all.
         fade: How far the last of them has faded in.
 
@@ -96,6 +101,8 @@ class PGGANGenerator(Growing, LayeredGenerator):
         upsampling: Upsampling = "bilinear",
         norm_order: NormOrder = "before_act",
         torgb_gain: float = GAIN,
+        first_convolutions: int = 2,
+        input_bias: InputBias = "channel",
         blocks: int | None = None,
         fade: float = 1.0,
     ) -> None:
@@ -104,16 +111,21 @@ class PGGANGenerator(Growing, LayeredGenerator):
             raise unknown("upsampling", upsampling, UPSAMPLINGS)
         if norm_order not in NORM_ORDERS:
             raise unknown("norm_order", norm_order, NORM_ORDERS)
+        if input_bias not in INPUT_BIASES:
+            raise unknown("input_bias", input_bias, INPUT_BIASES)
+        if first_convolutions not in (1, 2):
+            raise UserError(f"first_convolutions is {first_convolutions}: valid are 1 (Karras) and 2 (RTIL)")
         self.z_dim = z_dim
         self.channels = check_channels(channels or PGGAN_CHANNELS, resolution)
         self.normalize_latent, self.torgb_gain = normalize_latent, torgb_gain
         self.upsampling: Upsampling = upsampling
         self.norm_order: NormOrder = norm_order
+        self.first_convolutions = first_convolutions
+        self.input_bias: InputBias = input_bias
         widths = list(self.channels.values())
-        self.input = InputLayer(z_dim, widths[0])
-        self.blocks = nn.ModuleList(
-            Block(i, o, torgb_gain) for i, o in zip([widths[0], *widths[:-1]], widths, strict=True)
-        )
+        self.input = InputLayer(z_dim, widths[0], input_bias)
+        self.blocks = nn.ModuleList([Block(widths[0], widths[0], torgb_gain, first_convolutions)])
+        self.blocks.extend(Block(i, o, torgb_gain) for i, o in pairwise(widths))
         self.grow(blocks, fade)
 
     @property
@@ -125,6 +137,8 @@ class PGGANGenerator(Growing, LayeredGenerator):
             upsampling=self.upsampling,
             norm_order=self.norm_order,
             torgb_gain=self.torgb_gain,
+            first_convolutions=self.first_convolutions,
+            input_bias=self.input_bias,
         )
 
     def mapping(self, z: Tensor) -> Tensor:
@@ -145,7 +159,9 @@ class PGGANGenerator(Growing, LayeredGenerator):
             if self.fade < 1 and index == self.num_blocks - 1:
                 rgb = self._to_rgb(x, index - 1)
             x = self._upsample(x)
-        x = self._activate(block.conv1(self._enter(self._activate(block.conv0(x)))))
+        if block.conv0 is not None:
+            x = self._enter(self._activate(block.conv0(x)))
+        x = self._activate(block.conv1(x))
         return State(x if z1 is None else x + materialise(z1, x.shape, x), rgb)
 
     def finish(self, state: State, ws: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from rtil.inverse.latent_space import latent_space_of
 from rtil.inverse.latents import SolverLatents
 from rtil.inverse.losses import split_heldout
 from rtil.inverse.operators.base import Operator
-from rtil.inverse.operators.foreign import as_operator
+from rtil.inverse.operators.foreign import as_operator, packed
 from rtil.inverse.perceptual import check_size, is_picture, open_perceptual
 from rtil.inverse.perceptual_term import PerceptualTerm, PictureDistance
 from rtil.inverse.problem import Callback, Problem
@@ -151,7 +151,7 @@ class Solver(ABC):
         if self.perceptual != "none" and self.own_distance is None:
             open_perceptual(self.perceptual, self.compute_dtype, self.generator.device)
 
-    def __call__(self, y: Tensor, operator: Any) -> Tensor:
+    def __call__(self, y: Any, operator: Any) -> Tensor:
         """Return the pictures [N, 3, R, R] in [0, 1] that :meth:`invert` finds."""
         return self.invert(y, operator).x
 
@@ -159,7 +159,7 @@ class Solver(ABC):
     @torch.enable_grad()
     def invert(
         self,
-        y: Tensor,
+        y: Any,
         operator: Any,
         image_ids: Sequence[str] | None = None,
         callback: Callback | None = None,
@@ -171,8 +171,9 @@ class Solver(ABC):
         colorization keeps the observed luma, and what is certain does not count as spread.
 
         Args:
-            y: [N, ...], of pictures in [0, 1].
-            operator: Anything with ``A``; this project's operators, or deepinv's.
+            y: Of pictures in [0, 1], [N, ...]; of an operator of another library complex, or a list of tensors, too.
+            operator: Anything with ``A``; this project's operators, or deepinv's. See
+                :class:`rtil.inverse.operators.foreign.ForeignOperator`.
             image_ids: N names, by which each image's draws are made; by default its place in the batch.
             callback: Watches the iterates, see :data:`rtil.inverse.problem.Callback`.
             start_from: Where to start: ``latents`` of an earlier :class:`Inversion` of N similar pictures by the same
@@ -188,6 +189,7 @@ class Solver(ABC):
         """
         space = latent_space_of(self.generator)  # its fit, once for a generator, is no part of any picture's time
         started = time.perf_counter()
+        y = packed(y)
         ids = [str(i) for i in range(len(y))] if image_ids is None else list(image_ids)
         operator = self._checked(y, operator, ids)
         y = y.detach().float()
@@ -237,7 +239,7 @@ class Solver(ABC):
             )
         if y.device != G.device:
             raise UserError(f"measurements are on {y.device} but the generator is on {G.device}: move one of them")
-        known = as_operator(operator, y, G.resolution)
+        known = as_operator(operator, y[: self.batch_size], G.resolution)
         known.check_measurement(y)
         expected = (3, G.resolution, G.resolution)
         if known.img_size != expected:

@@ -26,7 +26,8 @@ class Grids(EveryImages):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write the reals."""
         dataset: ImageDataset = cast(Any, trainer).datamodule.dataset
-        count = min(COLUMNS * ROWS_OF_REALS, len(dataset)) // COLUMNS * COLUMNS
+        count = min(COLUMNS * ROWS_OF_REALS, len(dataset))
+        count -= count % COLUMNS if count > COLUMNS else 0  # full rows, or the one that there is
         if count and pl_module.seen == 0:
             reals = dataset.load(range(count)).float() / 255
             self._write(trainer, image_grid(reals, COLUMNS), "reals.png", "reals", 0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rtil.generators import LayeredGenerator, PGGANGenerator, StyleGAN2Generator
+from rtil.layout import resolutions
 from rtil.ops import extension
 from rtil.ops.build import BuildError
 from rtil.quality import features
@@ -22,7 +23,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     def make(
         name: str, rtil: bool, resolution: int = 16, weights: int = 0, arch: str = "stylegan2", **info: Any
     ) -> Path:
-        channels = {side: 8 for side in (4, 8, 16, 32) if side <= resolution}
+        channels = dict.fromkeys(resolutions(resolution), 8)
         with torch.random.fork_rng():
             torch.manual_seed(weights)
             G: LayeredGenerator = StyleGAN2Generator(resolution, channels, z_dim=16, w_dim=16, mapping_layers=2)

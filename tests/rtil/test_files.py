@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import rtil
 from rtil.errors import RunError
@@ -46,6 +48,20 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
         leave_a_part(temporary)
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are those of POSIX")
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_are_what_the_umask_leaves_whoever_writes(umask: int, expected: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "x.safetensors") as temporary:
+            save_file({"x": torch.zeros(1)}, temporary)
+        write_text(tmp_path / "x.txt", "text")
+    finally:
+        os.umask(before)
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o777 == expected, path
 
 
 @pytest.mark.parametrize("place", ["file/x.txt", "file/folder/x.txt"])

@@ -1,26 +1,28 @@
 """Forward operators y = A(x) + noise on pictures in [0, 1], and what follows when A is linear.
 
-The names (A, A_adjoint, A_dagger, A_vjp, prox_l2, noise_model, img_size) and their meaning are those of deepinv 0.5
-(https://deepinv.github.io), so either library's operators run in the other's solvers. A linear subclass says how it
-measures and what the transpose of that is; everything else follows from these two. Operators that are not linear are
-in :mod:`rtil.inverse.operators.nonlinear`.
+The names (A, A_adjoint, A_dagger, A_vjp, prox_l2, compute_norm, update, ..., noise_model, img_size) and their meaning
+are those of deepinv 0.5 (https://deepinv.github.io), so either library's operators run in the other's solvers. A linear
+subclass says how it measures and what the transpose of that is; everything else follows from these two. Operators that
+are not linear are in :mod:`rtil.inverse.operators.nonlinear`. Keyword arguments that a method does not name are
+parameters, set before it works as :meth:`Operator.update` sets them: ``operator.A(x, mask=mask)``.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.inverse.operators.conjugate_gradient import conjugate_gradient
+from rtil.inverse.operators.adjustable import Adjustable
+from rtil.inverse.operators.conjugate_gradient import conjugate_gradient, largest_eigenvalue
 from rtil.inverse.operators.noise import GaussianNoise
 from rtil.seeds import generator
 
 
-class Operator(nn.Module, ABC):
+class Operator(Adjustable, ABC):
     """A map of pictures to measurements, with its noise; linear or not.
 
     Drawn tensors are buffers, so ``state_dict`` reproduces the operator. float32 and float64 are computed as they
@@ -40,6 +42,8 @@ class Operator(nn.Module, ABC):
 
     entries_have_errors: ClassVar[bool] = True
     """Whether :meth:`error` is a sum over the entries of y, of which some can be held out."""
+    is_identity: bool = False
+    """Whether every pixel is measured as it is; with noise that is denoising."""
     all_observed: Tensor
 
     def __init__(
@@ -63,8 +67,8 @@ class Operator(nn.Module, ABC):
     @property
     def label(self) -> str:
         """A short text for reports, which tells operators of different settings apart."""
-        sigma = self.noise_model.sigma
-        return f"{self.name}, noise {sigma:g}" if sigma else self.name
+        noise = self.noise_model.text
+        return f"{self.name}, {noise}" if noise else self.name
 
     @property
     def observed(self) -> Tensor:
@@ -79,12 +83,13 @@ class Operator(nn.Module, ABC):
         """
         return float(math.prod(self.measurement_shape))
 
-    def A(self, x: Tensor) -> Tensor:
+    def A(self, x: Tensor, **parameters: Any) -> Tensor:
         """Measure pictures [N, C, H, W] in [0, 1] without noise.
 
         Raises:
             UserError: x has another shape than the operator's pictures, or is not floating point.
         """
+        self.update_parameters(**parameters)
         return self.measure(checked("pictures", x, self.img_size))
 
     def error(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -113,14 +118,25 @@ class Operator(nn.Module, ABC):
             UserError: x is no picture of the operator's, or v no measurement.
         """
 
-    def forward(self, x: Tensor, image_ids: Sequence[str] | None = None) -> Tensor:
+    def forward(self, x: Tensor, image_ids: Sequence[str] | None = None, **parameters: Any) -> Tensor:
         """Measure pictures with noise; entries that are not observed stay 0.
 
         Args:
             x: Pictures [N, C, H, W] in [0, 1].
             image_ids: One name per image, by which its noise is drawn; by default its place in the batch.
+            parameters: See the module; the noise's ``sigma`` is one of them.
         """
+        self.update(**parameters)
         return torch.where(self.observed, self.noise_model(self.A(x), image_ids), 0)
+
+    def __mul__(self, inner: "Operator") -> "Operator":
+        """Return what measures with this operator what another one makes of the picture."""
+        from rtil.inverse.operators.composed import compose  # which is made of these classes
+
+        if not isinstance(inner, Operator):
+            kind = type(inner).__name__
+            raise UserError(f"an operator times {kind}: valid is another operator; deepinv's take to_deepinv(operator)")
+        return compose(self, inner)
 
     def consistent(self, x: Tensor, y: Tensor) -> Tensor:
         """Return what is reported where a solver found x, given that y was observed: here x itself.
@@ -160,47 +176,89 @@ class LinearOperator(Operator):
     def transpose(self, y: Tensor) -> Tensor:
         """Map checked measurements to pictures by the transpose of :meth:`measure`."""
 
-    def A_adjoint(self, y: Tensor) -> Tensor:
+    def A_adjoint(self, y: Tensor, **parameters: Any) -> Tensor:
         """Apply the transpose of A to measurements [N, *measurement_shape]; returns [N, C, H, W].
 
         Raises:
             UserError: y has another shape than the operator's measurements, or is not floating point.
         """
+        self.update_parameters(**parameters)
         return self.transpose(checked("measurements", y, self.measurement_shape))
+
+    def A_adjoint_A(self, x: Tensor, **parameters: Any) -> Tensor:
+        """Return A^T A x, [N, C, H, W]."""
+        return self.A_adjoint(self.A(x, **parameters))
+
+    def A_A_adjoint(self, y: Tensor, **parameters: Any) -> Tensor:
+        """Return A A^T y, [N, *measurement_shape]."""
+        return self.A(self.A_adjoint(y, **parameters))
 
     def A_vjp(self, x: Tensor, v: Tensor) -> Tensor:
         """Return v's product with the Jacobian of A at x, which for a linear A is ``A_adjoint(v)``."""
         return self.A_adjoint(v)
 
-    def A_dagger(self, y: Tensor, tolerance: float = 1e-6, max_steps: int = 1000) -> Tensor:
+    def A_dagger(self, y: Tensor, *, tol: float = 1e-6, max_iter: int = 1000, **parameters: Any) -> Tensor:
         """Return the picture of least norm among those that minimise ||A x - y||^2, for each image on its own.
 
-        Conjugate gradients on the normal equations; tolerance is relative to ||A^T y||.
+        Conjugate gradients on the normal equations; tol is relative to ||A^T y||.
         """
+        self.update_parameters(**parameters)
         self.check_measurement(y)
-        return conjugate_gradient(lambda x: self.A_adjoint(self.A(x)), self.A_adjoint(y), tolerance, max_steps)
+        return conjugate_gradient(self.A_adjoint_A, self.A_adjoint(y), tol, max_iter)
 
     def prox_l2(
-        self, z: Tensor, y: Tensor, gamma: float | Tensor, tolerance: float = 1e-6, max_steps: int = 1000
+        self,
+        z: Tensor | float | None,
+        y: Tensor,
+        gamma: float | Tensor,
+        *,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        **parameters: Any,
     ) -> Tensor:
         """Return argmin_x gamma/2 ||A x - y||^2 + 1/2 ||x - z||^2, for each image on its own.
 
         Args:
-            z: Pictures [N, C, H, W].
+            z: Pictures [N, C, H, W]; a number stands for one at every pixel, None for 0.
             y: Measurements [N, *measurement_shape].
             gamma: Step size >= 0; a tensor must broadcast to z.
-            tolerance: Relative residual at which conjugate gradients stop.
-            max_steps: Most steps of conjugate gradients.
+            tol: Relative residual at which conjugate gradients stop.
+            max_iter: Most steps of conjugate gradients.
+            parameters: See the module.
 
         Raises:
             UserError: y is no measurement of this operator, z no picture of its size, or gamma is negative.
         """
+        self.update_parameters(**parameters)
         self.check_measurement(y)
         if not torch.as_tensor(gamma >= 0).all():
             raise UserError("prox_l2's gamma is negative or NaN: valid is gamma >= 0")
-        z = checked("pictures", z, self.img_size)
-        target = z + gamma * self.A_adjoint(y)
-        return conjugate_gradient(lambda x: x + gamma * self.A_adjoint(self.A(x)), target, tolerance, max_steps)
+        transposed = self.A_adjoint(y)
+        z = z if isinstance(z, Tensor) else torch.full_like(transposed, z or 0)
+        target = checked("pictures", z, self.img_size) + gamma * transposed
+        return conjugate_gradient(lambda x: x + gamma * self.A_adjoint_A(x), target, tol, max_iter)
+
+    def compute_sqnorm(self, x0: Tensor | None = None, *, max_iter: int = 100, tol: float = 1e-3, **_: Any) -> Tensor:
+        """Return the largest eigenvalue of A^T A, a scalar, by power iteration.
+
+        Args:
+            x0: Pictures of any values, whose type is computed in; float32 without them.
+            max_iter: Most steps.
+            tol: Relative change at which they stop.
+        """
+        start = torch.randn(1, *self.img_size, generator=generator(0, "operator/norm")).to(self.all_observed.device)
+        return largest_eigenvalue(self.A_adjoint_A, start if x0 is None else start.to(x0), tol, max_iter)
+
+    def compute_norm(self, x0: Tensor | None = None, *, squared: bool = True, **settings: Any) -> Tensor:
+        """Return the spectral norm of A, squared unless told otherwise: so it is in deepinv 0.5.
+
+        Args:
+            x0: See :meth:`compute_sqnorm`.
+            squared: Return that; with False its root.
+            settings: See :meth:`compute_sqnorm`.
+        """
+        squared_norm = self.compute_sqnorm(x0, **settings)
+        return squared_norm if squared else squared_norm.sqrt()
 
     def adjointness_test(self, seed: int = 0) -> float:
         """Return |<A x, y> - <x, A^T y>| / (||A x|| ||y||) for one random pair in float64; about 1e-16 when right."""

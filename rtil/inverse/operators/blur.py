@@ -7,6 +7,7 @@ pictures stay as they are.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,19 +56,21 @@ class CircularBlur(LinearOperator):
         """Correlate [N, C, H, W] with the kernel."""
         return self._inverse_fft(transform(torch.fft.rfft2, y) * self._transfer(y.dtype).conj())
 
-    def A_dagger(self, y: Tensor, tolerance: float = 1e-6, max_steps: int = 1000) -> Tensor:
+    def A_dagger(self, y: Tensor, *, tol: float = 1e-6, max_iter: int = 1000, **parameters: Any) -> Tensor:
         """Return the picture of least norm among those that minimise ||A x - y||^2: division in the Fourier domain.
 
         Args:
             y: Measurements [N, C, H, W].
-            tolerance: Frequencies of which the blur leaves at most this fraction count as lost. Noise at the others
-                is amplified up to 1 / tolerance times: noisy measurements want more.
-            max_steps: Plays no part; here there is nothing to iterate.
+            tol: Frequencies of which the blur leaves at most this fraction count as lost. Noise at the others is
+                amplified up to 1 / tol times: noisy measurements want more.
+            max_iter: Plays no part; here there is nothing to iterate.
+            parameters: As for every operator.
         """
+        self.update_parameters(**parameters)
         self.check_measurement(y)
         y = checked("measurements", y, self.measurement_shape)
         transfer = self._transfer(y.dtype)
-        kept = transfer.abs() > tolerance * transfer.abs().max()
+        kept = transfer.abs() > tol * transfer.abs().max()
         return self._inverse_fft(torch.where(kept, transform(torch.fft.rfft2, y) / torch.where(kept, transfer, 1), 0))
 
     def _transfer(self, dtype: torch.dtype) -> Tensor:

@@ -61,7 +61,7 @@ class Colorization(LinearOperator):
         Returns:
             [N, 3, H, W] of x's type, in [0, 1].
         """
-        if self.noise_model.sigma:
+        if self.noise_model.text:
             return x
         p, w, wanted = x.double(), self.weights.double(), y.double().clamp(0, 1)
         knots = torch.cat([-p / w, (1 - p) / w], dim=1).sort(dim=1).values  # [N 6 H W]

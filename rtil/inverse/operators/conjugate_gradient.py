@@ -1,4 +1,4 @@
-"""Conjugate gradients for a batch of independent systems, one per image."""
+"""Conjugate gradients for a batch of independent systems, one per image; and the largest eigenvalue of such a map."""
 
 import warnings
 from collections.abc import Callable
@@ -43,8 +43,27 @@ def conjugate_gradient(apply: Callable[[Tensor], Tensor], b: Tensor, tolerance: 
     if unsolved:
         warnings.warn(
             f"conjugate gradients left {unsolved} of {len(b)} images above the tolerance {tolerance:g} after "
-            f"{max_steps} steps; raise max_steps or tolerance",
+            f"{max_steps} steps; raise max_iter or tol",
             Notice,
             stacklevel=3,
         )
     return x
+
+
+def largest_eigenvalue(apply: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, max_steps: int) -> Tensor:
+    """Return the largest eigenvalue of a symmetric positive semi-definite map, a scalar, by power iteration.
+
+    Args:
+        apply: The map.
+        start: What it is applied to first; not orthogonal to what is sought, as random numbers are not.
+        tolerance: Relative change of the estimate, which rises from below, at which it stops.
+        max_steps: Most steps.
+    """
+    x, estimate = start / start.norm(), start.new_zeros(())
+    for _ in range(max_steps):
+        image = apply(x)
+        before, estimate = estimate, (x * image).sum()
+        if estimate - before <= tolerance * estimate:
+            return estimate
+        x = image / image.norm()
+    return estimate

@@ -19,6 +19,8 @@ from rtil.seeds import generator
 WHITE_FROM = 128
 """Grey level, of 255, from which a pixel of a mask file counts as white, and alpha from which it counts as opaque."""
 MASK_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
+HOLE_MARGIN = 16
+"""A drawn hole stays the side of the picture over this away from the border: 16 of 256 pixels."""
 
 
 class Inpainting(LinearOperator):
@@ -84,6 +86,17 @@ def box_inpainting(img_size: Sequence[int], rate: float, noise_model: GaussianNo
     return Inpainting(img_size, centre_box(H, W, rate), noise_model, f"box {_percent(rate)}")
 
 
+def hole_inpainting(
+    img_size: Sequence[int], rate: float, seed: int = 0, noise_model: GaussianNoise | None = None
+) -> Inpainting:
+    """Observe all but a box at a drawn place, which leaves about the fraction ``rate`` of the pixels.
+
+    It stays a sixteenth of the sides away from the border where it can, as in DPS (Chung et al. 2023).
+    """
+    _, H, W = check_img_size(img_size)
+    return Inpainting(img_size, drawn_box(H, W, rate, seed), noise_model, f"hole {_percent(rate)}")
+
+
 def file_inpainting(img_size: Sequence[int], path: str | Path, noise_model: GaussianNoise | None = None) -> Inpainting:
     """Observe the white pixels of a mask file."""
     _, H, W = check_img_size(img_size)
@@ -111,9 +124,31 @@ def centre_box(height: int, width: int, rate: float) -> Tensor:
         >>> int(centre_box(8, 8, rate=0.75).sum())
         48
     """
-    side = math.sqrt(1 - check_rate(rate))
-    box_height, box_width = round(side * height), round(side * width)
+    box_height, box_width = _box_size(height, width, rate)
     return explicit_box(height, width, (height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
+
+
+def drawn_box(height: int, width: int, rate: float, seed: int = 0) -> Tensor:
+    """Draw the mask [H, W] of a missing box: the size of :func:`centre_box`'s, its place uniform within a margin.
+
+    Example:
+        >>> int(drawn_box(16, 16, rate=0.75).sum())
+        192
+    """
+    box_height, box_width = _box_size(height, width, rate)
+    draws = torch.rand(2, dtype=torch.float64, generator=generator(seed, "mask/hole")).tolist()
+
+    def place(side: int, size: int, draw: float) -> int:
+        margin = min(side // HOLE_MARGIN, (side - size) // 2)
+        return margin + int(draw * (side - size - 2 * margin + 1))
+
+    top, left = place(height, box_height, draws[0]), place(width, box_width, draws[1])
+    return explicit_box(height, width, top, left, box_height, box_width)
+
+
+def _box_size(height: int, width: int, rate: float) -> tuple[int, int]:
+    side = math.sqrt(1 - check_rate(rate))
+    return round(side * height), round(side * width)
 
 
 def explicit_box(height: int, width: int, top: int, left: int, box_height: int, box_width: int) -> Tensor:

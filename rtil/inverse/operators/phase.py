@@ -1,18 +1,24 @@
-"""Phase retrieval with coded diffraction masks (Candes, Li and Soltanolkotabi 2015): a detector sees no phases.
+"""Phase retrieval: a detector sees no phases.
+
+With coded diffraction masks (Candes, Li and Soltanolkotabi 2015),
 
     y[k, c] = | F (d_k . x_c) |,    k = 1 .. K exposures,    d_k = exp(i theta) with theta uniform at each pixel
 
 with F the orthonormal 2-D transform; colour channels are measured each on its own through the same masks. x and -x look
-alike: that pictures are not negative decides between them.
+alike: that pictures are not negative decides between them. Or, harder, from the picture alone, with a margin of zeros
+that oversamples its transform (DPS, Chung et al. 2023): a picture turned by half a turn has the same amplitudes, and
+nothing but the prior decides between the two.
 
 The *amplitude* is measured, not the intensity |.|^2: it is in the units of the picture, so noise and loss mean what
 they mean for the other tasks, where squared intensities would be ruled by the few brightest entries; and the square
 root gives photon noise one variance for all entries (Anscombe 1948), so that Gaussian noise on it is the right model.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rtil.errors import UserError
@@ -80,3 +86,31 @@ class PhaseRetrieval(NonlinearOperator):
         """Return d, complex [K, 1, H, W]."""
         angles = self.angles.to(dtype)[:, None]
         return torch.polar(torch.ones_like(angles), angles)
+
+
+class FourierPhase(NonlinearOperator):
+    """Amplitudes of the transform of a picture with a margin of zeros, a quarter of its side, all around.
+
+    y is [N, 1, C, 3 H / 2, 3 W / 2], the mean in the centre: 2.25 times as many entries as the picture has ("oversample
+    2.0" of DPS and DAPS).
+
+    Args:
+        img_size: (C, H, W).
+        noise_model: Measurement noise of the amplitudes.
+    """
+
+    def __init__(self, img_size: Sequence[int], noise_model: GaussianNoise | None = None) -> None:
+        C, H, W = check_img_size(img_size)
+        self.margins = (W // 4, W // 4, H // 4, H // 4)
+        shape = (1, C, H + 2 * (H // 4), W + 2 * (W // 4))
+        super().__init__((C, H, W), shape, "fourier_phase", noise_model)
+
+    @property
+    def error_normaliser(self) -> float:
+        """N / 2, n = C H W, as with one coded mask: the transform keeps the norm of the picture."""
+        return math.prod(self.img_size) / 2
+
+    def measure(self, x: Tensor) -> Tensor:
+        """Map pictures [N, C, H, W] to amplitudes [N, 1, C, 3 H / 2, 3 W / 2]."""
+        spectrum = transform(torch.fft.fft2, F.pad(x, self.margins), norm="ortho")
+        return torch.fft.fftshift(spectrum.abs(), dim=(-2, -1))[:, None]

@@ -11,10 +11,11 @@ from rtil.inverse.operators.blur import gaussian_blur, motion_blur
 from rtil.inverse.operators.circulant import PartialCirculant
 from rtil.inverse.operators.colorize import Colorization
 from rtil.inverse.operators.dense import DenseGaussian
+from rtil.inverse.operators.dynamic_range import HighDynamicRange
 from rtil.inverse.operators.fourier import mri, random_fourier
-from rtil.inverse.operators.masks import box_inpainting, file_inpainting, random_inpainting
+from rtil.inverse.operators.masks import box_inpainting, file_inpainting, hole_inpainting, random_inpainting
 from rtil.inverse.operators.noise import GaussianNoise
-from rtil.inverse.operators.phase import PhaseRetrieval
+from rtil.inverse.operators.phase import FourierPhase, PhaseRetrieval
 from rtil.inverse.operators.resample import Downsampling
 from rtil.inverse.operators.simple import Denoising, Identity
 
@@ -76,6 +77,7 @@ OPERATORS: Mapping[str, OperatorTask] = {
     "cs": OperatorTask("compressed sensing with a partial circulant matrix", ("rate",), True, _drawn(PartialCirculant)),
     "inpaint": OperatorTask("fill in pixels missing at random, or by a mask file", ("rate", "mask"), True, _inpaint),
     "box": OperatorTask("fill in a missing centred box", ("rate",), True, _plain(box_inpainting)),
+    "hole": OperatorTask("fill in a missing box at a drawn place", ("rate",), True, _drawn(hole_inpainting)),
     "sr": OperatorTask(
         "super-resolution from antialiased bicubic downsampling", ("factor",), True, _plain(Downsampling)
     ),
@@ -90,6 +92,10 @@ OPERATORS: Mapping[str, OperatorTask] = {
     "phase": OperatorTask(
         "phase retrieval from coded diffraction", ("exposures",), True, _drawn(PhaseRetrieval), linear=False
     ),
+    "fourier_phase": OperatorTask(
+        "phase retrieval from one oversampled Fourier transform", (), True, _plain(FourierPhase), linear=False
+    ),
+    "hdr": OperatorTask("restore what doubled contrast has clipped", (), True, _plain(HighDynamicRange), linear=False),
 }
 """The tasks, by the name that users type."""
 

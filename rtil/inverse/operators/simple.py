@@ -19,6 +19,8 @@ class Identity(LinearOperator):
         name: What is measured, for reports.
     """
 
+    is_identity = True
+
     def __init__(
         self, img_size: Sequence[int], noise_model: GaussianNoise | None = None, name: str = "inversion"
     ) -> None:

@@ -9,6 +9,7 @@ from rtil.errors import UserError
 from rtil.inverse.operators import make_operator
 
 SIZE = (3, 16, 16)
+PNP = ("pnp-bm3d", "dpir")
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +24,12 @@ def psnr(a, b):
 @pytest.mark.parametrize(
     ("task", "settings", "names"),
     [
-        ("inversion", {}, ["adjoint", "tv"]),
-        ("denoise", {"sigma": 25.0}, ["adjoint", "tv", "bm3d"]),
-        ("inpaint", {"rate": 0.3}, ["adjoint", "tv"]),
-        ("sr", {"factor": 4}, ["adjoint", "bicubic", "tv"]),
-        ("cs", {"rate": 0.2}, ["adjoint", "tv"]),
-        ("mri", {"rate": 0.3}, ["adjoint", "tv"]),
+        ("inversion", {}, ["adjoint", "tv", *PNP]),
+        ("denoise", {"sigma": 25.0}, ["adjoint", "tv", "bm3d", *PNP]),
+        ("inpaint", {"rate": 0.3}, ["adjoint", "tv", *PNP]),
+        ("sr", {"factor": 4}, ["adjoint", "bicubic", "tv", *PNP]),
+        ("cs", {"rate": 0.2}, ["adjoint", "tv", *PNP]),
+        ("mri", {"rate": 0.3}, ["adjoint", "tv", *PNP]),
         ("phase", {"exposures": 2}, []),
     ],
 )
@@ -69,4 +70,4 @@ def test_wrong_uses_are_told():
         bicubic(torch.zeros(1, 3, 16, 16), make_operator("inversion", SIZE))
     with pytest.raises(UserError, match="did you mean 'bicubic'"):
         open_baseline("bicubik")
-    assert list(BASELINES) == ["adjoint", "bicubic", "tv", "bm3d"]
+    assert list(BASELINES) == ["adjoint", "bicubic", "tv", "bm3d", *PNP]

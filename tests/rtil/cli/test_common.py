@@ -11,6 +11,7 @@ import pytest
 import yaml
 from torch._utils import ExceptionWrapper
 
+from rtil import presets
 from rtil.cli import common, options
 from rtil.cli.common import LAUNCHED, MALLOC, Prepared, given_names, read_table, run_command
 from rtil.errors import RunError, UserError
@@ -541,3 +542,18 @@ def test_what_is_needed_and_not_given_is_told(capsys: pytest.CaptureFixture[str]
     assert out.startswith("usage: x SOURCE OUT [--option value ...]")
     assert "SOURCE " in out
     assert "From where." in out
+
+
+def test_a_preset_is_a_config_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "fast.yaml").write_text("steps: 7\n")
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    got: list[Options] = []
+    assert run_command(doing(got.append), Options, ["--config", "fast", "--lr", "1"], "x", presets="eval") == 0
+    assert (got[0].steps, got[0].lr) == (7, [1.0])
+    assert run_command(doing(got.append), Options, ["--config", "fats"], "x", presets="eval") == 2
+    assert "did you mean 'fast'?" in capsys.readouterr().err
+    assert run_command(doing(got.append), Options, ["--help"], "x", presets="eval") == 0
+    assert "Or the name of a preset: fast." in " ".join(capsys.readouterr().out.split())

@@ -12,6 +12,7 @@ from torch import nn
 
 from ilo.settings import ILOSettings
 from rtil.cli.eval import EvalOptions, main
+from rtil.inverse.operators import OPERATORS
 from rtil.inverse.perceptual import Perceptual
 from rtil.weights.classifiers import Classifier
 
@@ -22,6 +23,7 @@ PRESETS = {
 GENERATING = [name for name, preset in PRESETS.items() if preset.get("task") == ["classifier"]]
 LEVELS = {"sr": "factors", "denoise": "sigmas", "blur": "widths", "motion": "lengths", "phase": "exposures"}
 """Other tasks of presets have rates."""
+SINGLE = [name for name, task in OPERATORS.items() if not task.parameters]
 ITEM = re.compile(
     r"# (?P<place>[^:]+): (?P<column>\S+) (?P<checkpoint>vanilla|rtil) (measurement|heldout|last) .*steps"
 )
@@ -36,14 +38,20 @@ class Weightless(Perceptual):
 
 
 @pytest.fixture
-def pair(tmp_path: Path, make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with a vanilla and an RTIL run at the side of most presets; returns that of the latter."""
-    make_run("00000-vanilla", rtil=False, resolution=32, weights=1)
-    rtil = make_run("00001-rtil", rtil=True, resolution=32, weights=2)
+def side() -> int:
+    """The side of most presets."""
+    return 32
+
+
+@pytest.fixture
+def pair(tmp_path: Path, make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, side: int) -> Path:
+    """A current folder with a vanilla and an RTIL run; returns that of the latter."""
+    make_run("00000-vanilla", rtil=False, resolution=side, weights=1)
+    rtil = make_run("00001-rtil", rtil=True, resolution=side, weights=2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("rtil.inverse.perceptual.Perceptual", Weightless)
-    monkeypatch.setattr("rtil.evaluation.reconstruction.open_baseline", lambda name: None)
+    monkeypatch.setattr("rtil.evaluation.reconstruction.open_baseline", lambda name, drunet: None)
     return rtil
 
 
@@ -54,14 +62,17 @@ def dry_run(name: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.mark.filterwarnings("error::rtil.errors.Notice")
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in GENERATING])
+@pytest.mark.parametrize(
+    ("name", "side"), [(name, 256 if "256" in name else 32) for name in PRESETS if name not in GENERATING]
+)
 def test_everything_that_a_preset_names_is_evaluated(name: str, pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And no setting of it is one that its methods do not use."""
     preset = PRESETS[name]
     items = [match for match in map(ITEM.match, dry_run(name, capsys)) if match]
     columns = list(preset.get("variants", preset.get("method")))
     labels = {"mganprior-20" if column == "mganprior" else column for column in columns}
-    places = sum(len(preset[LEVELS.get(task, "rates")]) for task in preset["task"])
+    several = [task for task in preset["task"] if ":" not in task and task not in SINGLE]
+    places = len(preset["task"]) - len(several) + sum(len(preset[LEVELS.get(task, "rates")]) for task in several)
     found = {(match["place"], match["column"], match["checkpoint"]) for match in items}
     assert {column for _, column, _ in found} == labels
     assert len(found) == len(items) == places * len(labels) * 2

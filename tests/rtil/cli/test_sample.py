@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import rtil
+from rtil import sampling
 from rtil.branches import additive_branches
 from rtil.cli.sample import main
 from rtil.sampling import samples
@@ -38,6 +39,15 @@ def test_branches_share_their_latents_and_the_first_is_plain(workplace: Path) ->
     assert not torch.allclose(rows[2], rows[1], atol=1e-3)
     without_noise = samples(G, 2, 1.0, 4, additive_branches(True, G.num_blocks, sigma=0.0)).view_as(rows)
     assert torch.equal(without_noise[2], plain)
+
+
+def test_large_pictures_are_made_one_at_a_time_and_are_the_same(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    G = load_snapshot(VANILLA).generator
+    together = samples(G, 3, 1.0, seed=4)
+    monkeypatch.setattr(sampling, "PIXELS_AT_ONCE", G.resolution**2)
+    torch.testing.assert_close(samples(G, 3, 1.0, seed=4), together, rtol=1e-5, atol=1e-5)
 
 
 def test_no_truncation_is_the_mapping_itself_and_full_one_the_mean_style(workplace: Path) -> None:

@@ -205,3 +205,11 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(here):
         checkpoint.unlink()
     assert main(["--out", "mine", "--resume", "latest"]) == 0
     assert len(checkpoints(here / "mine")) == 1
+
+
+def test_too_few_pictures_to_measure_quality_leave_nothing_behind(make_pictures, tmp_path, monkeypatch, capsys):
+    make_pictures(tmp_path / "few", 7, 8)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--data", "few", "--resolution", "8", "--quality_kimg", "1", "--out", "o", "--device", "cpu"]) == 2
+    assert "at least 16 training pictures, few has 6" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

@@ -33,6 +33,18 @@ def test_every_task_has_its_option() -> None:
             conditions([task], [0.1], [4], [25.0])
 
 
+def test_a_task_may_have_a_level_of_its_own() -> None:
+    found = conditions(["inpaint:0.08", "hole:0.75", "sr:4", "phase:2", "cs"], [0.1], [2], [25.0])
+    assert [(condition.task, condition.level) for condition in found] == [
+        ("inpaint", 0.08),
+        ("hole", 0.75),
+        ("sr", 4),
+        ("phase", 2),
+        ("cs", 0.1),
+    ]
+    assert found[0].operator(16, 0).label == "inpaint 8 %"
+
+
 def test_a_mask_takes_the_place_of_rates(tmp_path: Path) -> None:
     Image.new("1", (16, 16), 1).save(tmp_path / "half face.png")
     (condition,) = conditions(["inpaint"], [0.1, 0.2], [], [], str(tmp_path / "half face.png"))
@@ -50,6 +62,10 @@ def test_a_mask_takes_the_place_of_rates(tmp_path: Path) -> None:
         ((["cs"], [0.1, 0.1], [4], [25]), "each once"),
         (([], [0.1], [4], [25]), "at least one"),
         ((["cs"], [0.1], [4], [25], "m.png"), "not used by task cs"),
+        ((["sr:two"], [0.1], [4], [25]), r"'sr:two' has no valid level: factor is a whole number"),
+        ((["sr:2.5"], [0.1], [4], [25]), r"'sr:2.5' has no valid level"),
+        ((["hdr:2"], [0.1], [4], [25]), r"hdr takes none: leave ':2' away"),
+        ((["cs:0.1", "cs"], [0.1], [4], [25]), "each once"),
     ],
 )
 def test_conditions_that_are_not_valid(arguments: tuple[Any, ...], message: str) -> None:

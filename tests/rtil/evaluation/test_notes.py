@@ -15,7 +15,7 @@ def notes(rows):
         (of_reference(), "linear: Gaussian posterior mean"),
         (
             of_reference("tv") + of_reference("adjoint"),
-            "Without a network: adjoint, the least picture that fits; tv, total variation.",
+            "Without a generator: adjoint, the least picture that fits; tv, total variation.",
         ),
         (of_solver(trained_otherwise=True), TRAINED_OTHERWISE),
         (of_solver(status="diverged"), "finite iterate is kept): ilo vanilla 20, ilo rtil 20."),

@@ -28,7 +28,7 @@ intervals over images (one operator a cell, one training a checkpoint); win: sha
 *: chosen with the truth, so out of a method's reach. best round: mean PSNR when stopped after that round, and
 the distance to the reference stopped after its own best round; oracle: each image's best iterate.
 linear: Gaussian posterior mean from the training pictures' covariance; vs linear: dB above it.
-Without a network: tv, total variation.
+Without a generator: tv, total variation.
 †: trained with RTIL, but with other random input, or at another place, than this method optimises.
 
 -- cs, mean PSNR in dB --

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -255,6 +256,20 @@ def test_finished_rows_are_not_computed_again(study: Study, straight: list[Row],
     assert _results(study.runner(tmp_path / "straight", no_prior).run()) == _results(straight)
     more = replace(study, pictures=heldout_pictures("synthetic", 16, "test", 4))
     assert len(more.runner(tmp_path / "straight", _prior).run()) == len(straight) * 4 // 3
+
+
+def test_kept_pictures_are_the_very_bytes(study: Study, tmp_path: Path) -> None:
+    pictures = heldout_pictures("synthetic", 16, "test", 12)
+    options = {"baselines": ["adjoint"], "kept": 2}
+    alone = replace(study, conditions=conditions(["inversion"], [], [], []), pictures=pictures, options=options)
+    alone.runner(tmp_path, _prior).run()
+    assert {len(list(folder.iterdir())) for folder in (tmp_path / "pictures").iterdir()} == {8}, "those of the grids"
+    (tmp_path / "all").mkdir()
+    replace(alone, options=alone.options | {"kept": 12}).runner(tmp_path / "all", _prior).run()
+    for name in ("truth", "inversion_adjoint"):
+        (folder,) = (tmp_path / "all/pictures").glob(f"{name}*")
+        found = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
+        assert np.array_equal(np.stack(found), alone.pictures.images.permute(0, 2, 3, 1).numpy()), "nothing is rescaled"
 
 
 def test_the_grid_shows_what_was_reconstructed(study: Study, straight: list[Row], tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ SQRT2 = math.sqrt(2)
 CHANNELS = {4: 12, 8: 10, 16: 8, 32: 6}
 KARRAS = {"normalize_latent": True, "upsampling": "nearest", "norm_order": "after_act", "torgb_gain": 1.0}
 RTIL = {"normalize_latent": False, "upsampling": "bilinear", "norm_order": "before_act", "torgb_gain": SQRT2}
+PUBLISHED = KARRAS | {"first_convolutions": 1}
+GAN_ZOO = PUBLISHED | {"input_bias": "pixel", "torgb_gain": SQRT2}
 GROWTHS = [(4, 1.0), (4, 0.3), (3, 1.0), (3, 0.6), (2, 0.5), (1, 1.0)]
 
 
@@ -26,7 +28,7 @@ def build(options=RTIL, dtype=torch.float64):
     return g
 
 
-@pytest.fixture(params=[RTIL, KARRAS], ids=["rtil", "karras"])
+@pytest.fixture(params=[RTIL, KARRAS, GAN_ZOO], ids=["rtil", "karras", "gan_zoo"])
 def g(request):
     return build(request.param)
 
@@ -60,18 +62,23 @@ def reference(g, z, blocks, fade, options):
 
     z = unit(z) if options["normalize_latent"] else z
     w = p["input.weight"]
-    x = act(F.conv_transpose2d(z[:, :, None, None], w * math.sqrt(2 / w[0].numel()), p["input.bias"]))
+    bias = p["input.bias"] if p["input.bias"].ndim == 3 else p["input.bias"][:, None, None]
+    x = act(F.conv_transpose2d(z[:, :, None, None], w * math.sqrt(2 / w[0].numel())) + bias)
     for b in range(blocks):
         before = x
         x = up(x) if b else x
-        x = act(conv(act(conv(x, f"blocks.{b}.conv0")), f"blocks.{b}.conv1"))
+        x = x if b == 0 and options.get("first_convolutions") == 1 else act(conv(x, f"blocks.{b}.conv0"))
+        x = act(conv(x, f"blocks.{b}.conv1"))
     rgb = conv(x, f"blocks.{blocks - 1}.torgb", options["torgb_gain"])
     if fade == 1:
         return rgb
     return (1 - fade) * up(conv(before, f"blocks.{blocks - 2}.torgb", options["torgb_gain"])) + fade * rgb
 
 
-@pytest.mark.parametrize("options", [RTIL, KARRAS, RTIL | {"norm_order": "after_act"}, KARRAS | {"torgb_gain": 0.5}])
+@pytest.mark.parametrize(
+    "options",
+    [RTIL, KARRAS, RTIL | {"norm_order": "after_act"}, KARRAS | {"torgb_gain": 0.5}, PUBLISHED, GAN_ZOO],
+)
 @pytest.mark.parametrize(("blocks", "fade"), GROWTHS)
 def test_equals_the_formulas(options, ws, blocks, fade):
     g = build(options)
@@ -288,6 +295,8 @@ def test_growth_out_of_range_changes_nothing(g, blocks, fade, message):
         ({"upsampling": "linear"}, "unknown upsampling 'linear'.*did you mean 'bilinear'"),
         ({"norm_order": "after"}, "unknown norm_order 'after': valid are before_act, after_act"),
         ({"channels": {4: 8, 16: 8}}, "side 8"),
+        ({"first_convolutions": 3}, r"first_convolutions is 3: valid are 1 \(Karras\) and 2"),
+        ({"input_bias": "pixels"}, "unknown input_bias 'pixels'.*did you mean 'pixel'"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

@@ -87,7 +87,7 @@ def test_heldout_pixels_are_observed_and_whole():
 
 def test_heldout_needs_two_entries():
     with pytest.raises(UserError, match="2 observed"):
-        split_heldout(as_operator(OnlyA(), torch.zeros(1, 1), 16), torch.zeros(1, 1), seed=0)
+        split_heldout(Inpainting((1, 1, 2), torch.tensor([[True, False]])), torch.zeros(1, 1, 1, 2), seed=0)
 
 
 def geodesic_by_definition(v):

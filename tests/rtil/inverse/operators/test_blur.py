@@ -81,13 +81,13 @@ def test_dagger_leaves_lost_frequencies_out():
     operator = gaussian_blur((1, 16, 16), 2.0)
     x = pictures((1, 16, 16))
     y = operator.A(x)
-    coarse = operator.A_dagger(y, tolerance=0.05)
+    coarse = operator.A_dagger(y, tol=0.05)
     kept = torch.fft.rfft2(operator.kernel.double()).abs() > 0.05
     assert 0 < kept.sum() < kept.numel()
     expected = torch.fft.irfft2(torch.where(kept, torch.fft.rfft2(x), 0), s=(16, 16))
     torch.testing.assert_close(coarse, expected, atol=1e-9, rtol=0)
     noisy = y + 1e-3 * pictures((1, 16, 16), seed=1)
-    assert (operator.A_dagger(noisy, tolerance=0.05) - coarse).abs().max() < 1e-3 / 0.05
+    assert (operator.A_dagger(noisy, tol=0.05) - coarse).abs().max() < 1e-3 / 0.05
 
 
 def test_dagger_takes_half_precision():

@@ -10,7 +10,7 @@ from ilo import CSGM, ILO
 from rtil.errors import UserError
 from rtil.generators.stylegan2 import StyleGAN2Generator
 from rtil.inverse.operators import make_operator
-from rtil.inverse.operators.foreign import ForeignOperator, as_operator
+from rtil.inverse.operators.foreign import ForeignOperator, as_operator, packed
 
 SIZE = (3, 16, 16)
 
@@ -85,3 +85,62 @@ def test_what_cannot_be_inverted_is_told(generator: StyleGAN2Generator, x: torch
         with pytest.raises(UserError, match=words) as error:
             CSGM(generator, steps=1).invert(x, operator)
         assert "\n" not in str(error.value)
+
+
+def test_a_mask_of_theirs_has_the_error_of_ours(x: torch.Tensor) -> None:
+    physics = pytest.importorskip("deepinv").physics
+    ours = make_operator("inpaint", SIZE, rate=0.3)
+    theirs = physics.Inpainting(img_size=SIZE, mask=ours.mask.float()[None])
+    y = theirs(x)
+    wrapped = as_operator(theirs, y, 16)
+    assert torch.equal(wrapped.observed, ours.observed)
+    torch.testing.assert_close(wrapped.error(x.flip(0), y), ours.error(x.flip(0), y))
+
+
+def test_complex_entries_count_once_by_their_modulus(x: torch.Tensor) -> None:
+    class Spectrum:
+        def A(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.fft2(x, norm="ortho")
+
+    wrapped = as_operator(Spectrum(), packed(Spectrum().A(x)), 16)
+    expected = 4 * (x - x.flip(0)).square().flatten(1).mean(1)  # Parseval
+    torch.testing.assert_close(wrapped.error(x.flip(0), packed(Spectrum().A(x))), expected)
+
+
+def test_lists_are_inverted_a_batch_at_a_time(generator: StyleGAN2Generator, x: torch.Tensor) -> None:
+    physics = pytest.importorskip("deepinv").physics
+    stacked = physics.Denoising().stack(physics.Downsampling(filter="bicubic", factor=2))
+    y = stacked(x)
+    both = CSGM(generator, steps=2, selection="heldout").invert(y, stacked)
+    each = CSGM(generator, steps=2, selection="heldout", batch_size=1).invert(y, stacked)
+    torch.testing.assert_close(both.x, each.x, atol=1e-4, rtol=0)
+
+
+def test_known_noise_is_that_of_denoising(x: torch.Tensor) -> None:
+    physics = pytest.importorskip("deepinv").physics
+    for noise, sigma, label in (
+        (physics.GaussianNoise(0.1), 0.1, "Denoising, noise 0.1"),
+        (physics.PoissonNoise(0.1), 0.0, "Denoising"),
+    ):
+        wrapped = as_operator(physics.Denoising(noise), x, 16)
+        assert wrapped.is_identity
+        assert wrapped.noise_model.sigma == pytest.approx(sigma)
+        assert wrapped.label == label
+    assert not as_operator(OnlyA(), OnlyA().A(x), 16).is_identity
+
+
+def test_an_error_inside_and_a_result_without_gradient_are_told(x: torch.Tensor) -> None:
+    class OneChannel:
+        def A(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.conv2d(x, torch.ones(1, 1, 3, 3))
+
+    class Rounded:
+        def A(self, x: torch.Tensor) -> torch.Tensor:
+            return x > 0.5
+
+    with pytest.raises(UserError, match=r"OneChannel cannot measure pictures \[2, 3, 16, 16\] .*Adapted"):
+        as_operator(OneChannel(), x, 16)
+    with pytest.raises(UserError, match="Rounded has no gradient"):
+        as_operator(Rounded(), x, 16)
+    with pytest.raises(UserError, match="measurements are dict"):
+        packed({})

@@ -8,6 +8,7 @@ from rtil.inverse.operators import (
     Inpainting,
     box_inpainting,
     centre_box,
+    drawn_box,
     explicit_box,
     file_inpainting,
     make_operator,
@@ -172,3 +173,17 @@ def test_mask_that_observes_nothing():
 def test_bad_rate(build, rate):
     with pytest.raises(UserError, match="0 < rate <= 1"):
         build((3, 8, 8), rate)
+
+
+def test_a_drawn_hole_has_the_size_of_the_box_and_keeps_its_distance() -> None:
+    masks = [drawn_box(64, 48, rate=0.75, seed=seed) for seed in range(200)]
+    missing = [(~mask).nonzero() for mask in masks]
+    corners = {tuple(places.amin(0).tolist()) for places in missing}
+    assert {tuple((places.amax(0) - places.amin(0) + 1).tolist()) for places in missing} == {(32, 24)}
+    tops, lefts = zip(*corners, strict=True)
+    assert (min(tops), max(tops)) == (4, 64 - 32 - 4), "of 25 places all are drawn in 200 draws, nearly surely"
+    assert (min(lefts), max(lefts)) == (3, 48 - 24 - 3)
+
+
+def test_a_hole_that_leaves_no_margin_is_the_centred_box() -> None:
+    assert torch.equal(drawn_box(32, 32, rate=0.01, seed=3), centre_box(32, 32, rate=0.01))

@@ -6,7 +6,7 @@ from ilo import CSGM, ILO
 from rtil import seeds
 from rtil.errors import UserError
 from rtil.generators.stylegan2 import StyleGAN2Generator
-from rtil.inverse.operators import NonlinearOperator, PhaseRetrieval
+from rtil.inverse.operators import FourierPhase, NonlinearOperator, PhaseRetrieval
 from rtil.ranges import to_unit
 
 
@@ -123,3 +123,25 @@ def test_planted_pictures_come_nearer_without_their_phases(solver, cache, monkey
     assert (last < 0.3 * first).all()
     if solver is ILO:
         torch.testing.assert_close(found.score, 4 * last, rtol=0.3, atol=0)
+
+
+def test_fourier_phase_equals_numpy_with_zeros_around() -> None:
+    x = pictures((3, 8, 12))
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (2, 2), (3, 3)))
+    expected = np.abs(np.fft.fftshift(np.fft.fft2(padded, norm="ortho"), axes=(-2, -1)))
+    y = FourierPhase((3, 8, 12)).A(x)
+    assert y.shape == (2, 1, 3, 12, 18)
+    np.testing.assert_allclose(y[:, 0], expected, atol=1e-12)
+
+
+def test_fourier_phase_does_not_tell_half_a_turn_but_other_pictures() -> None:
+    operator, (x, other) = FourierPhase((3, 8, 8)), pictures((3, 8, 8)).split(1)
+    torch.testing.assert_close(operator.A(x.flip(-2, -1)), operator.A(x))
+    assert (operator.A(other) - operator.A(x)).abs().max() > 0.1
+
+
+def test_fourier_phase_error_near_the_truth_estimates_that_of_the_picture() -> None:
+    operator, x = FourierPhase((3, 32, 32)), pictures((3, 32, 32), 1)
+    e = 1e-4 * torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    squares = (operator.A(x + e) - operator.A(x)).square().sum() / operator.error_normaliser
+    torch.testing.assert_close(squares / e.square().mean(), torch.ones_like(squares), rtol=0.1, atol=0)

@@ -26,6 +26,9 @@ SIZE = (3, 16, 16)
         ("fourier", {"rate": 0.05}, "fourier 5 %"),
         ("phase", {"exposures": 1}, "phase 1 mask"),
         ("phase", {"exposures": 4}, "phase 4 masks"),
+        ("hole", {"rate": 0.75}, "hole 75 %"),
+        ("fourier_phase", {}, "fourier_phase"),
+        ("hdr", {"noise_sigma": 0.025}, "hdr, noise 0.025"),
     ],
 )
 def test_labels(task, settings, label):

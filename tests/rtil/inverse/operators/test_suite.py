@@ -19,6 +19,7 @@ LINEAR = {
     "inpaint": ("inpaint", (3, 8, 8), {"rate": 0.5}),
     "inpaint-odd": ("inpaint", (3, 7, 5), {"rate": 0.1, "noise_sigma": 0.1}),
     "box": ("box", (3, 8, 9), {"rate": 0.75}),
+    "hole": ("hole", (3, 8, 9), {"rate": 0.75}),
     "sr": ("sr", (3, 8, 8), {"factor": 4}),
     "sr-odd": ("sr", (1, 9, 15), {"factor": 3}),
     "denoise": ("denoise", (3, 7, 5), {"sigma": 25}),
@@ -42,6 +43,9 @@ LINEAR = {
 NONLINEAR = {
     "phase": ("phase", (3, 8, 8), {"exposures": 4}),
     "phase-odd": ("phase", (1, 7, 5), {"exposures": 1, "noise_sigma": 0.1}),
+    "fourier_phase": ("fourier_phase", (3, 8, 8), {}),
+    "fourier_phase-odd": ("fourier_phase", (1, 7, 5), {"noise_sigma": 0.1}),
+    "hdr": ("hdr", (3, 8, 8), {}),
 }
 CASES = LINEAR | NONLINEAR
 DRAWN = ["cs", "cs-odd", "inpaint", "inpaint-odd", "motion", "gaussian", "gaussian-odd", "mri", "fourier", "phase"]
@@ -127,14 +131,14 @@ def test_gradient_of_the_adjoint_is_the_operator(operator):
 def test_dagger_is_least_squares(operator):
     y = measurements(operator)
     expected = y.flatten(1) @ torch.linalg.pinv(dense(operator), rtol=1e-10).T
-    x = operator.A_dagger(y, tolerance=1e-12)
+    x = operator.A_dagger(y, tol=1e-12)
     torch.testing.assert_close(x.flatten(1), expected, atol=1e-8, rtol=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.3, 10.0])
 def test_prox_l2_is_optimal(operator, gamma):
     z, y = images(operator), measurements(operator)
-    x = operator.prox_l2(z, y, gamma, tolerance=1e-12)
+    x = operator.prox_l2(z, y, gamma, tol=1e-12)
     gradient = gamma * operator.A_adjoint(operator.A(x) - y) + x - z
     assert gradient.abs().max() < 1e-9
     matrix = dense(operator)
