@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test test-lowest test-newest lock demo clean
+.PHONY: setup test test-lowest test-newest lock demo site clean
 
 # $(call install,VENV,OPTIONS): setuptools builds this package, so it comes first and from the same list.
 define install
@@ -50,6 +50,9 @@ lock:
 
 demo: setup
 	$(BIN)/python -m docs.demo
+
+site: setup
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) .venv-lowest .venv-newest build dist *.egg-info

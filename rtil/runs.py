@@ -4,7 +4,6 @@ A run is a folder such as ``runs/train/00003-stylegan2-rtil-synthetic-32`` with 
 comparable pair of trainings is found again.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -12,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 from rtil.errors import RunError, UserError
@@ -23,7 +23,8 @@ TRAIN_RUNS = Path("runs/train")
 EVAL_RUNS = Path("runs/eval")
 SETTINGS = "settings.json"
 SNAPSHOTS = "snapshot-*.safetensors"
-LOCK = ".lock"
+LOCK, OWNER = ".lock", ".owner"
+"""Two files: a lock is emptied by whoever asks for it, and on Windows nobody else may read it."""
 AGREEING = ("arch", "data", "resolution", "kimg")
 
 
@@ -45,8 +46,7 @@ def new_run(parent: Path, description: str) -> Path:
     """
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        with (parent / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(parent / LOCK):
             numbers = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
             run = parent / f"{max(numbers, default=-1) + 1:05d}-{description}"
             run.mkdir()
@@ -72,24 +72,24 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
     check_resume(out, resume)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / LOCK).open("a+")
-    with lock:
-        with writing(out):
-            _own(lock, out)
+        lock = _own(out)
+    try:
         check_resume(out, resume)  # again: another process may have come and gone in between
         yield out
+    finally:
+        lock.release()
 
 
-def _own(lock: TextIO, out: Path) -> None:
+def _own(out: Path) -> FileLock:
+    """Return the lock of a folder, held."""
+    lock = FileLock(out / LOCK)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
+        lock.acquire(timeout=0)
+    except Timeout:
+        owner = (out / OWNER).read_text(encoding="utf-8").strip() if (out / OWNER).is_file() else "unknown"
         raise RunError(f"{out} is in use by process {owner}: wait for it, or give another folder as --out") from None
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+    (out / OWNER).write_text(f"{os.getpid()}\n", encoding="utf-8")
+    return lock
 
 
 def check_resume(out: Path, resume: bool) -> None:

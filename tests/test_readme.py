@@ -1,4 +1,4 @@
-"""Every command and the Python example of the README run, made small by the options below."""
+"""Every command and the Python example of the README run, made small."""
 
 import re
 import shlex
@@ -13,10 +13,13 @@ from PIL import Image
 
 from rtil.generators import StyleGAN2Generator
 from rtil.interop.rosinality_export import rosinality_checkpoint
-from rtil.weights.backbones import find_backbone
+from tests.documents import blocks, commands, small
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+<<<<<<< HEAD
+COMMANDS = commands(README)
+=======
 SMALL_NETWORK = "--resolution 16 --channels {4:8,8:8,16:8} --mapping_layers 2 --z_dim 16 --w_dim 16 --batch 8"
 SMALL_PGGAN = "--resolution 16 --channels {4:8,8:8,16:8} --z_dim 16 --batches {4:8,8:8,16:8}"
 SMALL = {
@@ -26,11 +29,10 @@ SMALL = {
     "python eval.py --method ilo --images 8": "--images 2 --steps 2 --device cpu --lpips none --no_linear",
     "python eval.py --config configs/eval/classifier.yaml": "--steps 2 --device cpu --classifier_side 32",
     "python eval.py": "--images 3 --steps 2 --device cpu --lpips none",
-    "python datasets/prepare.py": "--resolution 16",
+    "rtil prepare": "--resolution 16",
     "rtil sample": "--count 2 --device cpu",
     "rtil reconstruct": "--steps 2 --device cpu",
     "rtil render": "--device cpu",
-    "rtil convert": "--steps 1 --device cpu",
     "rtil doctor": "",
 }
 """Options appended to a command that starts so, the first of them; they win over what the README says."""
@@ -46,6 +48,7 @@ def blocks(language):
 COMMANDS = [
     line for block in blocks("bash") for line in block.splitlines() if line and not line.startswith(tuple(LEFT_OUT))
 ]
+>>>>>>> command
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +84,14 @@ def need(commands, succeeded):
 @pytest.mark.parametrize("command", COMMANDS, ids=[command[:60] for command in COMMANDS])
 def test_command(command, folder, succeeded):
     need(COMMANDS[: COMMANDS.index(command)], succeeded)
-    extra = next(options for start, options in SMALL.items() if command.startswith(start))
     words = shlex.split(command)
+<<<<<<< HEAD
     assert words[0] == "python"
-    done = subprocess.run([sys.executable, *words[1:], *extra.split()], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *words[1:], *small(command)], cwd=folder, capture_output=True, text=True)
+=======
+    program = {"python": [sys.executable], "rtil": [sys.executable, "-m", "rtil"]}[words[0]]
+    done = subprocess.run([*program, *words[1:], *extra.split()], cwd=folder, capture_output=True, text=True)
+>>>>>>> command
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     succeeded.append(command)
 
@@ -102,7 +109,7 @@ def test_what_the_commands_made(folder, succeeded):
 def test_python_example(folder, succeeded, monkeypatch):
     need(COMMANDS, succeeded)
     monkeypatch.chdir(folder)
-    (code,) = blocks("python")
+    (code,) = blocks(README, "python")
     names = {"pictures": torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))}
     exec(code.replace("(50, 30, 30)", "(2, 2, 2)"), names)  # noqa: S102
     assert names["result"].x.shape == (2, 3, 32, 32)

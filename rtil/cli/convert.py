@@ -26,7 +26,7 @@ class ConvertOptions:
     """Convert a checkpoint of another project to a snapshot, or back.
 
     Args:
-        file: The checkpoint; it may also stand first, without a name. To rosinality: a run folder, a snapshot, a
+        file: The checkpoint. To rosinality: a run folder, a snapshot, a
             shipped prior (shipped:rtil), or another project's checkpoint.
         to: snapshot (.safetensors, ours) or rosinality (.pt: g_ema and latent_avg).
         out: The new file; null is the name of the old one with the new ending, in the current folder.
@@ -39,7 +39,7 @@ class ConvertOptions:
         device: auto, cpu, cuda or cuda:N.
     """
 
-    file: str | None = None
+    file: str
     to: Target = "snapshot"
     out: Path | None = None
     licence: str | None = None
@@ -50,8 +50,6 @@ class ConvertOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.file is None:
-            raise UserError("a FILE to convert is needed: rtil convert FILE; --help says what it may be")
         suffix = SUFFIXES[self.to]
         if self.out is not None and self.out.suffix.lower() != suffix:
             raise UserError(f"out is {self.out}: valid for {self.to} is the name of a {suffix} file")
@@ -63,16 +61,13 @@ class ConvertOptions:
     @property
     def target(self) -> Path:
         """The new file."""
-        stem = Path(str(self.file).replace("shipped:", "")).stem
+        stem = Path(self.file.replace("shipped:", "")).stem
         return self.out or Path(stem).with_suffix(SUFFIXES[self.to])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words and not words[0].startswith("-"):
-        words.insert(0, "--file")
-    return run_command(open_conversion, ConvertOptions, words, "rtil convert")
+    return run_command(open_conversion, ConvertOptions, argv, "rtil convert")
 
 
 def open_conversion(options: ConvertOptions) -> Work:

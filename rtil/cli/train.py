@@ -81,8 +81,8 @@ def open_training(options: TrainOptions) -> Prepared:
     pictures = len(open_dataset(config.data, config.resolution, "train"))
     if config.quality_kimg and pictures < LEAST_PICTURES:
         raise UserError(
-            f"quality_kimg compares halves of at least {LEAST_PICTURES} training pictures, {config.data} has {pictures}"
-            ": leave it away, or add pictures"
+            f"quality_kimg needs at least {LEAST_PICTURES} training pictures, {config.data} has {pictures}: "
+            "leave it away, or add pictures"
         )
     kimg = f"{config.total_images / 1000:g} kimg"
     lines = [f"go on in {out} with {description(config)} to {kimg}"]

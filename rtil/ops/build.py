@@ -143,7 +143,7 @@ def _compile(recipe: Recipe, folder: Path, failed: Path) -> None:
     (folder / "build.ninja").write_text(recipe.ninja_file(folder), encoding="utf-8")
     if recipe.cuda:
         (folder / "libcudart.so").symlink_to(recipe.cuda.runtime)
-    jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
+    jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))  # Linux, as is all of this
     seconds = TYPICAL_SECONDS[recipe.cuda is not None]
     _say(f"building the fused ops with {recipe.compiler.version} (about {seconds} s on one core, once)")
     log = folder / "build.log"

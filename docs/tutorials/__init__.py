@@ -1,0 +1,1 @@
+"""Notebooks that are kept with their outputs; ``python -m docs.tutorials`` runs them anew."""
