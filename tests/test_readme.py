@@ -17,38 +17,7 @@ from tests.documents import blocks, commands, small
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-<<<<<<< HEAD
 COMMANDS = commands(README)
-=======
-SMALL_NETWORK = "--resolution 16 --channels {4:8,8:8,16:8} --mapping_layers 2 --z_dim 16 --w_dim 16 --batch 8"
-SMALL_PGGAN = "--resolution 16 --channels {4:8,8:8,16:8} --z_dim 16 --batches {4:8,8:8,16:8}"
-SMALL = {
-    "python train.py --arch pggan": f"{SMALL_PGGAN} --kimg 0.048 --device cpu",
-    "python train.py": f"{SMALL_NETWORK} --kimg 0.032 --device cpu",
-    "rtil quality": "--samples 64 --no_linear",
-    "python eval.py --method ilo --images 8": "--images 2 --steps 2 --device cpu --lpips none --no_linear",
-    "python eval.py --config configs/eval/classifier.yaml": "--steps 2 --device cpu --classifier_side 32",
-    "python eval.py": "--images 3 --steps 2 --device cpu --lpips none",
-    "rtil prepare": "--resolution 16",
-    "rtil sample": "--count 2 --device cpu",
-    "rtil reconstruct": "--steps 2 --device cpu",
-    "rtil render": "--device cpu",
-    "rtil doctor": "",
-}
-"""Options appended to a command that starts so, the first of them; they win over what the README says."""
-LEFT_OUT = ["rtil weights lpips"]  # needs a network
-if find_backbone("alex") is None:
-    LEFT_OUT.append("rtil quality")
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-COMMANDS = [
-    line for block in blocks("bash") for line in block.splitlines() if line and not line.startswith(tuple(LEFT_OUT))
-]
->>>>>>> command
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +54,8 @@ def need(commands, succeeded):
 def test_command(command, folder, succeeded):
     need(COMMANDS[: COMMANDS.index(command)], succeeded)
     words = shlex.split(command)
-<<<<<<< HEAD
-    assert words[0] == "python"
-    done = subprocess.run([sys.executable, *words[1:], *small(command)], cwd=folder, capture_output=True, text=True)
-=======
     program = {"python": [sys.executable], "rtil": [sys.executable, "-m", "rtil"]}[words[0]]
-    done = subprocess.run([*program, *words[1:], *extra.split()], cwd=folder, capture_output=True, text=True)
->>>>>>> command
+    done = subprocess.run([*program, *words[1:], *small(command)], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     succeeded.append(command)
 

@@ -97,7 +97,7 @@ class MeasurementReader:
         if operator.img_size != (3, self.side, self.side):
             size = "x".join(map(str, operator.img_size[1:]))
             raise UserError(
-                f"{path} measured pictures of {size} pixels but the prior's side is {self.side}: give another"
+                f"{path} measured pictures of {size} pixels but the prior's have side {self.side}: give another one"
             )
         for i, y in enumerate(_checked(path, file.y, operator)):
             name = path.name if len(file.y) == 1 else f"{path.name}[{i}]"

@@ -17,15 +17,17 @@ class OperatorOptions:
     """How something was measured.
 
     Args:
-        task: cs, inpaint, box, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier or phase.
-        rate: Observed fraction (cs, gaussian, mri, fourier, box, and inpaint without a mask).
+        task: cs, inpaint, box, hole, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase,
+            fourier_phase or hdr.
+        rate: Observed fraction (cs, gaussian, mri, fourier, box, hole, and inpaint without a mask).
         factor: Factor of sr.
         sigma: Noise of denoise, on the 0-255 scale.
         mask: Mask file of inpaint: white is observed, black or transparent is missing.
         width: Standard deviation of blur, in pixels.
         length: Length of motion, in pixels.
         exposures: Number of coded masks of phase.
-        operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, motion, phase; inpaint by rate).
+        operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, hole, motion, phase; inpaint by
+            rate).
     """
 
     task: str = "inversion"

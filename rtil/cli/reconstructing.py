@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +96,13 @@ class Reconstructing:
         self.y = torch.stack([one.y for one in self.measurements]).to(device)
         self.batches = Batches(options.batch, side, device)
 
+    @cached_property
+    def mean(self) -> Tensor:
+        """The prior's mean picture [1, 3, R, R] in [0, 1]: of the mean style, or of some samples without styles."""
+        G = self.snapshot.generator
+        x = samples(G, MEAN_SAMPLES if G.latent_space == "z" else 1, 0.0, 0).clamp(0, 1)
+        return x.mean(0, keepdim=True).to(self.y.device)
+
     def plan(self) -> Iterator[str]:
         """Say what would be done."""
         options = self.options
@@ -146,9 +154,10 @@ class Reconstructing:
                 start = Start(found.latents, sha256_of(result_file)) if options.sequence else start
         finally:
             progress.close()
+        in_order = [images[n] for n in range(count)]
+        self._tell_unexplained([image["measurement_error"] for image in in_order])
         assert out is not None  # noqa: S101  there is at least one measurement
         about = {"path": str(self.snapshot.path), "weight_hash": self.snapshot.weight_hash, "info": self.snapshot.info}
-        in_order = [images[n] for n in range(count)]
         report = {"images": in_order, "seconds": seconds, "settings": options.table(), "snapshot": about}
         write_text(out / RESULT, json.dumps(report, indent=2) + "\n")
 
@@ -175,7 +184,6 @@ class Reconstructing:
 
     def _tell_doubts(self) -> None:
         """Warn where operator and measurements do not seem to belong together, which a recipe beside them rules out."""
-        G = self.snapshot.generator
         for group in self.groups if not self.options.sequence else [list(range(len(self.y)))]:
             asked = [n for n in group if self.measurements[n].raw is not None and not self.measurements[n].is_told]
             if not asked:
@@ -183,14 +191,22 @@ class Reconstructing:
             one = self.measurements[asked[0]]
             raws = (self.measurements[n].raw for n in asked)
             doubts = [doubt for raw in raws if raw is not None and (doubt := doubt_of_observed(one.operator, raw))]
-            if not doubts:
-                mean = (
-                    samples(G, MEAN_SAMPLES if G.latent_space == "z" else 1, 0.0, 0).clamp(0, 1).mean(0, keepdim=True)
-                )
-                of_seed = doubt_of_seed(one.operator, one.recipe, self.y[asked], mean.to(self.y.device))
-                doubts = [] if of_seed is None else [of_seed]
+            if not doubts and (of_seed := doubt_of_seed(one.operator, one.recipe, self.y[asked], self.mean)):
+                doubts = [of_seed]
             for doubt in doubts[:1]:
                 warnings.warn(f"{self.options.input}: {doubt}", Notice, stacklevel=1)
+
+    def _tell_unexplained(self, errors: Sequence[float]) -> None:
+        """Warn where a reconstruction explains its measurement no better than the prior's mean picture does."""
+        for n, one in enumerate(self.measurements):
+            of_mean = one.operator.error(self.mean, self.y[n : n + 1]).item()
+            if not errors[n] < of_mean:
+                warnings.warn(
+                    f"{one.name}: the measurement error {errors[n]:.3g} is not below that of the prior's mean picture, "
+                    f"{of_mean:.3g}; the options of the task may not be those that measured, or steps are too few",
+                    Notice,
+                    stacklevel=1,
+                )
 
     def _write_sheets(self, out: Path, group: Sequence[int], found: Inversion, errors: Sequence[float]) -> None:
         """Write the sheet of each picture, and of masks what is missing."""
@@ -209,7 +225,6 @@ class Reconstructing:
                 save_png(where.picture, mask)
 
     def _solver(self, options: ReconstructOptions, operator: Operator) -> Solver:
-
         settings = options.settings[options.method]
         (one,) = candidates_of_methods([options.method], options.settings, options.budget, [settings.selection])
         G, info = self.snapshot.generator, self.snapshot.info
@@ -219,7 +234,6 @@ class Reconstructing:
         return found
 
     def _start(self, pictures: int) -> Start | None:
-
         options = self.options
         if options.start_from is None:
             return None
@@ -255,7 +269,7 @@ class Reconstructing:
             places = [group.index(n) for n in batch]
             latents = None if start is None else {name: t[:, places] for name, t in start.latents.items()}
             y = self.y[list(batch)]
-            watching = [*progress.watching(operator, y), *([] if recorder is None else [recorder])]
+            watching: list[Callback] = [*progress.watching(operator, y), *([] if recorder is None else [recorder])]
             found = solver.invert(y, operator, [str(n) for n in batch], _all_of(watching), latents)
             progress.finish(len(batch))
             errors = operator.error(found.x, y).tolist()

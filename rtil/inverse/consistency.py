@@ -34,17 +34,18 @@ def doubt_of_seed(operator: Operator, recipe: OperatorRecipe, y: Tensor, mean: T
         y: Measurements [N, *measurement_shape].
         mean: The prior's mean picture [1, 3, R, R] in [0, 1].
     """
-    others = {seed: replace(recipe, seed=seed).make().to(mean.device) for seed in OTHER_SEEDS if seed != recipe.seed}
     if not operator.observed.all():
         return None
-    y_of_mean, black = operator.A(mean), torch.zeros_like(mean)
-    wrong = torch.stack([other.error(mean, y_of_mean) for other in others.values()]).min()
-    if wrong < TELLING * operator.error(black, y_of_mean).min():
-        return None
-    x = mean.expand(len(y), -1, -1, -1)
-    chosen = operator.error(x, y).mean()
-    errors = {seed: other.error(x, y).mean() for seed, other in others.items()}
-    best = min(errors, key=lambda seed: errors[seed].item())
+    y_of_mean, x = operator.A(mean), mean.expand(len(y), -1, -1, -1)
+    black = operator.error(torch.zeros_like(mean), y_of_mean).item()
+    errors: dict[int, float] = {}
+    for seed in OTHER_SEEDS:
+        if seed != recipe.seed:
+            other = replace(recipe, seed=seed).make().to(mean.device)
+            if other.error(mean, y_of_mean).item() < TELLING * black:
+                return None
+            errors[seed] = other.error(x, y).mean().item()
+    chosen, best = operator.error(x, y).mean().item(), min(errors, key=errors.__getitem__)
     if chosen < NEARER * errors[best]:
         return None
     hint = f"; operator_seed {best} would fit" if errors[best] < FITS * chosen else ""

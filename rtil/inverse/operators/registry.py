@@ -119,7 +119,7 @@ def make_operator(
     Args:
         task: A name of :data:`OPERATORS`.
         img_size: (C, H, W) of one picture.
-        rate: Observed fraction, 0 < rate <= 1 (cs, gaussian, mri, fourier, inpaint, box).
+        rate: Observed fraction, 0 < rate <= 1 (cs, gaussian, mri, fourier, inpaint, box, hole).
         factor: Downsampling factor (sr).
         sigma: Noise on the 0-255 scale (denoise).
         mask: Mask file: white is observed, black or transparent missing (inpaint, in place of rate).
