@@ -22,6 +22,8 @@ ARRAY = ".npy"
 SEALED = ".safetensors"
 MOST_PICTURE_VALUE = 4.0
 """Noise aside, pictures are in [0, 1]; far above that they are on another scale."""
+UNKNOWN_GREY = 0.5
+"""What stands for the colour of transparent pixels."""
 TRANSPARENCY = "transparency"
 """Name of the mask that is a picture's own."""
 
@@ -125,7 +127,7 @@ class MeasurementReader:
                 f"{path} has transparent pixels, which hold nothing: fill them in by --task inpaint, without rate and "
                 "mask, or save it without transparency"
             )
-        shown = x[0] if shape[1] == self.side else None
+        shown = torch.where(opaque, x[0], UNKNOWN_GREY) if shape[1] == self.side else None
         return Measurement(_checked(path, y, operator)[0], operator, recipe, path.name, photo=photo, framed=shown)
 
     def _own_mask(self, path: Path, photo: Tensor) -> Tensor | None:

@@ -46,7 +46,7 @@ from rtil.inverse.registry import solver_class
 from rtil.inverse.result import Inversion, join_batches
 from rtil.inverse.result_file import ResultFile, load_result, save_result
 from rtil.inverse.solver import Solver
-from rtil.pictures import save_png
+from rtil.pictures import readable, save_png
 from rtil.priors import chosen_prior
 from rtil.runs import new_run
 from rtil.sampling import samples
@@ -218,11 +218,11 @@ class Reconstructing:
             result = Panel("reconstruction", x, f"measurement error {errors[i]:.3g}, {found.status[i]}")
             unsure = [] if found.spread is None else [spread_panel(found.spread[i].cpu())]
             panels = [*given, measurement_panel(y, operator), result, *([where] if where else []), *unsure]
-            prior = f"{self.options.method} with the prior {self.snapshot.path}"
+            prior = f"{self.options.method} with the prior {self.options.snapshot}"
             sheet, mask = (labelled(out / name, [self.labels[n]])[0] for name in (SHEET, MASK))
             write_sheet(sheet, one.name, f"{operator.label}, {prior}", panels)
             if where is not None and isinstance(operator, Inpainting):
-                save_png(where.picture, mask)
+                save_png(readable(where.picture), mask)
 
     def _solver(self, options: ReconstructOptions, operator: Operator) -> Solver:
         settings = options.settings[options.method]

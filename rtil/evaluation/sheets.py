@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rtil.evaluation.figures import show_measurement
 from rtil.files import atomic_path
-from rtil.inverse.operators import FourierSampling, Inpainting, Operator
+from rtil.inverse.operators import FourierSampling, Inpainting, LinearOperator, Operator
 from rtil.pictures import to_pillow
 
 PANEL_PIXELS = 224
@@ -41,7 +41,7 @@ class Panel(NamedTuple):
 def write_sheet(path: Path, title: str, subtitle: str, panels: Sequence[Panel]) -> None:
     """Write panels in a row to a PNG file, atomically.
 
-    Small pictures are enlarged by a whole factor, pixel by pixel; large ones are shrunk.
+    Small pictures are enlarged pixel by pixel, where a whole factor fills the panel; others are resized smoothly.
 
     Args:
         path: PNG file.
@@ -84,10 +84,9 @@ def panel_side(pixels: int) -> int:
 def measurement_panel(y: Tensor, operator: Operator) -> Panel:
     """Return what a measurement [*measurement_shape] looks like; see ``show_measurement``."""
     shape = operator.measurement_shape
-    is_shown_as_it_is = len(shape) == 3
-    caption = f"{' x '.join(map(str, shape))} numbers" + ("" if is_shown_as_it_is else ", here their adjoint")
     (picture,) = show_measurement(y[None], operator)
-    return Panel("measurement", picture, caption)
+    shown = "" if len(shape) == 3 else " (adjoint)" if isinstance(operator, LinearOperator) else " (log amplitude)"
+    return Panel(f"measurement{shown}", picture, f"{' x '.join(map(str, shape))} numbers")
 
 
 def observed_panel(operator: Operator, picture: Tensor) -> Panel | None:
@@ -130,12 +129,12 @@ def spread_panel(spread: Tensor) -> Panel:
     mean = spread.mean(0)
     top = mean.max().item()
     colours = mpl.colormaps["magma"]((mean / (top or 1.0)).cpu().numpy())[..., :3]
-    return Panel("spread", torch.from_numpy(colours).permute(2, 0, 1), f"standard deviation, black 0, white {top:.2g}")
+    return Panel("spread", torch.from_numpy(colours).permute(2, 0, 1), f"std, black 0 to white {top:.2g}")
 
 
 def _sized(picture: Image.Image, side: int) -> Image.Image:
-    if max(picture.size) <= side:
-        factor = side // max(picture.size)
+    factor, rest = divmod(side, max(picture.size))
+    if factor and not rest:
         return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     return ImageOps.contain(picture, (side, side), Image.Resampling.LANCZOS)
 
