@@ -79,6 +79,11 @@ class ILO(Solver):
             values |= {"rampup": 0.0, "rampdown": 0.0}
         return settings.changed(**values)
 
+    def iterates(self) -> int:
+        """Return those of all rounds; see :meth:`Solver.iterates`."""
+        first, *others = (steps + 1 if steps else 0 for steps in self.rounds.rounds())
+        return first + (1 + self.rounds.range_projection) * sum(others)
+
     def attempt(self, problem: Problem) -> Inversion:
         """Run all rounds once; see :meth:`Solver.attempt`."""
         term = self.perceptual_term(problem, self.settings.perceptual_mode)

@@ -108,6 +108,11 @@ class SparseDeviation(Solver):
         if of_inner:
             self.inner.check_start(of_inner, images)
 
+    def iterates(self) -> int | None:
+        """Return those of ``inner``, of the alternations, and the result; see :meth:`Solver.iterates`."""
+        inner, settings = self.inner.iterates(), self.settings
+        return None if inner is None else inner + settings.alternations * (settings.steps + 1) + 1
+
     def attempt(self, problem: Problem) -> Inversion:
         """Run ``inner``, then the alternations; see :meth:`Solver.attempt`. The latents have ``nu`` too.
 

@@ -18,6 +18,7 @@ SMALL = {
     "rtil eval": "--images 3 --steps 2 --device cpu --lpips none",
     "rtil prepare": "--resolution 16",
     "rtil sample": "--count 2 --device cpu",
+    "rtil measure": "",
     "rtil reconstruct": "--steps 2 --device cpu",
     "rtil render": "--device cpu",
     "rtil convert": "--steps 1 --device cpu",

@@ -1,42 +1,181 @@
-"""Reading what users measured: pictures, .npy files, and folders of them as the frames of a sequence."""
+"""Reading what users measured: pictures, .npy files, files that say how they were measured, and folders of pictures."""
 
 import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rtil.data.images import EXTENSIONS, fit, read_image
+from rtil.cli.operator_options import OperatorOptions
+from rtil.data.images import EXTENSIONS, fit, read_with_transparency
 from rtil.errors import UserError
-from rtil.inverse.operators import Operator
+from rtil.inverse.measurement_file import load_measurement
+from rtil.inverse.operators import Operator, mask_from_file
+from rtil.inverse.operators.masks import WHITE_FROM, mask_size
 from rtil.inverse.perceptual import is_picture
+from rtil.inverse.recipe import OperatorRecipe
 
 ARRAY = ".npy"
+SEALED = ".safetensors"
 MOST_PICTURE_VALUE = 4.0
 """Noise aside, pictures are in [0, 1]; far above that they are on another scale."""
+UNKNOWN_GREY = 0.5
+"""What stands for the colour of transparent pixels."""
+TRANSPARENCY = "transparency"
+"""Name of the mask that is a picture's own."""
 
 
-def read_sequence(path: Path, operator: Operator, fitted: bool = False) -> tuple[Tensor, list[str]]:
-    """Return measurements [N, *measurement_shape], float32, in the order of the frames, and the frames' names.
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """One measurement of a user, and how it was made.
+
+    Attributes:
+        y: float32, of the operator's measurement shape; 0 where nothing is observed.
+        operator: Shared by those that were made alike.
+        recipe: How it is made.
+        name: Of the input, for reports.
+        stem: By which its pictures may be called; None where the input does not name them.
+        photo: The picture that was given, uint8 [4, H, W], upright, with alpha; None where it was none.
+        framed: That picture as it was measured, float [3, R, R] in [0, 1]; None where it has not the prior's side.
+        is_told: Whether the file says how it was made.
+        raw: What an array holds, where nothing is observed, too; None of other inputs.
+    """
+
+    y: Tensor
+    operator: Operator
+    recipe: OperatorRecipe
+    name: str
+    stem: str | None = None
+    photo: Tensor | None = None
+    framed: Tensor | None = None
+    is_told: bool = False
+    raw: Tensor | None = None
+
+
+class MeasurementReader:
+    """Reads measurements for a prior.
 
     Args:
-        path: An .npy file, or a folder: its pictures and .npy files, sorted by name, numbers in it by their value.
-        operator: What they were measured with.
+        options: How they were made, unless a file says so itself; then it takes that over.
+        given: Names of the options that the user gave, which must agree with such a file.
+        side: Of the prior's pictures, in pixels.
         fitted: Crop and resize pictures to the side that is expected.
-
-    Raises:
-        UserError: The folder has no such file, or others; a file cannot be read, or cannot be a measurement.
     """
-    files = frame_files(path) if path.is_dir() else [path]
-    parts = [read_measurement(file, operator, fitted) for file in files]
-    names = []
-    for file, part in zip(files, parts, strict=True):
-        names += [file.name] if len(part) == 1 else [f"{file.name}[{i}]" for i in range(len(part))]
-    return torch.cat(parts), names
+
+    def __init__(self, options: OperatorOptions, given: Collection[str], side: int, fitted: bool = False) -> None:
+        self.options, self.given, self.side, self.fitted = options, given, side, fitted
+        self._made: dict[bytes, tuple[Operator, OperatorRecipe]] = {}
+
+    def read(self, path: Path) -> list[Measurement]:
+        """Return the measurements in a file, or in the files of a folder: frame2 comes before frame10.
+
+        Raises:
+            UserError: There is no such file, or one of another kind; a file cannot be read, or cannot be a measurement.
+        """
+        if path.is_dir():
+            return [replace(one, stem=_stem(one.name)) for file in files_in(path) for one in self._file(file)]
+        return list(self._file(path))
+
+    def _file(self, path: Path) -> Iterator[Measurement]:
+        if path.suffix.lower() == SEALED:
+            yield from self._sealed(path)
+        elif path.suffix.lower() == ARRAY:
+            operator, recipe = self._chosen(path)
+            y = _read_array(path)
+            y = y[None] if tuple(y.shape) == operator.measurement_shape else y
+            checked = _checked(path, y, operator)
+            for i, one in enumerate(checked):
+                yield Measurement(one, operator, recipe, f"{path.name}[{i}]" if len(y) > 1 else path.name, raw=y[i])
+        else:
+            yield self._picture(path)
+
+    def _sealed(self, path: Path) -> Iterator[Measurement]:
+        file = load_measurement(path)
+        self.options.adopt(file.recipe, self.given, path)
+        operator = file.recipe.make()
+        if operator.img_size != (3, self.side, self.side):
+            size = "x".join(map(str, operator.img_size[1:]))
+            raise UserError(
+                f"{path} measured pictures of {size} pixels but the prior's have side {self.side}: give another one"
+            )
+        for i, y in enumerate(_checked(path, file.y, operator)):
+            name = path.name if len(file.y) == 1 else f"{path.name}[{i}]"
+            stem = _stem(file.names[i]) if file.names else None
+            yield Measurement(y, operator, file.recipe, file.names[i] if file.names else name, stem, is_told=True)
+
+    def _picture(self, path: Path) -> Measurement:
+        photo = _read_picture(path)
+        own = self._own_mask(path, photo)
+        framed = photo if own is None else torch.cat([photo[:3], photo[3:].where(own, 0)])
+        if own is None:
+            operator, recipe = self._chosen(path)
+        shape = (3, self.side, self.side) if own is not None else operator.measurement_shape
+        if not is_picture(shape):
+            size = " x ".join(map(str, shape))
+            raise UserError(f"{path} is a picture, but {self.options.task} measures {size} numbers: give an {ARRAY}")
+        picture = self._framed(path, framed, shape[1])
+        opaque = picture[3] >= WHITE_FROM
+        if own is not None:
+            operator, recipe = self._masked(path, opaque)
+        x = picture[None, :3].float() / 255
+        y = operator.A(x) if shape[0] == 1 else x
+        if own is None and not opaque.all() and bool((operator.observed & ~opaque).any()):
+            raise UserError(
+                f"{path} has transparent pixels, which hold nothing: fill them in by --task inpaint, without rate and "
+                "mask, or save it without transparency"
+            )
+        shown = torch.where(opaque, x[0], UNKNOWN_GREY) if shape[1] == self.side else None
+        return Measurement(_checked(path, y, operator)[0], operator, recipe, path.name, photo=photo, framed=shown)
+
+    def _own_mask(self, path: Path, photo: Tensor) -> Tensor | None:
+        """Return which pixels of a picture are observed by a mask that comes with it, bool [H, W], or None.
+
+        That is its transparency, where no other mask is given, or a mask file of its own size before it is fitted.
+        """
+        options, size = self.options, tuple(photo.shape[1:])
+        if options.task != "inpaint" or options.rate is not None:
+            return None
+        if options.mask is None:
+            own = photo[3] >= WHITE_FROM
+            if own.all():
+                raise UserError(f"{path} has no transparent pixels: give --mask, --rate, or a picture that has some")
+            return own
+        is_of_photo = self.fitted and size != (self.side, self.side) and mask_size(options.mask) == size
+        return mask_from_file(options.mask, *size) if is_of_photo else None
+
+    def _framed(self, path: Path, photo: Tensor, side: int) -> Tensor:
+        if self.fitted:
+            return fit(photo, side)
+        if photo.shape[1:] != (side, side):
+            height, width = photo.shape[1:]
+            raise UserError(
+                f"{path} is {height}x{width} pixels, expected are {side}x{side}: prepare it so, or add --fit"
+            )
+        return photo
+
+    def _chosen(self, path: Path) -> tuple[Operator, OperatorRecipe]:
+        """Return the operator of the options."""
+        if b"" not in self._made:
+            self._made[b""] = self.options.make(self.side)
+        return self._made[b""]
+
+    def _masked(self, path: Path, observed: Tensor) -> tuple[Operator, OperatorRecipe]:
+        """Return the operator of a mask bool [R, R], the same one for equal masks."""
+        key = observed.numpy().tobytes()
+        if key not in self._made:
+            if not observed.any():
+                raise UserError(f"{path} has nothing but missing pixels: at least one must be observed")
+            name = TRANSPARENCY if self.options.mask is None else Path(self.options.mask).name
+            size = (3, self.side, self.side)
+            recipe = OperatorRecipe("inpaint", size, {"mask": name}, self.options.operator_seed, mask=observed)
+            self._made[key] = recipe.make(), recipe
+        return self._made[key]
 
 
-def frame_files(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
     """Return the pictures and .npy files in a folder: frame2 comes before frame10; hidden files are not looked at.
 
     Raises:
@@ -46,35 +185,45 @@ def frame_files(folder: Path) -> list[Path]:
     valid = (*EXTENSIONS, ARRAY)
     for path in files:
         if path.suffix.lower() not in valid:
-            raise UserError(f"{path} cannot be a frame: valid are {', '.join(valid)}; take it out of the folder")
+            raise UserError(f"{path} is no picture or array: valid are {', '.join(valid)}; take it out of the folder")
     if not files:
-        raise UserError(f"{folder} holds no frames: valid are files {', '.join(valid)}")
+        raise UserError(f"{folder} holds no pictures: valid are files {', '.join(valid)}")
     return sorted(files, key=lambda path: [int(w) if w.isdecimal() else w for w in re.split(r"(\d+)", path.name)])
 
 
-def read_measurement(path: Path, operator: Operator, fitted: bool = False) -> Tensor:
-    """Return measurements [N, *measurement_shape], float32.
+def file_labels(measurements: Sequence[Measurement]) -> list[str]:
+    """Return for each measurement what stands in the names of its files, none twice: the input's name, else a number.
 
-    Args:
-        path: A picture, or an .npy file with one or N measurements.
-        operator: What they were measured with.
-        fitted: Crop and resize a picture to the side that is expected.
-
-    Raises:
-        UserError: The file cannot be read, or cannot be a measurement by this operator.
+    One measurement alone, if its input does not name it, needs none: "".
     """
-    shape = operator.measurement_shape
-    if path.suffix.lower() == ARRAY:
-        y = _read_array(path)
-        y = y[None] if tuple(y.shape) == shape else y
-    elif not is_picture(shape):
-        size = " x ".join(map(str, shape))
-        raise UserError(f"{path} is a picture, but a measurement of {operator.label} is {size} numbers: give an .npy")
-    else:
-        picture = _read_picture(path, shape[1], fitted)
-        y = operator.A(picture) if shape[0] == 1 else picture
+    if len(measurements) == 1 and measurements[0].stem is None:
+        return [""]
+    stems = [_safe(one.stem or "") for one in measurements]
+    whole = [_safe(one.name) if stem else "" for one, stem in zip(measurements, stems, strict=True)]
+    for labels in (stems, whole):
+        if all(labels) and len({label.lower() for label in labels}) == len(labels):
+            return labels
+    return numbers(len(measurements))
+
+
+def numbers(count: int) -> list[str]:
+    """Return 000, 001, ...; of one, nothing."""
+    return [""] if count == 1 else [f"{n:03d}" for n in range(count)]
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without its ending: of ``y.npy[3]`` it is ``y-3``."""
+    file, _, place = name.partition("[")
+    return Path(file).stem + (f"-{place.rstrip(']')}" if place else "")
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", name).strip(".")
+
+
+def _checked(path: Path, y: Tensor, operator: Operator) -> Tensor:
     operator.check_measurement(y)
-    if is_picture(shape) and y.abs().max() > MOST_PICTURE_VALUE:
+    if is_picture(operator.measurement_shape) and y.abs().max() > MOST_PICTURE_VALUE:
         raise UserError(f"{path} holds values up to {y.abs().max():g}: pictures are in [0, 1]; divide bytes by 255")
     return torch.where(operator.observed, y.float(), 0)
 
@@ -87,14 +236,8 @@ def _read_array(path: Path) -> Tensor:
         raise UserError(f"{path} cannot be read as an .npy file of numbers: {error}") from error
 
 
-def _read_picture(path: Path, side: int, fitted: bool) -> Tensor:
+def _read_picture(path: Path) -> Tensor:
     try:
-        picture = read_image(path.read_bytes(), str(path))
+        return read_with_transparency(path.read_bytes(), str(path))
     except OSError as error:
         raise UserError(f"input {path} cannot be read ({error.strerror}): give a picture or an .npy file") from error
-    if fitted:
-        picture = fit(picture, side)
-    if picture.shape[1:] != (side, side):
-        height, width = picture.shape[1:]
-        raise UserError(f"{path} is {height}x{width} pixels, expected are {side}x{side}: prepare it so, or add --fit")
-    return picture[None].float() / 255

@@ -1,17 +1,21 @@
 r"""``rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
 
-A measurement is a picture that already is what was measured (low-resolution, noisy, blurred, with missing pixels, or
-grey), or an .npy file, without which there is no cs, gaussian, mri, fourier and phase. Colorization keeps the measured
-luma. This is how a measurement is made, by the operator of the same task, rate and seed:
+A measurement is a picture that already is what was measured (low-resolution, noisy, blurred, grey, or with missing
+pixels: by a mask file, white being observed, or by transparency), or numbers. A file of ``rtil measure`` has the recipe
+of its operator beside them; an .npy file has not, so the options must say how it was made:
 
-    operator = make_operator("cs", (3, 32, 32), rate=0.1, seed=7)
-    numpy.save("y.npy", operator(x).numpy())  # x [N, 3, 32, 32] in [0, 1]; y [N, M]
+    $ rtil measure --task cs --rate 0.1 --operator_seed 7 --input photo.png --fit --out y.safetensors
+    $ rtil reconstruct --input y.safetensors --snapshot RUN
     $ rtil reconstruct --task cs --rate 0.1 --operator_seed 7 --input y.npy --snapshot RUN
 
-The folder gets the pictures; ``result.json``, to read; ``history.csv``, every term before each step; and
-``result.safetensors``, the inversion itself, from which ``rtil render`` makes the pictures again. The mean of
-several restarts (``--restarts 4 --combination mean``) comes with ``spread.png``, their standard deviation in each pixel
-and channel, from black (0) to white (see its label).
+The files of a folder are measurements each for itself. The results' folder gets the pictures, with a sheet for each
+(input, measurement, reconstruction, where measured, spread) and of masks an overlay; ``result.json``, to read;
+``history.csv``, every term before each step; and ``result.safetensors``, the inversion itself, from which ``rtil
+render`` makes the pictures again. The mean of several restarts (``--restarts 4 --combination mean``) comes with
+``spread.png``, their standard deviation in each pixel and channel, from black (0) to white (see its label).
+
+Warnings tell when the options do not seem to be those that measured (:mod:`rtil.inverse.consistency`), and when the
+reconstruction explains its measurement no better than the prior's mean picture does.
 
 ``--start_from`` goes on where an earlier reconstruction ended: what its file holds (latents, noise maps, deviations) is
 the start, so the first picture is its picture. With ``--sequence`` the files of a folder are frames: each starts from
@@ -34,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from rtil.cli.common import Work, run_command
+from rtil.cli.operator_options import OperatorOptions
 from rtil.errors import UserError, unknown
 from rtil.evaluation.candidates import Budget, short_names, standard_settings
 from rtil.inverse.registry import settings_class
@@ -43,26 +48,18 @@ RESULT = "result.json"
 
 
 @dataclass
-class ReconstructOptions(Budget):
+class ReconstructOptions(Budget, OperatorOptions):
     """Reconstruct pictures from your own measurements.
 
     Args:
         input: A picture that is the measurement itself (sr: of side R / factor, else of side R; colorize: its luma
-            counts), or an .npy file with one or N measurements, pictures in [0, 1]; of a sequence, a folder of them.
-        task: cs, inpaint, box, hole, sr, denoise, colorize, inversion, blur, motion, gaussian, mri, fourier, phase,
-            fourier_phase or hdr.
+            counts; inpaint without rate and mask: its transparent pixels are missing); a file of rtil measure, which
+            knows its task; an .npy file with one or N measurements, pictures in [0, 1]; or a folder of pictures and
+            .npy files, each of which is one for itself.
         snapshot: The prior: a run folder, a snapshot, another project's checkpoint, shipped:vanilla or shipped:rtil;
             null is the newest training in runs/train, or shipped:rtil where there is none.
-        rate: Observed fraction (cs, gaussian, mri, fourier, box, hole, and inpaint without a mask).
-        factor: Factor of sr.
-        sigma: Noise of denoise, on the 0-255 scale.
-        mask: Mask file of inpaint: white is observed.
-        width: Standard deviation of blur, in pixels.
-        length: Length of motion, in pixels.
-        exposures: Number of coded masks of phase.
-        operator_seed: Seed of the operator that measured (cs, gaussian, mri, fourier, motion, phase, hole; inpaint by
-            rate).
-        fit: Crop an input picture to its central square and resize it to the side that the task expects.
+        fit: Crop an input picture to its central square and resize it to the side that the task expects; a mask file
+            of the picture's own size is treated alike.
         method: ilo, csgm, pulse, sparse, mganprior, or one that an installed package adds.
         seed: Root seed of the solver.
         start_from: The result.safetensors of an earlier reconstruction of as many similar pictures, by this snapshot,
@@ -79,16 +76,7 @@ class ReconstructOptions(Budget):
     """
 
     input: Path | None = None
-    task: str = "inversion"
     snapshot: Path | None = None
-    rate: float | None = None
-    factor: int | None = None
-    sigma: float | None = None
-    mask: str | None = None
-    width: float | None = None
-    length: float | None = None
-    exposures: int | None = None
-    operator_seed: int = 0
     fit: bool = False
     method: str = "ilo"
     seed: int = 0
@@ -118,8 +106,6 @@ class ReconstructOptions(Budget):
             raise UserError("frame_steps are those of a sequence: add --sequence, or give steps")
         if self.batch is not None and self.sequence:
             raise UserError(f"batch is {self.batch} but a sequence is inverted frame by frame: leave one of them away")
-        if not self.sequence and os.path.isdir(self.input_path):
-            raise UserError(f"{self.input} is a folder: add --sequence if its files are frames, or give one file")
         if self.out is not None and os.path.exists(self.out / RESULT):
             raise UserError(f"{self.out} already holds {RESULT}: give another folder as --out")
 

@@ -18,6 +18,8 @@ HISTORY = "history.csv"
 PICTURE = "reconstruction.png"
 FRAMES = "frames.png"
 SPREAD = "spread.png"
+SHEET = "sheet.png"
+MASK = "mask.png"
 
 
 def sha256_of(path: Path) -> str:
@@ -26,14 +28,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def numbered(path: Path, count: int) -> list[Path]:
-    """Return a file name for each of several pictures: ``path`` itself for one, else ``name-000.png``, ...
+def labelled(path: Path, labels: Sequence[str]) -> list[Path]:
+    """Return a file name for each label: ``name-LABEL.png``, or ``path`` itself where it is empty.
 
     Example:
-        >>> [path.name for path in numbered(Path("out/frames.png"), 2)]
-        ['frames-000.png', 'frames-001.png']
+        >>> [path.name for path in labelled(Path("out/frames.png"), ["000", "face", ""])]
+        ['frames-000.png', 'frames-face.png', 'frames.png']
     """
-    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{n:03d}") for n in range(count)]
+    return [path.with_name(f"{path.stem}-{label}{path.suffix}") if label else path for label in labels]
 
 
 def write_pictures(x: Tensor, paths: Sequence[Path]) -> None:

@@ -44,12 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_rendering(options: RenderOptions) -> Prepared:
     """Open the result and the prior that belongs to it."""
+    from rtil.cli.measurements import numbers
     from rtil.cli.reconstruction_files import (
         PICTURE,
         SPREAD,
         by_image,
+        labelled,
         lines_of,
-        numbered,
         write_pictures,
         write_spread,
     )
@@ -63,7 +64,7 @@ def open_rendering(options: RenderOptions) -> Prepared:
     snapshot = load_snapshot(prior, pick_device(options.device))
     result.check_snapshot(snapshot)
     operator = result.recipe.make()
-    pictures = numbered(folder / PICTURE, len(result.y))
+    pictures = labelled(folder / PICTURE, result.labels or numbers(len(result.y)))
     if os.path.exists(pictures[0]):
         raise UserError(f"{pictures[0]} already exists: give another folder as --out")
 

@@ -34,10 +34,22 @@ def read_image(data: bytes, name: str) -> Tensor:
     Raises:
         UserError: The content is no image, truncated, of float or 32-bit samples, or too large to be honest.
     """
+    return _read(data, name, keep_transparency=False)
+
+
+def read_with_transparency(data: bytes, name: str) -> Tensor:
+    """Decode as :func:`read_image` does, but to uint8 [4, H, W]: transparency stays, as alpha (255 is opaque)."""
+    return _read(data, name, keep_transparency=True)
+
+
+def _read(data: bytes, name: str, keep_transparency: bool) -> Tensor:
     if not data:
         raise RunError(f"cannot read image {name!r}: the file is empty; remove it or fetch it again")
     try:
-        return _to_tensor(_decode(data))
+        image = _decode(data)
+        if keep_transparency:
+            return _to_tensor(image.convert("RGBA"))
+        return _to_tensor(_on_white(image).convert("RGB"))
     except UserError as error:
         raise RunError(f"cannot read image {name!r}: {error}") from None
     except Image.UnidentifiedImageError:
@@ -48,7 +60,7 @@ def read_image(data: bytes, name: str) -> Tensor:
 
 
 def _decode(data: bytes) -> Image.Image:
-    """Return the first frame, upright, in mode L or RGB."""
+    """Return the first frame, upright, in mode L, RGB or, if it has transparency, RGBA."""
     try:
         with _warning_filters, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -62,15 +74,15 @@ def _decode(data: bytes) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BIT:
         return Image.fromarray(np.rint(np.asarray(image) * (255 / 65535)).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image) if image.mode == "RGBA" else image
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    return pixels.permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def fit(image: Tensor, resolution: int) -> Tensor:
@@ -79,11 +91,11 @@ def fit(image: Tensor, resolution: int) -> Tensor:
     The filter is Pillow's Lanczos on bytes: fixed-point arithmetic, hence the same result on every machine.
 
     Args:
-        image: uint8 [3, H, W].
+        image: uint8 [3, H, W], or with alpha [4, H, W]: colours of transparent pixels then do not spread.
         resolution: Side R of the result in pixels.
 
     Returns:
-        uint8 [3, R, R].
+        uint8 [3, R, R] or [4, R, R].
 
     Example:
         >>> fit(torch.zeros(3, 20, 31, dtype=torch.uint8), 8).shape

@@ -49,6 +49,10 @@ class OneRound(Solver):
         """Fill in the steps; see :meth:`Solver.resolved`."""
         return super().resolved(settings.changed(steps=self.STEPS) if settings.steps is None else settings)
 
+    def iterates(self) -> int:
+        """Return the steps and one; see :meth:`Solver.iterates`."""
+        return self.settings.steps + 1 if self.settings.steps else 0
+
     def attempt(self, problem: Problem) -> Inversion:
         """Optimise once; see :meth:`Solver.attempt`."""
         G, space, settings = self.generator, problem.space, self.settings

@@ -1,6 +1,6 @@
 """How an operator was made, so that it can be made again from a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,27 @@ class OperatorRecipe:
     seed: int = 0
     noise_sigma: float = 0.0
     mask: Tensor | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "OperatorRecipe":
+        """Return the recipe that :meth:`to_json` and :meth:`tensors` tell; KeyError or TypeError if they do not."""
+        C, H, W = values["img_size"]
+        told = values["task"], (C, H, W), values["parameters"], values["seed"], values["noise_sigma"]
+        return cls(*told, tensors.get("mask"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the mask, as JSON values."""
+        return {
+            "task": self.task,
+            "img_size": self.img_size,
+            "parameters": self.parameters,
+            "seed": self.seed,
+            "noise_sigma": self.noise_sigma,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the mask, if there is one, as files take it."""
+        return {} if self.mask is None else {"mask": self.mask.detach().cpu().contiguous()}
 
     def make(self) -> Operator:
         """Return the operator, with the same buffers and label, on the CPU.

@@ -1,35 +1,28 @@
 """One inversion as one file, from which its pictures are made again. What users keep and share.
 
-A safetensors file: nothing in it can run code. Its tensors are the latents (with the noise maps and deviations), y, the
-scores, the spread of restarts and a mask file's content; its metadata holds ``format``, ``about`` (everything else as
-JSON) and ``sha256`` over both, by which damage is found. The weights are not inside: the file names them by their hash
+A sealed file (:mod:`rtil.inverse.sealed`). Its tensors are the latents (with the noise maps and deviations), y, the
+scores, the spread of restarts and a mask file's content. The weights are not inside: the file names them by their hash
 and is refused by any other snapshot.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rtil import __version__
 from rtil.errors import UserError
-from rtil.files import atomic_path
 from rtil.inverse.latents import SolverLatents
 from rtil.inverse.recipe import OperatorRecipe
 from rtil.inverse.registry import solver_class
 from rtil.inverse.result import Inversion, Status
+from rtil.inverse.sealed import Kind, complete, kept, load_sealed, save_sealed
 from rtil.snapshot import Snapshot
 
-FORMAT = "rtil-result-"
-FORMAT_NUMBER = 1
+RESULT = Kind("result", 1, "give the result.safetensors of a reconstruction")
 SHOWN_DIGITS = 12
 LATENTS = "latents."
 TOLD_OF_SNAPSHOT = ("arch", "rtil", "data", "resolution", "kimg", "seed")
@@ -54,6 +47,7 @@ class ResultFile:
         weight_hash: Of the snapshot.
         info: What that snapshot says of its training.
         batches: How many images were inverted at a time; older files do not say, and then it is all.
+        labels: What stands in the names of the pictures' files, one for each; empty where they are numbered.
         tool: Program and version that wrote the file.
     """
 
@@ -69,6 +63,7 @@ class ResultFile:
     weight_hash: str
     info: dict[str, Any]
     batches: list[int]
+    labels: list[str] = field(default_factory=list)
     tool: str = f"rtil {__version__}"
 
     @classmethod
@@ -80,6 +75,7 @@ class ResultFile:
         snapshot: Snapshot,
         method: str,
         settings: Mapping[str, Any],
+        labels: Sequence[str] = (),
     ) -> "ResultFile":
         """Gather what belongs to an inversion.
 
@@ -90,12 +86,13 @@ class ResultFile:
             snapshot: Whose generator it inverted.
             method: Name of the solver.
             settings: Its arguments and seed, as JSON values.
+            labels: What stands in the names of the pictures' files, if they are not numbered.
         """
         return cls(
-            latents=found.latents.mapped(_kept),
-            y=_kept(y.float()),
-            score=_kept(found.score),
-            spread=None if found.spread is None else _kept(found.spread),
+            latents=found.latents.mapped(kept),
+            y=kept(y.float()),
+            score=kept(found.score),
+            spread=None if found.spread is None else kept(found.spread),
             status=list(found.status),
             seconds=found.seconds,
             method=method,
@@ -104,6 +101,7 @@ class ResultFile:
             weight_hash=snapshot.weight_hash,
             info=snapshot.info,
             batches=list(found.batches) or [len(y)],
+            labels=list(labels),
         )
 
     def render(self, snapshot: Snapshot) -> Tensor:
@@ -147,32 +145,22 @@ def save_result(path: Path, result: ResultFile) -> None:
         result: From :meth:`ResultFile.of`.
     """
     recipe = result.recipe
-    about = json.dumps(
-        {
-            "tool": result.tool,
-            "pictures": len(result.y),
-            "batches": result.batches,
-            "status": result.status,
-            "seconds": result.seconds,
-            "method": result.method,
-            "settings": result.settings,
-            "operator": {
-                "task": recipe.task,
-                "img_size": recipe.img_size,
-                "parameters": recipe.parameters,
-                "seed": recipe.seed,
-                "noise_sigma": recipe.noise_sigma,
-            },
-            "snapshot": {"weight_hash": result.weight_hash, "info": result.info},
-        }
-    )
+    about = {
+        "tool": result.tool,
+        "pictures": len(result.y),
+        "labels": result.labels,
+        "batches": result.batches,
+        "status": result.status,
+        "seconds": result.seconds,
+        "method": result.method,
+        "settings": result.settings,
+        "operator": recipe.to_json(),
+        "snapshot": {"weight_hash": result.weight_hash, "info": result.info},
+    }
     tensors = {LATENTS + name: t for name, t in result.latents.items()} | {"y": result.y, "score": result.score}
-    for name, optional in (("spread", result.spread), ("mask", recipe.mask)):
-        if optional is not None:
-            tensors[name] = _kept(optional)
-    metadata = {"format": f"{FORMAT}{FORMAT_NUMBER}", "about": about, "sha256": _digest(about, tensors)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    if result.spread is not None:
+        tensors["spread"] = result.spread
+    save_sealed(path, RESULT, about, tensors | recipe.tensors())
 
 
 def load_result(path: Path | str) -> ResultFile:
@@ -182,29 +170,13 @@ def load_result(path: Path | str) -> ResultFile:
         UserError: There is none, it is damaged, or no result that this version can read.
     """
     path = Path(path)
-    if not os.path.isfile(path):  # False also where one may not look
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise UserError(f"result {path} {what}: give the result.safetensors of a reconstruction")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            _check_format(path, metadata.get("format", ""))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged, or no result ({error}): get another copy of it") from error
-    try:
-        if metadata["sha256"] != _digest(metadata["about"], tensors):
-            raise UserError(f"{path} is damaged (its content does not fit its checksum): get another copy of it")
-        return _parse(json.loads(metadata["about"]), tensors)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is incomplete (no {error}): get a file that this tool wrote") from error
+    _, about, tensors = load_sealed(path, RESULT)
+    with complete(path):
+        return _parse(about, tensors)
 
 
 def _parse(about: dict[str, Any], tensors: dict[str, Tensor]) -> ResultFile:
-    of = about["operator"]
-    C, H, W = of["img_size"]
     latents = {name.removeprefix(LATENTS): t for name, t in tensors.items() if name.startswith(LATENTS)}
-    recipe = OperatorRecipe(of["task"], (C, H, W), of["parameters"], of["seed"], of["noise_sigma"], tensors.get("mask"))
     return ResultFile(
         latents=solver_class(about["method"]).Latents(latents),
         y=tensors["y"],
@@ -214,31 +186,10 @@ def _parse(about: dict[str, Any], tensors: dict[str, Tensor]) -> ResultFile:
         seconds=about["seconds"],
         method=about["method"],
         settings=about["settings"],
-        recipe=recipe,
+        recipe=OperatorRecipe.from_json(about["operator"], tensors),
         weight_hash=about["snapshot"]["weight_hash"],
         info=about["snapshot"]["info"],
         batches=about.get("batches", [len(tensors["y"])]),
+        labels=about.get("labels", []),
         tool=about["tool"],
     )
-
-
-def _check_format(path: Path, found: str) -> None:
-    number = found.removeprefix(FORMAT)
-    if not found.startswith(FORMAT) or not number.isdecimal():
-        raise UserError(f"{path} is no result (format '{found}'): give the result.safetensors of a reconstruction")
-    if int(number) != FORMAT_NUMBER:
-        raise UserError(
-            f"{path} has format '{found}' but rtil {__version__} reads '{FORMAT}{FORMAT_NUMBER}': update rtil"
-        )
-
-
-def _kept(t: Tensor) -> Tensor:
-    return t.detach().cpu().contiguous()
-
-
-def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(about.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

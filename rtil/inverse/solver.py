@@ -108,6 +108,10 @@ class Solver(ABC):
         """
         return False
 
+    def iterates(self) -> int | None:
+        """Return how many iterates an attempt shows to a callback, at most; None where that is not known before."""
+        return None
+
     def has_perceptual_term(self, operator: Operator) -> bool:
         """Return whether the settings want their perceptual term for measurements by this operator, if it can be."""
         return True

@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from rtil.inverse.operators.noise import GaussianNoise
 from rtil.seeds import generator
 
 WHITE_FROM = 128
-"""Grey level, of 255, from which a pixel of a mask file counts as white."""
+"""Grey level, of 255, from which a pixel of a mask file counts as white, and alpha from which it counts as opaque."""
+MASK_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
 HOLE_MARGIN = 16
 """A drawn hole stays the side of the picture over this away from the border: 16 of 256 pixels."""
 
@@ -164,39 +166,58 @@ def explicit_box(height: int, width: int, top: int, left: int, box_height: int, 
     return mask
 
 
+def mask_size(path: str | Path) -> tuple[int, int]:
+    """Return height and width of a mask file, in pixels.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    with _opened(path) as picture:
+        return picture.height, picture.width
+
+
 def mask_from_file(path: str | Path, height: int, width: int) -> Tensor:
-    """Read a mask [H, W] from a picture file: white, or grey of at least 128 of 255, is observed.
+    """Read a mask [H, W] from a picture file: white, or grey of at least 128 of 255, is observed; transparent is not.
 
     Args:
-        path: 8-bit or 1-bit greyscale, palette or RGB file without transparency.
+        path: 8-bit or 1-bit greyscale, palette or RGB file. Where it is transparent (alpha below 128 of 255), nothing
+            is observed, whatever the colour there.
         height: H of the pictures.
         width: W of the pictures.
 
     Raises:
         UserError: The file cannot be read, has another size or mode, or observes nothing.
     """
+    with _opened(path) as picture:
+        # The size is in the header: a wrong or huge one is refused before a pixel is decoded.
+        if picture.size != (width, height):
+            raise UserError(
+                f"mask '{path}' is {picture.height}x{picture.width} pixels but the pictures are {height}x{width}"
+            )
+        if picture.mode not in MASK_MODES:
+            raise UserError(f"mask '{path}' has mode {picture.mode}: save it as 8-bit greyscale")
+        grey, alpha = (np.array(band) for band in picture.convert("RGBA").convert("LA").split())
+    mask = torch.from_numpy((grey >= WHITE_FROM) & (alpha >= WHITE_FROM))
+    if not mask.any():
+        raise UserError(
+            f"mask '{path}' observes no pixel: white (grey >= {WHITE_FROM}) and opaque is observed, black or "
+            "transparent is missing"
+        )
+    return mask
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
             Image.open(path) as picture,
         ):
-            # The size is in the header: a wrong or huge one is refused before a pixel is decoded.
-            if picture.size != (width, height):
-                raise UserError(
-                    f"mask '{path}' is {picture.height}x{picture.width} pixels but the pictures are {height}x{width}"
-                )
-            if picture.mode not in ("1", "L", "P", "RGB") or "transparency" in picture.info:
-                mode = picture.mode + (" with transparency" if "transparency" in picture.info else "")
-                raise UserError(f"mask '{path}' has mode {mode}: save it as 8-bit greyscale without transparency")
-            grey = np.array(picture.convert("L"))
+            yield picture
     except UserError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"mask '{path}' cannot be read as a picture: {error}") from error
-    mask = torch.from_numpy(grey >= WHITE_FROM)
-    if not mask.any():
-        raise UserError(f"mask '{path}' observes no pixel: white (grey >= {WHITE_FROM}) means observed")
-    return mask
 
 
 def _percent(fraction: float) -> str:

@@ -23,7 +23,7 @@ PARAMETERS: Mapping[str, str] = {
     "rate": "observed fraction, 0 < rate <= 1",
     "factor": "whole number >= 2 that divides height and width",
     "sigma": "standard deviation of the noise on the 0-255 scale, >= 0",
-    "mask": "picture file of the images' size; white pixels are observed",
+    "mask": "picture file of the images' size; white is observed, black or transparent is missing",
     "width": "standard deviation of the blur in pixels, 0 < width <= the shorter side",
     "length": "length of the motion in pixels, 0 < length <= the shorter side",
     "exposures": "number of coded masks, whole number >= 1",
@@ -119,10 +119,10 @@ def make_operator(
     Args:
         task: A name of :data:`OPERATORS`.
         img_size: (C, H, W) of one picture.
-        rate: Observed fraction, 0 < rate <= 1 (cs, gaussian, mri, fourier, inpaint, box).
+        rate: Observed fraction, 0 < rate <= 1 (cs, gaussian, mri, fourier, inpaint, box, hole).
         factor: Downsampling factor (sr).
         sigma: Noise on the 0-255 scale (denoise).
-        mask: Mask file, white = observed (inpaint, in place of rate).
+        mask: Mask file: white is observed, black or transparent missing (inpaint, in place of rate).
         width: Standard deviation of the blur in pixels (blur).
         length: Length of the motion in pixels (motion).
         exposures: Number of coded masks (phase).

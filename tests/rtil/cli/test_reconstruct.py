@@ -1,6 +1,7 @@
 import hashlib
 import json
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from PIL import Image, ImageSequence
 
 from rtil.cli.reconstruct import main
+from rtil.cli.render import main as render
 from rtil.data import open_dataset
+from rtil.errors import Notice
 from rtil.inverse.operators import make_operator
 from rtil.inverse.result_file import load_result
 from rtil.snapshot import load_snapshot
@@ -74,12 +77,86 @@ def test_measurements_that_are_no_pictures(task: str, settings: dict[str, float]
     assert image["measurement_error"] == pytest.approx(misfit.item(), rel=1e-2)  # type: ignore[index]
 
 
+def test_a_picture_in_a_folder_is_one_for_itself(face: torch.Tensor) -> None:
+    Path("folder").mkdir()
+    for name, x in {"b": face, "a": face.flip(3), "c": 1 - face}.items():
+        np.save(f"folder/{name}.npy", x[0].numpy())
+    assert main([*SMALL, "--input", "folder", "--out", "before", "--batch", "1"]) == 0
+    assert {path.name for path in Path("before").iterdir()} == {
+        "result.json", "result.safetensors", "history.csv",
+        *(f"{kind}-{name}.png" for name in "abc" for kind in ("reconstruction", "sheet")),
+    }  # fmt: skip
+    np.save("folder/b.npy", np.zeros((3, 16, 16), np.float32))
+    assert main([*SMALL, "--input", "folder", "--out", "after", "--batch", "1"]) == 0
+    same = {
+        name: Path(f"before/reconstruction-{name}.png").read_bytes()
+        == Path(f"after/reconstruction-{name}.png").read_bytes()
+        for name in "abc"
+    }
+    assert same == {"a": True, "b": False, "c": True}
+    assert main([*SMALL, "--input", "folder/a.npy", "--out", "alone"]) == 0
+    assert Path("alone/reconstruction.png").read_bytes() == Path("before/reconstruction-a.png").read_bytes()
+    argv = ["--result", "after/result.safetensors", "--snapshot", RUN, "--device", "cpu", "--out", "again"]
+    assert render(argv) == 0
+    for path in Path("again").iterdir():
+        assert path.read_bytes() == Path("after", path.name).read_bytes()
+    assert len(list(Path("again").iterdir())) == 3
+
+
+def test_pictures_of_several_masks_are_inverted_by_groups(face: torch.Tensor) -> None:
+    Path("folder").mkdir()
+    with Image.open("face.png") as picture, Image.open("mask.png") as mask:
+        for name, alpha in {
+            "a": mask,
+            "b": mask.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+            "c": mask.rotate(90),
+        }.items():
+            alpha.putpixel((0, ord(name) % 2), 0)
+            picture.putalpha(alpha)
+            picture.save(f"folder/{name}.png")
+    assert main([*SMALL, "--task", "inpaint", "--input", "folder", "--out", "o"]) == 0
+    results = sorted(path.name for path in Path("o").glob("result-*.safetensors"))
+    assert 1 < len(results) <= 3
+    for name in "abc":
+        for kind in ("reconstruction", "sheet", "mask"):
+            assert Path(f"o/{kind}-{name}.png").exists()
+    assert [image["input"] for image in _result("o")["images"]] == ["a.png", "b.png", "c.png"]  # type: ignore[attr-defined]
+
+
+def test_transparency_is_a_mask_file(face: torch.Tensor) -> None:
+    with Image.open("face.png") as picture, Image.open("mask.png") as mask:
+        picture.putalpha(mask)
+        picture.save("cut.png")
+    assert main([*SMALL, "--task", "inpaint", "--input", "cut.png", "--out", "a"]) == 0
+    assert main([*SMALL, "--task", "inpaint", "--input", "face.png", "--mask", "mask.png", "--out", "m"]) == 0
+    assert Path("a/reconstruction.png").read_bytes() == Path("m/reconstruction.png").read_bytes()
+    with Image.open("m/mask.png") as overlay:
+        shown = np.array(overlay)[3::6, 3::6].astype(float)
+    truth = np.array(Image.open("face.png")).astype(float)
+    changed = np.abs(shown - truth).sum(2) > 2
+    assert np.array_equal(changed, np.array(Image.open("mask.png")) == 0)
+
+
+def test_a_reconstruction_that_explains_nothing_is_told(face: torch.Tensor) -> None:
+    operator = make_operator("cs", (3, 16, 16), rate=0.25, seed=7)
+    np.save("y.npy", operator(face)[0].numpy())
+    cs = ["--task", "cs", "--rate", "0.25", "--input", "y.npy"]
+    with warnings.catch_warnings(record=True, action="always") as told:
+        assert main([*SMALL, *cs, "--operator_seed", "7", "--out", "o", "--steps", "60"]) == 0
+    assert not [one for one in told if issubclass(one.category, Notice)]
+    with pytest.warns(Notice, match=r"y\.npy: the measurement error .* is not below that of the prior's mean picture"):
+        assert main([*SMALL, *cs, "--operator_seed", "7", "--out", "p", "--lr", "1000", "--selection", "last"]) == 0
+    with pytest.warns(Notice, match="operator_seed 8 does not seem to be the one that measured; operator_seed 7 would"):
+        assert main([*SMALL, *cs, "--operator_seed", "8", "--out", "q"]) == 0
+
+
 def test_several_measurements_make_several_pictures(face: torch.Tensor) -> None:
     operator = make_operator("cs", (3, 16, 16), rate=0.1)
     np.save("y.npy", operator(face.repeat(2, 1, 1, 1)).double().numpy())
     assert main([*SMALL, "--task", "cs", "--rate", "0.1", "--input", "y.npy"]) == 0
     out = Path("runs/reconstruct/00000-ilo-cs")
-    assert sorted(p.name for p in out.glob("*.png")) == ["reconstruction-000.png", "reconstruction-001.png"]
+    assert sorted(p.name for p in out.glob("r*.png")) == ["reconstruction-000.png", "reconstruction-001.png"]
+    assert sorted(p.name for p in out.glob("s*.png")) == ["sheet-000.png", "sheet-001.png"]
 
 
 @pytest.mark.parametrize(
@@ -176,8 +253,11 @@ def test_what_the_mask_hides_plays_no_part(face: torch.Tensor) -> None:
         (["--input", "no.npy"], ["no.npy"]),
         (["--input", "photo.png"], ["30x40", "16x16", "--fit"]),
         (["--input", "face.png", "--task", "cs", "--rate", "0.1"], ["give an .npy"]),
-        (["--input", "face.png", "--task", "mri", "--rate", "0.1"], ["is 2 x 3 x 16 x 9 numbers", "give an .npy"]),
-        (["--input", "face.png", "--task", "phase", "--exposures", "1"], ["is 1 x 3 x 16 x 16 numbers"]),
+        (
+            ["--input", "face.png", "--task", "mri", "--rate", "0.1"],
+            ["2 x 3 x 16 x 9 numbers", "give an .npy"],
+        ),
+        (["--input", "face.png", "--task", "phase", "--exposures", "1"], ["measures 1 x 3 x 16 x 16 numbers"]),
         (["--input", "face.png", "--task", "blur", "--sigma", "2"], ["does not take sigma: it takes width"]),
         (["--input", "y.npy", "--task", "cs", "--rate", "0.1"], ["[1, 768]", "[N, 77]"]),
         (["--input", "y.npy", "--task", "cs"], ["rate"]),
@@ -303,7 +383,8 @@ def test_a_sequence_of_measurements_with_restarts_and_frames(face: torch.Tensor)
     assert main([*SMALL, *argv, "--out", "f", "--frames", "3"]) == 0
     assert {path.name for path in Path("f").iterdir()} == {
         "result.json", *(f"{name}-00{n}.{kind}" for n in range(2) for name, kind in (
-            ("reconstruction", "png"), ("frames", "png"), ("result", "safetensors"), ("history", "csv"),
+            ("reconstruction", "png"), ("sheet", "png"), ("frames", "png"),
+            ("result", "safetensors"), ("history", "csv"),
         )),
     }  # fmt: skip
     assert main([*SMALL, *argv, "--out", "m", "--restarts", "2", "--combination", "mean"]) == 0
@@ -325,9 +406,9 @@ def test_a_sequence_of_measurements_with_restarts_and_frames(face: torch.Tensor)
         (["--start_from", "o/result.safetensors", "--input", "two.npy"], ["holds 1 pictures but two.npy has 2"]),
         (["--start_from", "two/result.safetensors", "--sequence"], ["holds 2 pictures", "a sequence starts from 1"]),
         (["--frame_steps", "3"], ["frame_steps", "--sequence"]),
-        (["--input", "empty"], ["empty is a folder: add --sequence"]),
-        (["--input", "empty", "--sequence"], ["empty holds no frames"]),
-        (["--input", "mixed", "--sequence"], ["mixed/notes.txt cannot be a frame"]),
+        (["--input", "empty"], ["empty holds no pictures"]),
+        (["--input", "empty", "--sequence"], ["empty holds no pictures"]),
+        (["--input", "mixed"], ["mixed/notes.txt is no picture or array"]),
         (["--input", "face.png", "--sequence", "--frame_steps", "1,1,1,1"], ["steps has 4 rounds"]),
     ],
 )

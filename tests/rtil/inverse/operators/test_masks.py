@@ -16,6 +16,7 @@ from rtil.inverse.operators import (
     random_inpainting,
     random_pixels,
 )
+from rtil.inverse.operators.masks import mask_size
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.5, 28), (0.01, 1), (0.1, 6), (1.0, 56)])
@@ -95,6 +96,25 @@ def test_file_modes_give_the_same_mask(tmp_path):
     assert all(torch.equal(m, masks[0]) for m in masks)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_is_missing_whatever_the_colour_there(mode, tmp_path):
+    grey = np.array([[255, 255, 0], [0, 255, 255]], np.uint8)
+    alpha = np.array([[255, 0, 255], [0, 127, 128]], np.uint8)
+    picture = Image.merge("LA", [Image.fromarray(band) for band in (grey, alpha)])
+    picture = picture.convert("RGBA") if mode == "RGBA" else picture
+    picture.save(tmp_path / "mask.png")
+    expected = [[True, False, False], [False, False, True]]
+    assert mask_from_file(tmp_path / "mask.png", 2, 3).tolist() == expected
+
+
+def test_nothing_opaque_and_white_is_told(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 255)).save(tmp_path / "black.png")
+    Image.new("RGBA", (4, 4), (255, 255, 255, 0)).save(tmp_path / "clear.png")
+    for name in ("black", "clear"):
+        with pytest.raises(UserError, match=r"white .* and opaque is observed, black or transparent is missing"):
+            mask_from_file(tmp_path / f"{name}.png", 4, 4)
+
+
 def test_file_all_white_is_allowed(tmp_path):
     path = write_mask(tmp_path / "all.png", np.full((4, 4), 255, np.uint8))
     assert file_inpainting((3, 4, 4), path).observed.all()
@@ -106,11 +126,7 @@ def test_file_errors(tmp_path):
         mask_from_file(black, 4, 4)
     with pytest.raises(UserError, match=r"is 4x4 pixels but the pictures are 4x6"):
         mask_from_file(black, 4, 6)
-    for mode in ("RGBA", "LA"):
-        path = tmp_path / f"{mode}.png"
-        Image.new(mode, (4, 4)).save(path)
-        with pytest.raises(UserError, match=f"mode {mode}"):
-            mask_from_file(path, 4, 4)
+    assert mask_size(black) == (4, 4)
     sixteen = write_mask(tmp_path / "16.png", np.full((4, 4), 40000, np.uint16))
     with pytest.raises(UserError, match="mode I;16"):
         mask_from_file(sixteen, 4, 4)
