@@ -1,6 +1,6 @@
 """On which device networks run, in which type they compute, and how much memory that takes."""
 
-import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,10 +52,17 @@ def wait_for(device: torch.device) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory so far in MB (10^6 bytes): of the GPU in use, else of this process."""
+    """Return the peak memory so far in MB (10^6 bytes): of the NVIDIA GPU in use, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts KiB
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset / 1e6)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:

@@ -203,7 +203,25 @@ def read_variant(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     logging.basicConfig(format="%(message)s")
-    return run_command(open_comparison, EvalOptions, argv, "rtil eval", nested=nested(), short=short(), presets="eval")
+    return run_command(
+        open_comparison,
+        EvalOptions,
+        argv,
+        "rtil eval",
+        nested=nested(),
+        short=short(),
+        presets="eval",
+        settle=settled,
+    )
+
+
+def settled(options: EvalOptions) -> EvalOptions:
+    """Return the options, those of a run that is resumed with its own settings below what is given now."""
+    if not options.resume:
+        return options
+    from rtil.cli.comparison import resumed
+
+    return resumed(options)
 
 
 def open_comparison(options: EvalOptions) -> Work:

@@ -1,5 +1,7 @@
+import sys
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,6 +37,17 @@ def test_peak_memory_is_in_megabytes():
     """Of 10^6 bytes; the kernel counts KiB."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     assert peak_memory_mb(CPU) == pytest.approx(int(line.split()[1]) * 1024 / 1e6, rel=0.01)
+
+
+def test_peak_memory_has_the_unit_of_the_system(monkeypatch):
+    """Linux counts KiB and macOS bytes; on Windows another library tells it."""
+    on_linux = peak_memory_mb(CPU)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert peak_memory_mb(CPU) == pytest.approx(on_linux / 1024, rel=0.01)
+    monkeypatch.setattr(sys, "platform", "win32")
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=3_000_000))
+    monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(Process=lambda: process))
+    assert peak_memory_mb(CPU) == 3
 
 
 def test_what_is_sent_to_the_processor_is_what_was_there():

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,28 @@ def test_dry_run_of_a_resume_tells_of_the_run(here, capsys):
     capsys.readouterr()
     assert main(["--out", "mine", "--resume", "--dry_run", "--kimg", "0.008"]) == 0
     assert "# go on in mine with stylegan2-rtil-faces-8 to 0.008 kimg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", [["--out", "mine"], []])
+def test_the_options_of_a_resume_are_those_of_the_run(here, capsys, folder):
+    stages = ["--arch", "pggan", "--resolution", "8", "--channels", "{4:8,8:8}", "--z_dim", "8", "--stages", "{4:1,8:1}"]
+    assert main([*stages, "--batches", "{4:4,8:4}", "--data", "faces", "--seed", "3", "--dry_run"]) == 0
+    asked = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+    run = here / (folder[-1] if folder else "runs/train/00000-x")
+    run.mkdir(parents=True)
+    own = PGGANConfig(resolution=8, channels={4: 8, 8: 8}, z_dim=8, stages={4: 1, 8: 1}, batches={4: 4, 8: 4})
+    (run / "settings.json").write_text(json.dumps(replace(own, data="faces", seed=3).to_json()))
+    assert main([*folder, "--resume", "--log_kimg", "7", "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    where = {"out": str(run.relative_to(here)), "resume": "latest", "log_kimg": 7}
+    assert printed == yaml.safe_load("\n".join(asked)) | where
+
+
+def test_an_architecture_that_is_not_the_runs_is_refused(here, capsys):
+    Path("mine").mkdir()
+    Path("mine/settings.json").write_text(json.dumps(StyleGAN2Config().to_json()))
+    assert main(["--out", "mine", "--resume", "--arch", "pggan", "--print_config"]) == 2
+    assert "--arch pggan differs from this run's stylegan2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("content", "word"), [(b"\xff\xfe", "text file"), (b"a: [", "bad.yaml"), (b"- 1", "bad.yaml")])
