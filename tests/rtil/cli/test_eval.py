@@ -379,7 +379,9 @@ def test_the_options_of_a_run_that_goes_on_are_printed(workplace: Path, capsys: 
     assert main(["--out", "e", "--resume", "--device", "cpu", "--task", "sr", "--csgm.steps", "9", "--print_config"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed.pop("csgm") == asked.pop("csgm") | {"steps": 9}
-    assert printed == asked | {"task": ["sr"], "resume": True}
+    checkpoints = printed["checkpoints"]
+    assert list(checkpoints) == ["vanilla", "rtil"]  # which ones they were, not that the newest are wanted
+    assert printed == asked | {"task": ["sr"], "resume": True, "checkpoints": checkpoints}
 
 
 def test_what_nothing_uses_is_told_when_a_run_goes_on_too(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
