@@ -79,7 +79,7 @@ class EvalOptions(Budget):
         classifier_side: Side in pixels at which the classifier sees pictures; null is that of its training. Smaller is
             faster.
         batch: Pictures inverted at a time; null chooses by their size.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
         out: Run folder to create; null is the next numbered one in runs/eval.
         resume: Go on with the run in out.
     """

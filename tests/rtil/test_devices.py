@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rtil.devices import peak_memory_mb, to_device, training_convolutions
+from rtil.devices import compute_dtype, peak_memory_mb, pick_device, to_device, training_convolutions
 from rtil.errors import UserError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -31,6 +31,30 @@ def test_on_a_processor_nothing_is_set():
     before = settings()
     with training_convolutions(CPU, torch.bfloat16):
         assert settings() == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("mps", "device 'mps' is not there (it is Apple's GPU, on macOS): use --device cpu"),
+        ("cuda:99", "device 'cuda:99' is not there"),
+        ("xpu", "device 'xpu' is not supported: use auto, cpu, cuda, cuda:N or mps"),
+        ("tpu", "device 'tpu' is not valid: use auto, cpu, cuda, cuda:N or mps"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told(asked, message, monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError) as told:
+        pick_device(asked)
+    assert str(told.value).startswith(message)
+
+
+def test_apples_gpu_is_used_where_asked_for_only(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("mps") == torch.device("mps")
+    assert pick_device("auto") == CPU
+    assert compute_dtype("auto", torch.device("mps")) == torch.float32
 
 
 def test_peak_memory_is_in_megabytes():
