@@ -121,7 +121,9 @@ class FacesDataModule(pl.LightningDataModule):
     """Serves training batches uint8 [B, 3, R, R], from memory where the set is small enough, else read by processes.
 
     On a GPU a process of its own puts them together ahead of the step, from memory, too (not on Windows, where it would
-    hold the pictures a second time); on a CPU it would take the processor that the step needs. Set ``images_seen`` before ``fit`` to go on where a run stopped.
+    hold the pictures a second time); on a CPU it would take the processor that the step needs.
+
+    Set ``images_seen`` before ``fit`` to go on where a run stopped.
 
     Args:
         data: ``synthetic``, or the path of a folder or uncompressed zip of pictures.

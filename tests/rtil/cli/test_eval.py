@@ -376,9 +376,8 @@ def test_the_options_of_a_run_that_goes_on_are_printed(workplace: Path, capsys: 
     asked = yaml.safe_load(capsys.readouterr().out)
     assert main(argv) == 0
     capsys.readouterr()
-    assert (
-        main(["--out", "e", "--resume", "--device", "cpu", "--task", "sr", "--csgm.steps", "9", "--print_config"]) == 0
-    )
+    now = ["--device", "cpu", "--task", "sr", "--csgm.steps", "9"]
+    assert main(["--out", "e", "--resume", *now, "--print_config"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed.pop("csgm") == asked.pop("csgm") | {"steps": 9}
     checkpoints = printed["checkpoints"]
