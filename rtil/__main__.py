@@ -17,7 +17,6 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "reconstruct": "find the pictures behind measurements of your own",
         "render": "make the pictures of a reconstruction again from its result file",
         "sample": "write a grid of samples, of every branch if so wanted",
-        "convert": "make a snapshot of another project's checkpoint, or a checkpoint of a snapshot",
         "quality": "measure how far samples are from training pictures, branch by branch",
     },
     "data and weights": {
