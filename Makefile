@@ -53,6 +53,7 @@ lock:
 	$(COMPILE) --resolution lowest-direct --python-platform x86_64-manylinux_2_28 --output-file lock-lowest.txt
 
 demo: setup
+	-$(BIN)/rtil weights lpips
 	$(BIN)/python -m docs.demo
 
 site: setup

@@ -59,7 +59,7 @@ class InversionOptions(Recorded):
         precision: Type of our layers: float32, bfloat16, or auto (bfloat16 where it is faster).
         against: peer-style also times the published code's way of computing, in float32.
         repeats: How often each way is measured.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
     """
 
     resolution: int = 32

@@ -44,7 +44,7 @@ class OpsOptions(Recorded):
         repeats: How often each way is timed; the median counts.
         sample_ms: Length of one of these times; many calls for short operations.
         limit_s: Seconds behind which no other case is begun: what is left out is named, the rest recorded.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
     """
 
     ops: list[str] | None = None

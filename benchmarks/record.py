@@ -5,18 +5,17 @@ file anew and renaming it, under a lock, so that no kill leaves half a row and n
 taken out of absolute paths.
 """
 
-import fcntl
 import json
-import os
 import re
 import shlex
 import statistics
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from benchmarks.machine import describe
 from rtil.files import write_text
@@ -73,7 +72,7 @@ def append_row(folder: Path, name: str, command: Sequence[str], figures: dict[st
     line = json.dumps(row, allow_nan=False) + "\n"
     path = folder / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _only_writer(path.parent):
+    with FileLock(path.parent / ".lock"):
         before = path.read_text(encoding="utf-8") if path.exists() else ""
         write_text(path, before + line)
     return path
@@ -87,13 +86,3 @@ def without_folders(text: str) -> str:
         'x --checkpoints rtil=rtil --out a --data faces/b.zip'
     """
     return ABSOLUTE_FOLDERS.sub("", text)
-
-
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -63,7 +63,7 @@ class TrainingOptions(Recorded):
         limit_s: Seconds from the start behind which no other repeat begins, and phases, waits and operations are left
             out: what was measured is recorded.
         plain_cudnn: On a GPU, leave cuDNN as torch has it, in place of how a training sets it.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
     """
 
     resolution: int = 32

@@ -19,5 +19,6 @@ def has_perceptual_term(policy: Policy, operator: Operator) -> bool:
     if policy == "always":
         return True
     shape = operator.measurement_shape
-    scarce = shape[-1] * SCARCE_FACTOR <= operator.img_size[-1] or operator.observed.double().mean() < LEAST_OBSERVED
+    share = operator.observed.cpu().double().mean()
+    scarce = shape[-1] * SCARCE_FACTOR <= operator.img_size[-1] or share < LEAST_OBSERVED
     return is_picture(shape) and not bool(scarce)

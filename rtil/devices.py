@@ -1,6 +1,6 @@
 """On which device networks run, in which type they compute, and how much memory that takes."""
 
-import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +11,8 @@ from torch import Tensor
 from rtil.errors import UserError
 from rtil.precision import Precision
 
+DEVICES = "auto, cpu, cuda, cuda:N or mps"
+
 
 def cpu_multiplies_bfloat16() -> bool:
     """Whether this processor has bfloat16 instructions (AVX512-BF16 or AMX); elsewhere bfloat16 is slower."""
@@ -19,15 +21,22 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of convolutions and activations; ``auto`` is bfloat16 where the hardware multiplies it faster."""
+    """Return the type of convolutions and activations; ``auto`` is bfloat16 where the hardware multiplies it faster.
+
+    On Apple's GPUs ``auto`` is float32.
+    """
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bfloat16()
-    return torch.bfloat16 if fast else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` (Apple's GPU).
+
+    ``auto`` is a CUDA GPU where there is one, else the CPU. It is never ``mps``, which has to be asked for until its
+    numbers have been compared with the CPU's on such a machine (tests/rtil/test_mps.py does that).
 
     Raises:
         UserError: If it does not exist on this machine.
@@ -37,11 +46,13 @@ def pick_device(device: str) -> torch.device:
     try:
         picked = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"device '{device}' is not valid: use auto, cpu, cuda or cuda:N") from error
+        raise UserError(f"device '{device}' is not valid: use {DEVICES}") from error
     if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device '{device}' is not there ({torch.cuda.device_count()} GPUs found): use --device cpu")
-    if picked.type not in ("cpu", "cuda"):
-        raise UserError(f"device '{device}' is not supported: use auto, cpu, cuda or cuda:N")
+    if picked.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device '{device}' is not there (it is Apple's GPU, on macOS): use --device cpu")
+    if picked.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device '{device}' is not supported: use {DEVICES}")
     return picked
 
 
@@ -49,13 +60,27 @@ def wait_for(device: torch.device) -> None:
     """Wait until a GPU has done what was asked of it, so that clocks see its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def where_float64_is(x: Tensor) -> Tensor:
+    """Return x on a device that has float64: Apple's GPUs have not, what they hold is copied to the CPU."""
+    return x.cpu() if x.device.type == "mps" else x
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory so far in MB (10^6 bytes): of the GPU in use, else of this process."""
+    """Return the peak memory so far in MB (10^6 bytes): of the NVIDIA GPU in use, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts KiB
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset / 1e6)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:

@@ -48,7 +48,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             permissions = temporary.stat().st_mode & 0o777  # what the umask leaves
             yield temporary
             temporary.chmod(permissions)
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:  # Windows syncs only what may be written
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:

@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -49,8 +49,22 @@ def short(text: str | Path) -> str:
     """
     text = str(text)
     for folder, name in ((Path.cwd(), "."), (Path(sys.prefix), "<python>"), (Path.home(), "~")):
-        if folder != Path(folder.anchor):
-            text = text.replace(f"{folder}/", f"{name}/")
+        text = renamed(text, folder, name)
+    return text
+
+
+def renamed(text: str, folder: PurePath, name: str) -> str:
+    r"""Return text with another name for a folder where paths start with it, whichever way these are written.
+
+    Example:
+        >>> from pathlib import PureWindowsPath
+        >>> renamed("C:\\me\\x and C:/me/y", PureWindowsPath("C:\\me"), "~")
+        '~\\x and ~/y'
+    """
+    if folder == PurePath(folder.anchor):
+        return text
+    for start in (str(folder / "x"), (folder / "x").as_posix()):
+        text = text.replace(start[:-1], name + start[-2])
     return text
 
 

@@ -66,7 +66,7 @@ class ConvergenceOptions:
         repeats: How often each run is timed, in turns; the median counts.
         seed: Root seed of operator and solvers.
         precision: Type of the layers: float32, bfloat16, or auto (bfloat16 where it is faster).
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
         out: Folder of the curves and the chart; null is the next numbered one in runs/convergence. In one that holds
             curves of the same settings, only the missing runs are made.
     """

@@ -103,6 +103,7 @@ def run_command(
     short: Mapping[str, Sequence[str]] | None = None,
     bare: Mapping[str, Any] | None = None,
     presets: Kind | None = None,
+    settle: Callable[[Any], Any] | None = None,
 ) -> int:
     """Run a command and return its exit code.
 
@@ -119,6 +120,8 @@ def run_command(
         short: Names of options (``group.name``) that a name without a group sets.
         bare: Values of options that may also be given without one.
         presets: Whose presets ``--config`` knows by name.
+        settle: Returns the options that count for those that were built; of a run that is resumed they are its own,
+            with what is given now over them. ``--print_config`` and ``--dry_run`` show these.
     """
     mistakes: type[UserError] = UserError
     with _termination_raises(), _notices_in_one_line():
@@ -129,6 +132,8 @@ def run_command(
                 reader.print_help()
                 return 0
             chosen = reader.build(given, names)
+            if settle:
+                chosen = settle(chosen)
             if wish != "run":
                 print(reader.as_yaml(chosen), end="")
             if wish == "print_config":

@@ -41,7 +41,7 @@ class Comparison:
         if options.out is not None:
             check_resume(options.out, options.resume)
             if options.resume:
-                options, self.before = resumed(options, options.out)
+                self.before = read_settings(options.out)
         options.check_task()
         self.options = options
         self.evaluation = open_evaluation(options)
@@ -72,12 +72,15 @@ def _visible(settings: SolverSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in shown}
 
 
-def resumed(options: EvalOptions, folder: Path) -> tuple[EvalOptions, dict[str, Any]]:
-    """Return the options of the run in a folder, with those changed that are given now; and that run's settings.
+def resumed(options: EvalOptions) -> EvalOptions:
+    """Return the options of the run in the folder ``out``, with those changed that are given now.
 
     Raises:
-        UserError: The folder holds no evaluation of this version.
+        UserError: There is none, or the folder holds no evaluation of this version.
     """
+    folder = options.out
+    assert folder is not None  # noqa: S101  EvalOptions
+    check_resume(folder, resume=True)
     before = read_settings(folder)
     table = before.get("options")
     if not isinstance(table, dict):
@@ -101,7 +104,7 @@ def resumed(options: EvalOptions, folder: Path) -> tuple[EvalOptions, dict[str, 
     dotted |= {name: _get(options.settings, name) for name in given if "." in name}
     merged = EvalOptions(**flat, settings=overlaid(standard_settings(), dotted))
     merged.__dict__.update({name: value for name, value in options.__dict__.items() if name.startswith("_")})
-    return merged, before
+    return merged
 
 
 def _get(settings: Mapping[str, SolverSettings], dotted: str) -> Any:

@@ -36,7 +36,7 @@ class ConvertOptions:
         steps: Steps of each of ILO's rounds in that inversion; one number stands for every round, and null for 25, or
             fewer where pictures are large.
         seed: Of samples and inversion.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
     """
 
     file: str

@@ -79,7 +79,7 @@ class EvalOptions(Budget):
         classifier_side: Side in pixels at which the classifier sees pictures; null is that of its training. Smaller is
             faster.
         batch: Pictures inverted at a time; null chooses by their size.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
         out: Run folder to create; null is the next numbered one in runs/eval.
         resume: Go on with the run in out.
     """
@@ -203,7 +203,25 @@ def read_variant(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     logging.basicConfig(format="%(message)s")
-    return run_command(open_comparison, EvalOptions, argv, "rtil eval", nested=nested(), short=short(), presets="eval")
+    return run_command(
+        open_comparison,
+        EvalOptions,
+        argv,
+        "rtil eval",
+        nested=nested(),
+        short=short(),
+        presets="eval",
+        settle=settled,
+    )
+
+
+def settled(options: EvalOptions) -> EvalOptions:
+    """Return the options, those of a run that is resumed with its own settings below what is given now."""
+    if not options.resume:
+        return options
+    from rtil.cli.comparison import resumed
+
+    return resumed(options)
 
 
 def open_comparison(options: EvalOptions) -> Work:

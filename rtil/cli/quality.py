@@ -29,7 +29,7 @@ class QualityOptions:
             net: the Frechet distance is then FID, the kernel distance KID.
         linear: Measure samples of the linear prior too.
         seed: Root seed.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
         out: CSV file to write, too.
     """
 

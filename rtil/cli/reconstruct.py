@@ -71,7 +71,7 @@ class ReconstructOptions(Budget, OperatorOptions):
             evenly spaced iterates from the start and the reconstruction at last; null is none.
         batch: Pictures inverted at a time; null chooses by their size. Memory depends on it, the pictures do not,
             rounding aside.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
         out: Folder for the results; null is the next numbered one in runs/reconstruct.
     """
 

@@ -21,7 +21,7 @@ class RenderOptions:
     Args:
         result: The result.safetensors of a reconstruction.
         snapshot: The prior that was inverted: a run folder, a snapshot or another project's checkpoint.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
         out: Folder for the pictures.
     """
 

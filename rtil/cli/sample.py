@@ -31,7 +31,7 @@ class SampleOptions:
         branches: One row for each branch of RTIL, of the same latents: the plain generator first, then noise z1 of
             the trained sigma added at one cut more in each, or more and more codes mixed.
         seed: Root seed.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
         out: PNG file.
     """
 

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rtil.cli.common import Prepared, Terminated, given_names, mistake, run_command
 from rtil.cli.values import read_yaml
@@ -36,17 +37,29 @@ class TrainOptions:
 
 
 def asked_arch(words: Sequence[str]) -> str:
-    """Return the architecture that a command line asks for: of ``--arch``, else of its last ``--config``, else ours."""
-    found: dict[str, str] = {"--config": TrainingConfig.arch}
+    """Return the architecture that a command line asks for, whose options are then the command's.
+
+    It is that of ``--arch``, else of the last ``--config`` that has one, else of the run that ``--resume`` goes on
+    with, else ours.
+    """
+    files: dict[str, Any] = {}
+    line: dict[str, Any] = {}
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, has_value, value = word.partition("=")
         value = value if has_value else following
-        if name == "--arch":
-            found[name] = value
+        if name in ("--arch", "--out", "--resume"):
+            line[name.removeprefix("--")] = value if value or name == "--arch" else "latest"
         elif name == "--config":
             with suppress(UserError):  # run_command reads it again and tells
-                found[name] = str(read_yaml(config_path(value, "train")).get("arch", found[name]))
-    return found.get("--arch", found["--config"])
+                files |= read_yaml(config_path(value, "train"))
+    found = files | line
+    if "arch" in found:
+        return str(found["arch"])
+    if found.get("resume"):
+        with suppress(UserError):  # likewise
+            run = Path(found["out"]) if found.get("out") else newest_run()
+            return str(read_settings(run).get("arch", TrainingConfig.arch))
+    return TrainingConfig.arch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,10 +68,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     arch = asked_arch(words)
     if arch not in CONFIGS:
         return mistake(unknown("architecture", arch, CONFIGS))
-    bare = {"resume": "latest"}
     return run_command(
-        open_training, TrainOptions, words, "rtil train", nested={"": CONFIGS[arch]}, bare=bare, presets="train"
+        open_training,
+        TrainOptions,
+        words,
+        "rtil train",
+        nested={"": CONFIGS[arch]},
+        bare={"resume": "latest"},
+        presets="train",
+        settle=settled,
     )
+
+
+def settled(options: TrainOptions) -> TrainOptions:
+    """Return the options, those of a run that is resumed with its folder and its own settings.
+
+    Raises:
+        UserError: As :func:`newest_run`, :func:`rtil.runs.check_resume` and :func:`resumed`.
+    """
+    if not options.resume:
+        return options
+    out = options.out or newest_run()
+    check_resume(out, resume=True)
+    return replace(options, out=out, settings={"": resumed(options.config, out, given_names(options))})
 
 
 def open_training(options: TrainOptions) -> Prepared:
@@ -68,12 +100,10 @@ def open_training(options: TrainOptions) -> Prepared:
     from rtil.training.checkpoint import read_checkpoint, resume_point
     from rtil.training.run import train
 
-    config = options.config
-    out = options.out or (newest_run() if options.resume else None)
+    config, out = options.config, options.out
     if out is not None:
         check_resume(out, resume=options.resume is not None)
     if options.resume and out is not None:
-        config = resumed(config, out, given_names(options))
         checkpoint = resume_point(out, options.resume)
         if checkpoint is not None:
             read_checkpoint(checkpoint, config)

@@ -6,6 +6,7 @@ the number of workers nor prefetching can change what is trained on. Its size ma
 (progressive growing).
 """
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -119,8 +120,10 @@ class TrainingBatches(IterableDataset[Tensor]):
 class FacesDataModule(pl.LightningDataModule):
     """Serves training batches uint8 [B, 3, R, R], from memory where the set is small enough, else read by processes.
 
-    On a GPU a process of its own puts them together ahead of the step, from memory, too; on a CPU it would take the
-    processor that the step needs. Set ``images_seen`` before ``fit`` to go on where a run stopped.
+    On a GPU a process of its own puts them together ahead of the step, from memory, too (not on Windows, where it would
+    hold the pictures a second time); on a CPU it would take the processor that the step needs.
+
+    Set ``images_seen`` before ``fit`` to go on where a run stopped.
 
     Args:
         data: ``synthetic``, or the path of a folder or uncompressed zip of pictures.
@@ -161,8 +164,10 @@ class FacesDataModule(pl.LightningDataModule):
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
         source = preload(self.dataset) if self.in_memory else self.dataset
         batches = TrainingBatches(source, self.batch, self.seed, self.images_seen, self.mirror, rank, world_size)
-        workers = int(on_gpu) if self.in_memory else WORKERS
-        context = "fork" if self.in_memory and on_gpu else None  # shares the pictures, others would copy them
+        context, workers = None, WORKERS
+        if self.in_memory:  # a fork shares the pictures; a process that is started anew would copy them
+            can_share = on_gpu and "fork" in multiprocessing.get_all_start_methods()
+            context, workers = ("fork", 1) if can_share else (None, 0)
         return DataLoader(
             batches,
             batch_size=None,

@@ -113,7 +113,7 @@ class Zip(Store):
         if member.flag_bits & 1:
             raise RunError(f"{where} holds an encrypted member, {name!r}; decrypt it first")
         if member.compress_type != zipfile.ZIP_STORED and not allow_compressed:
-            command = f"python datasets/prepare.py {self.path} OUT.zip"
+            command = f"rtil prepare {self.path} OUT.zip"
             raise RunError(f"{where} is compressed (member {name!r}), too slow to train from; repack it: {command}")
 
     def _open(self) -> zipfile.ZipFile:

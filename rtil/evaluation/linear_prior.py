@@ -100,9 +100,9 @@ class LinearPrior:
 
         def posterior_mean(y: Tensor) -> Tensor:
             operator.check_measurement(y)
-            surprise = measured.observed_part(y.double().cpu()) - A_mu
+            surprise = measured.observed_part(y.cpu().double()) - A_mu
             x = self.mean + deviation(surprise)
-            return x.unflatten(1, self.img_size).to(y)
+            return x.unflatten(1, self.img_size).to(y.dtype).to(y.device)
 
         return posterior_mean
 

@@ -6,13 +6,15 @@ from contextlib import contextmanager
 
 import torch
 
+from rtil.devices import wait_for
+
 MS_PER_SECOND = 1000
 
 
 class Stopwatch:
     """Adds up the seconds of passages; a GPU is waited for only when they are asked for.
 
-    On a GPU they are the times between two marks each in its queue of work.
+    On a GPU they are the times between two marks each in its queue of work; Apple's are waited for in every passage.
 
     Args:
         device: Which does the work.
@@ -34,8 +36,10 @@ class Stopwatch:
     def running(self) -> Iterator[None]:
         """Count the time of a passage."""
         if self.device.type != "cuda":
+            wait_for(self.device)
             started = time.perf_counter()
             yield
+            wait_for(self.device)
             self._seconds += time.perf_counter() - started
             return
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

@@ -60,7 +60,7 @@ def estimated_w_mean(generator: StyleGAN2Generator) -> Tensor:
     total = torch.zeros(generator.w_dim, dtype=torch.float64)
     for first in range(0, MEAN_DRAWS, DRAWS_AT_A_TIME):
         z = generator.draw_z(DRAWS_AT_A_TIME, seeded(0, "convert/w_mean", first))
-        total += generator.map_to_w(z).double().sum(dim=0)
+        total += generator.map_to_w(z).cpu().double().sum(dim=0)
     return (total / MEAN_DRAWS).float()
 
 

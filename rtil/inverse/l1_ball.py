@@ -12,6 +12,8 @@ equal entries on a ball of radius 1 each is a millionth.
 import torch
 from torch import Tensor
 
+from rtil.devices import where_float64_is
+
 
 @torch.no_grad()
 def project_l1(t: Tensor, radius: Tensor | float) -> Tensor:
@@ -29,12 +31,12 @@ def project_l1(t: Tensor, radius: Tensor | float) -> Tensor:
         tensor([[1.0000, 0.0000],
                 [0.2500, 0.2500]])
     """
-    rows = t.flatten(1)
-    one = torch.ones(len(t), 1, dtype=torch.float64, device=t.device)
-    radii = one * (radius.unsqueeze(1) if isinstance(radius, Tensor) else radius)
+    rows = where_float64_is(t.flatten(1))
+    one = torch.ones(len(t), 1, dtype=torch.float64, device=rows.device)
+    radii = one * (radius.unsqueeze(1).to(rows.device) if isinstance(radius, Tensor) else radius)
     excess = rows.abs().sort(1, descending=True).values.double().cumsum(1) - radii
     inside = excess[:, -1:] <= 0
-    theta = excess.div_(torch.arange(1, rows.shape[1] + 1, device=t.device)).amax(1, keepdim=True)
+    theta = excess.div_(torch.arange(1, rows.shape[1] + 1, device=rows.device)).amax(1, keepdim=True)
     exact = rows.double()
     nearest = exact - torch.minimum(torch.maximum(exact, -theta), theta)
-    return torch.where(inside, rows, nearest.to(t.dtype)).view_as(t)
+    return torch.where(inside, rows, nearest.to(t.dtype)).view_as(t).to(t.device)

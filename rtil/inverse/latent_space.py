@@ -162,7 +162,7 @@ def fit_gaussian(generator: LayeredGenerator, draws: int = FIT_DRAWS) -> tuple[T
     total = squares = torch.zeros((), dtype=torch.float64)
     for done in range(0, draws, FIT_CHUNK):
         z = generator.draw_z(min(FIT_CHUNK, draws - done), rng)
-        u = F.leaky_relu(generator.mapping(z)[:, 0].float(), 1 / SLOPE).double().cpu()
+        u = F.leaky_relu(generator.mapping(z)[:, 0].float(), 1 / SLOPE).cpu().double()
         total, squares = total + u.sum(0), squares + u.square().sum(0)
     mean = total / draws
     return mean.float(), (squares / draws - mean.square()).clamp(min=0).sqrt().float()

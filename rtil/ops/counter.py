@@ -75,12 +75,15 @@ def counter_normal(shape: Sequence[int], key: int, device: torch.device | str = 
     Args:
         shape: Of the result.
         key: 64 bits, for instance :func:`rtil.seeds.derive_seed`.
-        device: Of the result. Tiers and devices agree up to the rounding of logarithm, sine and cosine.
+        device: Of the result. Tiers and devices agree up to the rounding of logarithm, sine and cosine. For Apple's
+            GPUs, which have no float64, the CPU draws.
 
     Example:
         >>> torch.equal(counter_normal((2, 3), 7)[1], counter_normal((6,), 7)[3:])
         True
     """
+    if torch.device(device).type == "mps":
+        return counter_normal(shape, key).to(device)
     empty = torch.empty(0, device=device)
     tier = tier_of("counter_normal", empty)
     if tier == "ext":

@@ -43,7 +43,7 @@ class TrainingConfig(ABC):
         resolution: Side of the pictures in pixels, a power of two of at least 8.
         kimg: Length of the whole training in thousands of images.
         seed: Root seed of every draw.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto`` (``cuda`` where there is one, else ``cpu``), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: Type of the main phases; ``auto`` takes bfloat16 where the hardware multiplies it faster.
         channels: {side: width} of generator and discriminator, for sides from 4 to the resolution.
         z_dim: Entries of the latent code z.

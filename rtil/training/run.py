@@ -52,7 +52,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     _quiet_lightning()
     stop = StopRequest()
     trainer = pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
+        accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
         max_epochs=-1,
         default_root_dir=run,

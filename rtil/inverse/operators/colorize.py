@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rtil.devices import where_float64_is
 from rtil.errors import UserError
 from rtil.inverse.operators.base import LinearOperator, check_img_size
 from rtil.inverse.operators.noise import GaussianNoise
@@ -33,22 +34,20 @@ class Colorization(LinearOperator):
         UserError: The pictures do not have three channels.
     """
 
-    weights: Tensor
-
     def __init__(self, img_size: Sequence[int], noise_model: GaussianNoise | None = None) -> None:
         C, H, W = check_img_size(img_size)
         if C != 3:
             raise UserError(f"colorize takes pictures of 3 channels (R, G, B): got img_size {tuple(img_size)}")
         super().__init__(img_size, (1, H, W), "colorize", noise_model)
-        self.register_buffer("weights", torch.tensor(LUMA, dtype=torch.float64)[:, None, None], persistent=False)
 
     def measure(self, x: Tensor) -> Tensor:
         """Map pictures [N, 3, H, W] to their luma [N, 1, H, W]."""
-        return (x * self.weights.to(x.dtype)).sum(1, keepdim=True)
+        R, G, B = (weight * channel for weight, channel in zip(LUMA, x.split(1, 1), strict=True))
+        return R + G + B
 
     def transpose(self, y: Tensor) -> Tensor:
         """Map [N, 1, H, W] to [N, 3, H, W]: each channel is its weight times y."""
-        return y * self.weights.to(y.dtype)
+        return torch.cat([weight * y for weight in LUMA], 1)
 
     @torch.no_grad()
     def consistent(self, x: Tensor, y: Tensor) -> Tensor:
@@ -63,7 +62,8 @@ class Colorization(LinearOperator):
         """
         if self.noise_model.text:
             return x
-        p, w, wanted = x.double(), self.weights.double(), y.double().clamp(0, 1)
+        p, wanted = where_float64_is(x).double(), where_float64_is(y).double().clamp(0, 1)
+        w = torch.stack([p.new_full((1, 1), weight) for weight in LUMA])  # [3 1 1]; no copy, which would wait for a GPU
         knots = torch.cat([-p / w, (1 - p) / w], dim=1).sort(dim=1).values  # [N 6 H W]
         lumas = torch.cat([((p + knot * w).clamp(0, 1) * w).sum(1, keepdim=True) for knot in knots.split(1, 1)], 1)
         below = (lumas <= wanted).sum(1, keepdim=True).clamp(1, 5) - 1  # the piece that reaches y starts here
@@ -72,4 +72,4 @@ class Colorization(LinearOperator):
         )
         rise = (next_luma - luma).clamp(min=torch.finfo(torch.float64).tiny)
         share = ((wanted - luma) / rise).clamp(0, 1)
-        return (p + torch.lerp(knot, next_knot, share) * w).clamp(0, 1).to(x.dtype)
+        return (p + torch.lerp(knot, next_knot, share) * w).clamp(0, 1).to(x.dtype).to(x.device)

@@ -64,7 +64,7 @@ class GaussianNoise(nn.Module):
             ids = [str(i) for i in range(len(y))] if image_ids is None else list(image_ids)
             if len(ids) != len(y):
                 raise UserError(f"got {len(ids)} image ids for {len(y)} images: give one per image")
-            draws = [self._draw(i, y.shape[1:]).to(y) for i in ids]
+            draws = [self._draw(i, y.shape[1:]).to(y.dtype).to(y.device) for i in ids]
             y = y + self.sigma * torch.stack(draws) if draws else y
         return y.clamp(0, 1) if self.clip else y
 

@@ -370,6 +370,21 @@ def test_dry_run_of_a_run_that_goes_on_is_of_that_run(workplace: Path, capsys: p
     assert "# into e\n" in out
 
 
+def test_the_options_of_a_run_that_goes_on_are_printed(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*SMALL, "--task", "inpaint", "--method", "csgm", "--csgm.lr", "0.3", "--out", "e"]
+    assert main([*argv, "--print_config"]) == 0
+    asked = yaml.safe_load(capsys.readouterr().out)
+    assert main(argv) == 0
+    capsys.readouterr()
+    now = ["--device", "cpu", "--task", "sr", "--csgm.steps", "9"]
+    assert main(["--out", "e", "--resume", *now, "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed.pop("csgm") == asked.pop("csgm") | {"steps": 9}
+    checkpoints = printed["checkpoints"]
+    assert list(checkpoints) == ["vanilla", "rtil"]  # which ones they were, not that the newest are wanted
+    assert printed == asked | {"task": ["sr"], "resume": True, "checkpoints": checkpoints}
+
+
 def test_what_nothing_uses_is_told_when_a_run_goes_on_too(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--method", "csgm", "--out", "e"]) == 0
     assert main(["--out", "e", "--resume", "--device", "cpu", "--z1_weight", "1"]) == 2

@@ -147,6 +147,27 @@ def test_dry_run_of_a_resume_tells_of_the_run(here, capsys):
     assert "# go on in mine with stylegan2-rtil-faces-8 to 0.008 kimg" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("folder", [["--out", "mine"], []])
+def test_the_options_of_a_resume_are_those_of_the_run(here, capsys, folder):
+    network = "--arch pggan --resolution 8 --channels {4:8,8:8} --z_dim 8 --batches {4:4,8:4} --kimg 2"
+    assert main([*network.split(), "--data", "faces", "--seed", "3", "--print_config"]) == 0
+    asked = yaml.safe_load(capsys.readouterr().out)
+    run = here / (folder[-1] if folder else "runs/train/00000-x")
+    run.mkdir(parents=True)
+    settings = {"resolution": 8, "channels": {4: 8, 8: 8}, "z_dim": 8, "batches": {4: 4, 8: 4}, "kimg": 2}
+    (run / "settings.json").write_text(json.dumps(PGGANConfig(**settings, data="faces", seed=3).to_json()))
+    assert main([*folder, "--resume", "--log_kimg", "7", "--print_config"]) == 0
+    where = {"out": str(run.relative_to(here)), "resume": "latest", "log_kimg": 7}
+    assert yaml.safe_load(capsys.readouterr().out) == asked | where
+
+
+def test_an_architecture_that_is_not_the_runs_is_refused(here, capsys):
+    Path("mine").mkdir()
+    Path("mine/settings.json").write_text(json.dumps(StyleGAN2Config().to_json()))
+    assert main(["--out", "mine", "--resume", "--arch", "pggan", "--print_config"]) == 2
+    assert "--arch pggan differs from this run's stylegan2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("content", "word"), [(b"\xff\xfe", "text file"), (b"a: [", "bad.yaml"), (b"- 1", "bad.yaml")])
 def test_a_bad_config_is_one_line(here, capsys, content, word):
     (here / "bad.yaml").write_bytes(content)

@@ -119,7 +119,7 @@ def test_unusable_data_is_refused_in_one_line(tmp_path, archive, kind):
         "not a zip": "not a readable zip",
         "truncated zip": "not a readable zip",
         "empty zip": r"no images found.*\.png \.jpg",
-        "compressed": r"python datasets/prepare\.py",
+        "compressed": r"repack it: rtil prepare \S+ OUT\.zip$",
     }[kind]
     with pytest.raises(UserError, match=reason) as caught:
         open_dataset(str(path), 8, "test")
