@@ -9,16 +9,28 @@ import torch
 from torch import Tensor
 
 from rtil.data.images import read_image
+from rtil.errors import UserError
 from rtil.evaluation.sheets import Panel, write_sheet
 from rtil.pictures import image_grid
 from rtil.sampling import samples
-from rtil.snapshot import Snapshot
+from rtil.snapshot import Snapshot, load_snapshot
 
 PICTURES, ROW = 16, 4
 
 
+def open_prior(path: Path, resolution: int | None) -> Snapshot:
+    """Return the prior that pictures of a resolution are prepared for."""
+    snapshot = load_snapshot(path)
+    side = snapshot.generator.resolution
+    if side != resolution:
+        raise UserError(
+            f"{path} makes pictures of {side} pixels but resolution is {resolution}: add --resolution {side}"
+        )
+    return snapshot
+
+
 def write_framing(packed: Path, prior: Snapshot | None) -> None:
-    """Write ``packed`` with the ending .png, and say so: the first 16 prepared pictures, and 16 samples of a prior.
+    """Write NAME-framing.png beside NAME.zip, and say so: the first 16 prepared pictures, and 16 samples of a prior.
 
     Args:
         packed: The zip of pictures of one resolution, with its manifest.
@@ -32,11 +44,12 @@ def write_framing(packed: Path, prior: Snapshot | None) -> None:
     if prior is not None:
         panels = [*_panels("the prior", samples(prior.generator, PICTURES, 1.0, 0).clamp(0, 1)), *panels]
         subtitle = f"{prior.path}: do faces have the same size and place in both means?"
-    sheet = packed.with_suffix(".png")
+    sheet = packed.with_name(f"{packed.stem}-framing.png")
     write_sheet(sheet, packed.name, subtitle, panels)
     print(f"{sheet.as_posix()}: {'what is expected beside ' if prior is not None else ''}what was prepared")
 
 
 def _panels(what: str, pictures: Tensor) -> Iterator[Panel]:
     yield Panel(f"{what}: mean", pictures.mean(0), f"of {len(pictures)}")
-    yield Panel(f"{what}: pictures", image_grid(pictures, ROW))
+    blank = torch.ones(-len(pictures) % ROW, *pictures.shape[1:])
+    yield Panel(f"{what}: pictures", image_grid(torch.cat([pictures, blank]), ROW))

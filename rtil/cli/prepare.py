@@ -1,7 +1,7 @@
 """``rtil prepare``: turn a folder or any zip of pictures into the zip that training reads.
 
-With ``--align`` faces are cropped as FFHQ or CelebA have them, and OUT.png shows the first pictures and their mean; with
-``--snapshot`` beside those of a prior, whose faces should have the same size and place:
+With ``--align`` faces are cropped as FFHQ or CelebA have them, and OUT-framing.png shows the first pictures and their
+mean; with ``--snapshot`` beside those of a prior, whose faces should have the same size and place:
 
     $ rtil prepare photos faces.zip --resolution 64 --align ffhq --snapshot RUN
 """
@@ -11,13 +11,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rtil.cli.common import Prepared, run_command
 from rtil.errors import UserError
-
-if TYPE_CHECKING:
-    from rtil.snapshot import Snapshot
 
 
 @dataclass
@@ -32,8 +29,8 @@ class PrepareOptions:
             aligned pictures) has it, mirrored beyond the borders; needs a resolution, and the extra align, whose model
             of landmarks excludes commercial use.
         snapshot: A prior to compare the framing with, as in reconstruct; of the same resolution.
-        on_bad_image: Stop at a picture that cannot be read or shows no face to align, or leave it out: at most ten pictures or a hundredth of
-            them, whichever is more, and less than half.
+        on_bad_image: Stop at a picture that cannot be read or shows no face to align, or leave it out: at most ten
+            pictures or a hundredth of them, whichever is more, and less than half.
     """
 
     source: Path
@@ -62,14 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_preparation(options: PrepareOptions) -> Prepared:
     """Open the source, and what it is aligned by and compared with."""
-    from rtil.cli.framing import write_framing
+    from rtil.cli.framing import open_prior, write_framing
     from rtil.data.landmarks import FaceAligner
     from rtil.data.prepare import prepare
     from rtil.data.stores import open_store
 
     store = open_store(options.source, allow_compressed=True)
     aligner = None if options.align is None else FaceAligner(options.align)
-    prior = None if options.snapshot is None else _prior(options.snapshot, options.resolution)
+    prior = None if options.snapshot is None else open_prior(options.snapshot, options.resolution)
 
     def pack() -> None:
         pictures, skipped = prepare(store, options.out, options.resolution, options.on_bad_image == "skip", aligner)
@@ -86,18 +83,6 @@ def open_preparation(options: PrepareOptions) -> Prepared:
     side = "as they are" if options.resolution is None else f"at {options.resolution} px"
     side += "" if options.align is None else f", faces as in {options.align},"
     return Prepared([f"pack {len(store.names)} pictures of {options.source} {side} into {options.out}"], pack)
-
-
-def _prior(path: Path, resolution: int | None) -> "Snapshot":
-    from rtil.snapshot import load_snapshot
-
-    snapshot = load_snapshot(path)
-    if snapshot.generator.resolution != resolution:
-        raise UserError(
-            f"{path} makes pictures of {snapshot.generator.resolution} pixels but resolution is {resolution}: give one of "
-            "them"
-        )
-    return snapshot
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Every picture is decoded, so that damage shows here and not in the middle of a training. Without a resolution the files
 are stored as they are; with it they are cropped to the central square, or to the face, resized and stored as PNG. The
-same source gives the same bytes. manifest.json lists name, width, height and SHA-256 of every picture, and what was left out and why.
+same source gives the same bytes. manifest.json lists name, width, height and SHA-256 of every picture, and what was
+left out and why.
 """
 
 import hashlib
