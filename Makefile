@@ -15,6 +15,10 @@ define install
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2) --no-build-isolation --editable ".[dev]"
 endef
 
+# A process for each core, up to four, each with one thread; the tests of a file stay together.
+PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
+test test-lowest test-newest: export OMP_NUM_THREADS = 1
+
 setup: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml lock.txt
@@ -26,15 +30,15 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	-$(BIN)/rtil weights lpips
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-lowest:
 	$(call install,.venv-lowest,--constraint lock-lowest.txt)
-	.venv-lowest/bin/pytest -m "not slow"
+	.venv-lowest/bin/pytest $(PARALLEL) -m "not slow"
 
 test-newest:
 	$(call install,.venv-newest,--upgrade --upgrade-strategy eager)
-	.venv-newest/bin/pytest -m "not slow"
+	.venv-newest/bin/pytest $(PARALLEL) -m "not slow"
 
 # The newest releases that go together, with the TORCH that was tried; and the lower bounds of pyproject.toml.
 TORCH ?= torch==2.14.1 torchvision==0.29.1

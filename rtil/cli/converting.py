@@ -24,7 +24,7 @@ class Import:
     """Another project's checkpoint, opened: it is known what it holds."""
 
     def __init__(self, options: ConvertOptions) -> None:
-        self.options, path = options, Path(str(options.file))
+        self.options, path = options, Path(options.file)
         self.device = pick_device(options.device)
         if not os.path.isfile(path):
             what = "is a folder" if os.path.isdir(path) else "does not exist"
@@ -76,7 +76,7 @@ class Export:
 
     def __init__(self, options: ConvertOptions) -> None:
         self.options = options
-        self.snapshot = load_snapshot(str(options.file))
+        self.snapshot = load_snapshot(options.file)
         rosinality_checkpoint(self.snapshot.generator)
 
     def plan(self) -> Iterator[str]:

@@ -26,7 +26,8 @@ class Progress:
     def __init__(self, iterates: int | None, pictures: int) -> None:
         self.pictures, self.iterates, self.done = pictures, iterates, 0
         self._looked = 0.0
-        self._bar = tqdm(total=iterates, bar_format=LAYOUT, leave=False) if sys.stderr.isatty() else None
+        out = sys.stderr
+        self._bar = tqdm(total=iterates, bar_format=LAYOUT, leave=False, file=out) if out.isatty() else None
 
     def watching(self, operator: Operator, y: Tensor) -> list[Callback]:
         """Return what moves the bar while measurements [N, ...] are inverted: one callback, or none."""

@@ -1,17 +1,21 @@
 r"""``rtil reconstruct``: reconstruct a picture from the user's own measurement; no truth, so no PSNR.
 
-A measurement is a picture that already is what was measured (low-resolution, noisy, blurred, with missing pixels, or
-grey), or an .npy file, without which there is no cs, gaussian, mri, fourier and phase. Colorization keeps the measured
-luma. This is how a measurement is made, by the operator of the same task, rate and seed:
+A measurement is a picture that already is what was measured (low-resolution, noisy, blurred, grey, or with missing
+pixels: by a mask file, white being observed, or by transparency), or numbers. A file of ``rtil measure`` has the recipe
+of its operator beside them; an .npy file has not, so the options must say how it was made:
 
-    operator = make_operator("cs", (3, 32, 32), rate=0.1, seed=7)
-    numpy.save("y.npy", operator(x).numpy())  # x [N, 3, 32, 32] in [0, 1]; y [N, M]
+    $ rtil measure --task cs --rate 0.1 --operator_seed 7 --input photo.png --fit --out y.safetensors
+    $ rtil reconstruct --input y.safetensors --snapshot RUN
     $ rtil reconstruct --task cs --rate 0.1 --operator_seed 7 --input y.npy --snapshot RUN
 
-The folder gets the pictures; ``result.json``, to read; ``history.csv``, every term before each step; and
-``result.safetensors``, the inversion itself, from which ``rtil render`` makes the pictures again. The mean of
-several restarts (``--restarts 4 --combination mean``) comes with ``spread.png``, their standard deviation in each pixel
-and channel, from black (0) to white (see its label).
+The files of a folder are measurements each for itself. The results' folder gets the pictures, with a sheet for each
+(input, measurement, reconstruction, where measured, spread) and of masks an overlay; ``result.json``, to read;
+``history.csv``, every term before each step; and ``result.safetensors``, the inversion itself, from which ``rtil
+render`` makes the pictures again. The mean of several restarts (``--restarts 4 --combination mean``) comes with
+``spread.png``, their standard deviation in each pixel and channel, from black (0) to white (see its label).
+
+Warnings tell when the options do not seem to be those that measured (:mod:`rtil.inverse.consistency`), and when the
+reconstruction explains its measurement no better than the prior's mean picture does.
 
 ``--start_from`` goes on where an earlier reconstruction ended: what its file holds (latents, noise maps, deviations) is
 the start, so the first picture is its picture. With ``--sequence`` the files of a folder are frames: each starts from

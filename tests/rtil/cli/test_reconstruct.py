@@ -1,6 +1,7 @@
 import hashlib
 import json
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from PIL import Image, ImageSequence
 
 from rtil.cli.reconstruct import main
+from rtil.cli.render import main as render
 from rtil.data import open_dataset
+from rtil.errors import Notice
 from rtil.inverse.operators import make_operator
 from rtil.inverse.result_file import load_result
 from rtil.snapshot import load_snapshot
@@ -72,6 +75,79 @@ def test_measurements_that_are_no_pictures(task: str, settings: dict[str, float]
     misfit = 4 * (operator.A(again) - operator(face)).square().sum() / operator.error_normaliser
     (image,) = _result("o")["images"]  # type: ignore[misc]
     assert image["measurement_error"] == pytest.approx(misfit.item(), rel=1e-2)  # type: ignore[index]
+
+
+def test_a_picture_in_a_folder_is_one_for_itself(face: torch.Tensor) -> None:
+    Path("folder").mkdir()
+    for name, x in {"b": face, "a": face.flip(3), "c": 1 - face}.items():
+        np.save(f"folder/{name}.npy", x[0].numpy())
+    assert main([*SMALL, "--input", "folder", "--out", "before", "--batch", "1"]) == 0
+    assert {path.name for path in Path("before").iterdir()} == {
+        "result.json", "result.safetensors", "history.csv",
+        *(f"{kind}-{name}.png" for name in "abc" for kind in ("reconstruction", "sheet")),
+    }  # fmt: skip
+    np.save("folder/b.npy", np.zeros((3, 16, 16), np.float32))
+    assert main([*SMALL, "--input", "folder", "--out", "after", "--batch", "1"]) == 0
+    same = {
+        name: Path(f"before/reconstruction-{name}.png").read_bytes()
+        == Path(f"after/reconstruction-{name}.png").read_bytes()
+        for name in "abc"
+    }
+    assert same == {"a": True, "b": False, "c": True}
+    assert main([*SMALL, "--input", "folder/a.npy", "--out", "alone"]) == 0
+    assert Path("alone/reconstruction.png").read_bytes() == Path("before/reconstruction-a.png").read_bytes()
+    argv = ["--result", "after/result.safetensors", "--snapshot", RUN, "--device", "cpu", "--out", "again"]
+    assert render(argv) == 0
+    for path in Path("again").iterdir():
+        assert path.read_bytes() == Path("after", path.name).read_bytes()
+    assert len(list(Path("again").iterdir())) == 3
+
+
+def test_pictures_of_several_masks_are_inverted_by_groups(face: torch.Tensor) -> None:
+    Path("folder").mkdir()
+    with Image.open("face.png") as picture, Image.open("mask.png") as mask:
+        for name, alpha in {
+            "a": mask,
+            "b": mask.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+            "c": mask.rotate(90),
+        }.items():
+            alpha.putpixel((0, ord(name) % 2), 0)
+            picture.putalpha(alpha)
+            picture.save(f"folder/{name}.png")
+    assert main([*SMALL, "--task", "inpaint", "--input", "folder", "--out", "o"]) == 0
+    results = sorted(path.name for path in Path("o").glob("result-*.safetensors"))
+    assert 1 < len(results) <= 3
+    for name in "abc":
+        for kind in ("reconstruction", "sheet", "mask"):
+            assert Path(f"o/{kind}-{name}.png").exists()
+    assert [image["input"] for image in _result("o")["images"]] == ["a.png", "b.png", "c.png"]  # type: ignore[attr-defined]
+
+
+def test_transparency_is_a_mask_file(face: torch.Tensor) -> None:
+    with Image.open("face.png") as picture, Image.open("mask.png") as mask:
+        picture.putalpha(mask)
+        picture.save("cut.png")
+    assert main([*SMALL, "--task", "inpaint", "--input", "cut.png", "--out", "a"]) == 0
+    assert main([*SMALL, "--task", "inpaint", "--input", "face.png", "--mask", "mask.png", "--out", "m"]) == 0
+    assert Path("a/reconstruction.png").read_bytes() == Path("m/reconstruction.png").read_bytes()
+    with Image.open("m/mask.png") as overlay:
+        shown = np.array(overlay)[3::6, 3::6].astype(float)
+    truth = np.array(Image.open("face.png")).astype(float)
+    changed = np.abs(shown - truth).sum(2) > 2
+    assert np.array_equal(changed, np.array(Image.open("mask.png")) == 0)
+
+
+def test_a_reconstruction_that_explains_nothing_is_told(face: torch.Tensor) -> None:
+    operator = make_operator("cs", (3, 16, 16), rate=0.25, seed=7)
+    np.save("y.npy", operator(face)[0].numpy())
+    cs = ["--task", "cs", "--rate", "0.25", "--input", "y.npy"]
+    with warnings.catch_warnings(record=True, action="always") as told:
+        assert main([*SMALL, *cs, "--operator_seed", "7", "--out", "o", "--steps", "60"]) == 0
+    assert not [one for one in told if issubclass(one.category, Notice)]
+    with pytest.warns(Notice, match=r"y\.npy: the measurement error .* is not below that of the prior's mean picture"):
+        assert main([*SMALL, *cs, "--operator_seed", "7", "--out", "p", "--lr", "1000", "--selection", "last"]) == 0
+    with pytest.warns(Notice, match="operator_seed 8 does not seem to be the one that measured; operator_seed 7 would"):
+        assert main([*SMALL, *cs, "--operator_seed", "8", "--out", "q"]) == 0
 
 
 def test_several_measurements_make_several_pictures(face: torch.Tensor) -> None:

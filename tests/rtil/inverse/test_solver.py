@@ -178,3 +178,30 @@ def test_the_papers_pair() -> None:
     assert [rtil[name] for name in names] == ["adam", 0.1, "dirichlet", 0.1]
     assert {name for name in rtil if rtil[name] != vanilla[name]} == set(names)
     assert "pair" not in rtil
+
+
+@pytest.mark.parametrize(
+    ("solver", "options"),
+    [
+        (ILO, {"steps": (3, 2, 2)}),
+        (ILO, {"steps": (3, 0, 2)}),
+        (ILO, {"steps": (0, 0, 2)}),
+        (ILO, {"steps": (0, 0, 0)}),
+        (ILO, {"steps": (2, 2, 1), "range_projection": 4}),
+        (CSGM, {"steps": 3}),
+        (CSGM, {"steps": 0}),
+        (PULSE, {"steps": 2}),
+        (MGANPrior, {"steps": 2, "codes": 2}),
+        (SparseDeviation, {"before": ILOSettings(steps=(1, 2)), "alternations": 2, "steps": 1, "sparse_steps": 3}),
+    ],
+)
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_callback_sees_as_many_iterates_as_are_announced(
+    solver: type[Solver], options: dict[str, object], restarts: int, generator: StyleGAN2Generator, y: Tensor
+) -> None:
+    found = solver(generator, restarts=restarts, **options)
+    seen = []
+    found.invert(y, make_operator("inversion", SIZE), callback=lambda k, step, x: seen.append(len(x)))
+    assert set(seen) <= {2}
+    assert found.iterates() is not None
+    assert len(seen) == restarts * found.iterates()  # type: ignore[operator]
