@@ -44,3 +44,10 @@ def save_png(picture: Tensor, path: str | Path) -> None:
     """Write a picture [3, H, W] in [0, 1], clamped, to a PNG file, atomically."""
     with atomic_path(path) as temporary:
         to_pillow(picture).save(temporary, format="PNG")
+
+
+def save_bytes(picture: Tensor, path: str | Path) -> None:
+    """Write bytes [3, H, W], or with alpha [4, H, W], to a PNG file, atomically; alpha where a pixel is not opaque."""
+    shown = picture[:3] if len(picture) == 4 and bool((picture[3] == 255).all()) else picture
+    with atomic_path(path) as temporary:
+        Image.fromarray(shown.permute(1, 2, 0).contiguous().numpy()).save(temporary, format="PNG")

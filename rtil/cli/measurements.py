@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from rtil.cli.operator_options import OperatorOptions
+from rtil.data.alignment import Square, crop
 from rtil.data.images import EXTENSIONS, fit, read_with_transparency
+from rtil.data.landmarks import FaceAligner
 from rtil.errors import UserError
 from rtil.inverse.measurement_file import load_measurement
 from rtil.inverse.operators import Operator, mask_from_file
@@ -40,6 +42,7 @@ class Measurement:
         stem: By which its pictures may be called; None where the input does not name them.
         photo: The picture that was given, uint8 [4, H, W], upright, with alpha; None where it was none.
         framed: That picture as it was measured, float [3, R, R] in [0, 1]; None where it has not the prior's side.
+        square: Where the face was cropped from that picture; None where none was sought.
         is_told: Whether the file says how it was made.
         raw: What an array holds, where nothing is observed, too; None of other inputs.
     """
@@ -51,6 +54,7 @@ class Measurement:
     stem: str | None = None
     photo: Tensor | None = None
     framed: Tensor | None = None
+    square: Square | None = None
     is_told: bool = False
     raw: Tensor | None = None
 
@@ -63,10 +67,18 @@ class MeasurementReader:
         given: Names of the options that the user gave, which must agree with such a file.
         side: Of the prior's pictures, in pixels.
         fitted: Crop and resize pictures to the side that is expected.
+        aligner: Crops them to the face instead.
     """
 
-    def __init__(self, options: OperatorOptions, given: Collection[str], side: int, fitted: bool = False) -> None:
-        self.options, self.given, self.side, self.fitted = options, given, side, fitted
+    def __init__(
+        self,
+        options: OperatorOptions,
+        given: Collection[str],
+        side: int,
+        fitted: bool = False,
+        aligner: FaceAligner | None = None,
+    ) -> None:
+        self.options, self.given, self.side, self.fitted, self.aligner = options, given, side, fitted, aligner
         self._made: dict[bytes, tuple[Operator, OperatorRecipe]] = {}
 
     def read(self, path: Path) -> list[Measurement]:
@@ -80,6 +92,8 @@ class MeasurementReader:
         return list(self._file(path))
 
     def _file(self, path: Path) -> Iterator[Measurement]:
+        if self.aligner is not None and path.suffix.lower() in (SEALED, ARRAY):
+            raise UserError(f"{path} is no picture, so no face is sought in it: leave --align away")
         if path.suffix.lower() == SEALED:
             yield from self._sealed(path)
         elif path.suffix.lower() == ARRAY:
@@ -116,7 +130,11 @@ class MeasurementReader:
         if not is_picture(shape):
             size = " x ".join(map(str, shape))
             raise UserError(f"{path} is a picture, but {self.options.task} measures {size} numbers: give an {ARRAY}")
-        picture = self._framed(path, framed, shape[1])
+        square = None if self.aligner is None else self.aligner.square(photo[:3], path.name)
+        if square is None:
+            picture = self._framed(path, framed, shape[1])
+        else:
+            picture = crop(framed, square, shape[1], outside_is_missing=own is not None)
         opaque = picture[3] >= WHITE_FROM
         if own is not None:
             operator, recipe = self._masked(path, opaque)
@@ -128,12 +146,13 @@ class MeasurementReader:
                 "mask, or save it without transparency"
             )
         shown = torch.where(opaque, x[0], UNKNOWN_GREY) if shape[1] == self.side else None
-        return Measurement(_checked(path, y, operator)[0], operator, recipe, path.name, photo=photo, framed=shown)
+        checked = _checked(path, y, operator)[0]
+        return Measurement(checked, operator, recipe, path.name, photo=photo, framed=shown, square=square)
 
     def _own_mask(self, path: Path, photo: Tensor) -> Tensor | None:
         """Return which pixels of a picture are observed by a mask that comes with it, bool [H, W], or None.
 
-        That is its transparency, where no other mask is given, or a mask file of its own size before it is fitted.
+        That is its transparency, where no other mask is given, or a mask file of its own size before it is cropped.
         """
         options, size = self.options, tuple(photo.shape[1:])
         if options.task != "inpaint" or options.rate is not None:
@@ -143,8 +162,8 @@ class MeasurementReader:
             if own.all():
                 raise UserError(f"{path} has no transparent pixels: give --mask, --rate, or a picture that has some")
             return own
-        is_of_photo = self.fitted and size != (self.side, self.side) and mask_size(options.mask) == size
-        return mask_from_file(options.mask, *size) if is_of_photo else None
+        is_changed = self.aligner is not None or (self.fitted and size != (self.side, self.side))
+        return mask_from_file(options.mask, *size) if is_changed and mask_size(options.mask) == size else None
 
     def _framed(self, path: Path, photo: Tensor, side: int) -> Tensor:
         if self.fitted:
@@ -152,7 +171,8 @@ class MeasurementReader:
         if photo.shape[1:] != (side, side):
             height, width = photo.shape[1:]
             raise UserError(
-                f"{path} is {height}x{width} pixels, expected are {side}x{side}: prepare it so, or add --fit"
+                f"{path} is {height}x{width} pixels, expected are {side}x{side}: prepare it so, add "
+                "--fit, or of a face --align ffhq"
             )
         return photo
 

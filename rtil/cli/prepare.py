@@ -1,4 +1,10 @@
-"""``rtil prepare``: turn a folder or any zip of pictures into the zip that training reads."""
+"""``rtil prepare``: turn a folder or any zip of pictures into the zip that training reads.
+
+With ``--align`` faces are cropped as FFHQ or CelebA have them, and OUT-framing.png shows the first pictures and their
+mean; with ``--snapshot`` beside those of a prior, whose faces should have the same size and place:
+
+    $ rtil prepare photos faces.zip --resolution 64 --align ffhq --snapshot RUN
+"""
 
 import os
 import sys
@@ -19,13 +25,19 @@ class PrepareOptions:
         source: Folder or zip of pictures.
         out: The .zip file to write; an existing one is replaced when the new one is complete.
         resolution: Side in pixels to crop and resize to; null stores files as they are.
-        on_bad_image: Stop at a picture that cannot be read, or leave it out: at most ten pictures or a hundredth of
-            them, whichever is more, and less than half.
+        align: Find the face in each picture and crop it as ffhq (and CelebA-HQ) or celeba (the central square of its
+            aligned pictures) has it, mirrored beyond the borders; needs a resolution, and the extra align, whose model
+            of landmarks excludes commercial use.
+        snapshot: A prior to compare the framing with, as in reconstruct; of the same resolution.
+        on_bad_image: Stop at a picture that cannot be read or shows no face to align, or leave it out: at most ten
+            pictures or a hundredth of them, whichever is more, and less than half.
     """
 
     source: Path
     out: Path
     resolution: int | None = None
+    align: Literal["ffhq", "celeba"] | None = None
+    snapshot: Path | None = None
     on_bad_image: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
@@ -35,6 +47,9 @@ class PrepareOptions:
             raise UserError(f"out {self.out} is also the source: give another name")
         if self.resolution is not None and self.resolution < 1:
             raise UserError(f"resolution is {self.resolution}: valid is a positive number of pixels")
+        for name in ("align", "snapshot"):
+            if getattr(self, name) is not None and self.resolution is None:
+                raise UserError(f"{name} needs a resolution: add --resolution")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,20 +58,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_preparation(options: PrepareOptions) -> Prepared:
-    """Open the source."""
+    """Open the source, and what it is aligned by and compared with."""
+    from rtil.cli.framing import open_prior, write_framing
+    from rtil.data.landmarks import FaceAligner
     from rtil.data.prepare import prepare
     from rtil.data.stores import open_store
 
     store = open_store(options.source, allow_compressed=True)
+    aligner = None if options.align is None else FaceAligner(options.align)
+    prior = None if options.snapshot is None else open_prior(options.snapshot, options.resolution)
 
     def pack() -> None:
-        pictures, skipped = prepare(store, options.out, options.resolution, options.on_bad_image == "skip")
+        pictures, skipped = prepare(store, options.out, options.resolution, options.on_bad_image == "skip", aligner)
         for entry in skipped:
             print(f"skipped {entry.name!r}: {entry.reason}")
+        if aligner is not None and aligner.several:
+            several = sorted(aligner.several)
+            print(f"{len(several)} pictures have several faces, of which the largest was taken; first: {several[0]!r}")
+        if aligner is not None or prior is not None:
+            write_framing(options.out, prior)
         size = options.out.stat().st_size / 1e6
         print(f"{options.out.as_posix()}: {len(pictures)} images, {len(skipped)} skipped, {size:.1f} MB")
 
     side = "as they are" if options.resolution is None else f"at {options.resolution} px"
+    side += "" if options.align is None else f", faces as in {options.align},"
     return Prepared([f"pack {len(store.names)} pictures of {options.source} {side} into {options.out}"], pack)
 
 

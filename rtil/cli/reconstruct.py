@@ -35,7 +35,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rtil.cli.common import Work, run_command
 from rtil.cli.operator_options import OperatorOptions
@@ -60,6 +60,10 @@ class ReconstructOptions(Budget, OperatorOptions):
             null is the newest training in runs/train, or shipped:rtil where there is none.
         fit: Crop an input picture to its central square and resize it to the side that the task expects; a mask file
             of the picture's own size is treated alike.
+        align: In place of fit: find the face in an input picture and crop it as ffhq (and CelebA-HQ) or celeba (the
+            central square of its aligned pictures) has it, mirrored beyond the borders; placed.png is the photograph
+            with the reconstruction in its place. Needs the extra align, whose model of landmarks excludes commercial
+            use.
         method: ilo, csgm, pulse, sparse, mganprior, or one that an installed package adds.
         seed: Root seed of the solver.
         start_from: The result.safetensors of an earlier reconstruction of as many similar pictures, by this snapshot,
@@ -78,6 +82,7 @@ class ReconstructOptions(Budget, OperatorOptions):
     input: Path | None = None
     snapshot: Path | None = None
     fit: bool = False
+    align: Literal["ffhq", "celeba"] | None = None
     method: str = "ilo"
     seed: int = 0
     start_from: Path | None = None
@@ -92,6 +97,8 @@ class ReconstructOptions(Budget, OperatorOptions):
     def __post_init__(self) -> None:
         if self.input is None:
             raise UserError("--input FILE is needed: --help says what it may be")
+        if self.fit and self.align is not None:
+            raise UserError("fit and align both say how pictures are cropped: leave one of them away")
         self.settings = standard_settings() | self.settings
         if self.method not in self.settings:
             raise unknown("method", self.method, self.settings)

@@ -21,6 +21,7 @@ from rtil.cli.reconstruction_files import (
     HISTORY,
     MASK,
     PICTURE,
+    PLACED,
     RESULT_FILE,
     SHEET,
     SPREAD,
@@ -31,6 +32,8 @@ from rtil.cli.reconstruction_files import (
     write_pictures,
     write_spread,
 )
+from rtil.data.alignment import put_back
+from rtil.data.landmarks import FaceAligner
 from rtil.devices import pick_device
 from rtil.errors import Notice, UserError
 from rtil.evaluation.batches import Batches
@@ -46,8 +49,9 @@ from rtil.inverse.registry import solver_class
 from rtil.inverse.result import Inversion, join_batches
 from rtil.inverse.result_file import ResultFile, load_result, save_result
 from rtil.inverse.solver import Solver
-from rtil.pictures import readable, save_png
+from rtil.pictures import readable, save_bytes, save_png
 from rtil.priors import chosen_prior
+from rtil.ranges import to_uint8
 from rtil.runs import new_run
 from rtil.sampling import samples
 from rtil.snapshot import load_snapshot
@@ -76,8 +80,11 @@ class Reconstructing:
         options.snapshot = chosen_prior(options.snapshot)
         self.snapshot = load_snapshot(options.snapshot, device)
         side = self.snapshot.generator.resolution
-        reader = MeasurementReader(options, given_names(options), side, options.fit)
+        aligner = None if options.align is None else FaceAligner(options.align)
+        reader = MeasurementReader(options, given_names(options), side, options.fit, aligner)
         self.measurements = reader.read(options.input_path)
+        for name, faces in () if aligner is None else aligner.several.items():
+            warnings.warn(f"{name} has {faces} faces: the largest is taken", Notice, stacklevel=1)
         count = len(self.measurements)
         self.labels = numbers(count) if options.sequence else file_labels(self.measurements)
         operators = {id(one.operator): one.operator for one in self.measurements}
@@ -131,6 +138,7 @@ class Reconstructing:
                 labels, names = [self.labels[n] for n in group], [self.measurements[n].name for n in group]
                 pictures = labelled(out / PICTURE, labels)
                 write_pictures(found.x, pictures)
+                self._write_placed(out, group, found.x)
                 for path, frames in zip(labelled(out / FRAMES, labels), animations, strict=bool(animations)):
                     write_animation(frames, path)
                 of_group = labels[0] if len(self.groups) > 1 else ""
@@ -207,6 +215,14 @@ class Reconstructing:
                     Notice,
                     stacklevel=1,
                 )
+
+    def _write_placed(self, out: Path, group: Sequence[int], x: Tensor) -> None:
+        """Write the photographs that faces were cropped from, with the reconstructions [N, 3, R, R] in their places."""
+        for picture, n in zip(x, group, strict=True):
+            one = self.measurements[n]
+            if one.photo is not None and one.square is not None:
+                placed = put_back(one.photo, one.square, to_uint8(picture.cpu()))
+                save_bytes(placed, labelled(out / PLACED, [self.labels[n]])[0])
 
     def _write_sheets(self, out: Path, group: Sequence[int], found: Inversion, errors: Sequence[float]) -> None:
         """Write the sheet of each picture, and of masks what is missing."""

@@ -16,6 +16,7 @@ from rtil.pictures import save_png
 RESULT_FILE = "result.safetensors"
 HISTORY = "history.csv"
 PICTURE = "reconstruction.png"
+PLACED = "placed.png"
 FRAMES = "frames.png"
 SPREAD = "spread.png"
 SHEET = "sheet.png"

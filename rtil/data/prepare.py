@@ -1,8 +1,9 @@
 """Packing pictures into the uncompressed zip that training reads, with a manifest.
 
 Every picture is decoded, so that damage shows here and not in the middle of a training. Without a resolution the files
-are stored as they are; with it they are cropped to the central square, resized and stored as PNG. The same source gives
-the same bytes. manifest.json lists name, width, height and SHA-256 of every picture, and what was left out and why.
+are stored as they are; with it they are cropped to the central square, or to the face, resized and stored as PNG. The
+same source gives the same bytes. manifest.json lists name, width, height and SHA-256 of every picture, and what was
+left out and why.
 """
 
 import hashlib
@@ -18,7 +19,9 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 from tqdm import tqdm
 
+from rtil.data.alignment import crop
 from rtil.data.images import fit, read_image
+from rtil.data.landmarks import FaceAligner
 from rtil.data.stores import Store, is_safe
 from rtil.errors import RunError, UserError
 from rtil.files import atomic_path
@@ -48,7 +51,11 @@ class Skipped:
 
 
 def prepare(
-    store: Store, out: Path, resolution: int | None = None, skip: bool = False
+    store: Store,
+    out: Path,
+    resolution: int | None = None,
+    skip: bool = False,
+    aligner: FaceAligner | None = None,
 ) -> tuple[list[Picture], list[Skipped]]:
     """Pack pictures into an uncompressed zip with a manifest; return what was packed and what was left out.
 
@@ -56,7 +63,9 @@ def prepare(
         store: The pictures.
         out: The zip to write; an existing one is replaced when the new one is complete.
         resolution: Side in pixels to crop and resize to; stored as they are if not given.
-        skip: Leave pictures out that cannot be read: at most ten or a hundredth of them, and less than half.
+        skip: Leave pictures out that cannot be read or show no face: at most ten or a hundredth of them, and less than
+            half.
+        aligner: Crops to the face, in place of the central square; needs a resolution.
 
     Raises:
         RunError: A picture is bad, or too many are; the output cannot be written.
@@ -64,16 +73,16 @@ def prepare(
     pictures: list[Picture] = []
     skipped: list[Skipped] = []
     with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name, content, size in _convert_all(store, resolution, skip, skipped):
+        for name, content, size in _convert_all(store, resolution, skip, skipped, aligner):
             archive.writestr(_member(name), content)
             pictures.append(Picture(name, *size, hashlib.sha256(content).hexdigest()))
         _check_skipped(skipped, len(store.names))
-        archive.writestr(_member("manifest.json"), _manifest(resolution, pictures, skipped))
+        archive.writestr(_member("manifest.json"), _manifest(resolution, aligner, pictures, skipped))
     return pictures, skipped
 
 
 def _convert_all(
-    store: Store, resolution: int | None, skip: bool, skipped: list[Skipped]
+    store: Store, resolution: int | None, skip: bool, skipped: list[Skipped], aligner: FaceAligner | None
 ) -> Iterator[tuple[str, bytes, tuple[int, int]]]:
     """Yield (name, content, (width, height)) of the good pictures in order, and append the others to ``skipped``."""
     outputs = store.names if resolution is None else png_names(store.names)
@@ -81,7 +90,7 @@ def _convert_all(
 
     def attempt(item: tuple[str, str]) -> tuple[bytes, tuple[int, int]] | UserError:
         try:
-            return _convert(store, item[0], resolution)
+            return _convert(store, item[0], resolution, aligner)
         except UserError as error:
             return error
 
@@ -98,15 +107,18 @@ def _convert_all(
                     raise RunError(f"{result} (or leave bad images out with --on_bad_image skip)")
 
 
-def _convert(store: Store, name: str, resolution: int | None) -> tuple[bytes, tuple[int, int]]:
+def _convert(
+    store: Store, name: str, resolution: int | None, aligner: FaceAligner | None
+) -> tuple[bytes, tuple[int, int]]:
     if not is_safe(name):
         raise UserError(f"image {name!r} has a name that other systems cannot store: rename it")
     content = store.read(name)
     image = read_image(content, name)
     if resolution is None:
         return content, (image.shape[2], image.shape[1])
+    framed = fit(image, resolution) if aligner is None else crop(image, aligner.square(image, name), resolution)
     buffer = io.BytesIO()
-    Image.fromarray(fit(image, resolution).permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
+    Image.fromarray(framed.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
     return buffer.getvalue(), (resolution, resolution)
 
 
@@ -129,10 +141,13 @@ def _check_skipped(skipped: list[Skipped], total: int) -> None:
         )
 
 
-def _manifest(resolution: int | None, pictures: list[Picture], skipped: list[Skipped]) -> str:
+def _manifest(
+    resolution: int | None, aligner: FaceAligner | None, pictures: list[Picture], skipped: list[Skipped]
+) -> str:
     content = {
         "version": 1,
         "resolution": resolution,
+        "align": None if aligner is None else aligner.framing,
         "images": [asdict(picture) for picture in pictures],
         "skipped": [asdict(entry) for entry in skipped],
     }
