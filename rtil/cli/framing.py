@@ -29,12 +29,13 @@ def open_prior(path: Path, resolution: int | None) -> Snapshot:
     return snapshot
 
 
-def write_framing(packed: Path, prior: Snapshot | None) -> None:
+def write_framing(packed: Path, prior: Snapshot | None, called: str) -> None:
     """Write NAME-framing.png beside NAME.zip, and say so: the first 16 prepared pictures, and 16 samples of a prior.
 
     Args:
         packed: The zip of pictures of one resolution, with its manifest.
         prior: Of the same resolution, or none.
+        called: Its name.
     """
     with zipfile.ZipFile(packed) as archive:
         names = [entry["name"] for entry in json.loads(archive.read("manifest.json"))["images"]][:PICTURES]
@@ -43,7 +44,7 @@ def write_framing(packed: Path, prior: Snapshot | None) -> None:
     subtitle = "are faces upright and whole?"
     if prior is not None:
         panels = [*_panels("the prior", samples(prior.generator, PICTURES, 1.0, 0).clamp(0, 1)), *panels]
-        subtitle = f"{prior.path}: do faces have the same size and place in both means?"
+        subtitle = f"the prior {called}: do faces have the same size and place in both means?"
     sheet = packed.with_name(f"{packed.stem}-framing.png")
     write_sheet(sheet, packed.name, subtitle, panels)
     print(f"{sheet.as_posix()}: {'what is expected beside ' if prior is not None else ''}what was prepared")

@@ -59,14 +59,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_preparation(options: PrepareOptions) -> Prepared:
     """Open the source, and what it is aligned by and compared with."""
-    from rtil.cli.framing import open_prior, write_framing
     from rtil.data.landmarks import FaceAligner
     from rtil.data.prepare import prepare
     from rtil.data.stores import open_store
 
     store = open_store(options.source, allow_compressed=True)
     aligner = None if options.align is None else FaceAligner(options.align)
-    prior = None if options.snapshot is None else open_prior(options.snapshot, options.resolution)
+    prior = None
+    if options.snapshot is not None:
+        from rtil.cli.framing import open_prior
+
+        prior = open_prior(options.snapshot, options.resolution)
 
     def pack() -> None:
         pictures, skipped = prepare(store, options.out, options.resolution, options.on_bad_image == "skip", aligner)
@@ -76,7 +79,9 @@ def open_preparation(options: PrepareOptions) -> Prepared:
             several = sorted(aligner.several)
             print(f"{len(several)} pictures have several faces, of which the largest was taken; first: {several[0]!r}")
         if aligner is not None or prior is not None:
-            write_framing(options.out, prior)
+            from rtil.cli.framing import write_framing
+
+            write_framing(options.out, prior, str(options.snapshot))
         size = options.out.stat().st_size / 1e6
         print(f"{options.out.as_posix()}: {len(pictures)} images, {len(skipped)} skipped, {size:.1f} MB")
 
