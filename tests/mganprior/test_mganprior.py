@@ -97,7 +97,7 @@ def test_a_diverging_image_keeps_its_best_iterate_and_its_mates_do_not_notice(pl
 
     clean = MGANPrior(G, **SHORT).invert(x, operator)
     start = MGANPrior(G, **{**SHORT, "steps": 0}).invert(x, operator)
-    for when in (0, 3):
+    for when in (0, 6):
         broken = MGANPrior(G, **SHORT).invert(x, BreaksLater(when))
         assert broken.status == ["ok", "ok", "diverged", "ok"]
         assert torch.equal(broken.x[[0, 1, 3]], clean.x[[0, 1, 3]])

@@ -7,8 +7,8 @@ import safetensors.torch
 import torch
 from safetensors.torch import load_file
 
+from rtil.cli import weights as command
 from rtil.errors import UserError
-from rtil.weights import __main__ as command
 from rtil.weights import backbones, fetch, load_lpips
 
 

@@ -88,7 +88,7 @@ def test_the_shipped_prior_as_rosinality_s(foreign: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "a FILE to convert is needed"),
+        ([], "FILE is needed: rtil convert FILE"),
         (["nowhere.pt"], "nowhere.pt does not exist"),
         (["runs"], "runs is a folder: give the file of a checkpoint"),
         (["550000.pt", "--out", "x.pt"], "valid for snapshot is the name of a .safetensors file"),

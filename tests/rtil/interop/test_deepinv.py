@@ -16,6 +16,7 @@ OPERATORS = [("cs", {"rate": 0.3}), ("inpaint", {"rate": 0.5, "noise_sigma": 0.1
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "deepinv", None)
     monkeypatch.setitem(sys.modules, "deepinv.physics", None)
+    monkeypatch.delitem(sys.modules, "rtil.interop.deepinv_classes", raising=False)
     with pytest.raises(UserError, match="pip install deepinv"):
         to_deepinv(make_operator("inversion", (3, 8, 8)))
 

@@ -450,6 +450,7 @@ def test_a_wheel_with_the_library_and_its_sources(workshop):
     project = workshop.folder / "project"
     shutil.copytree(ROOT / "rtil", project / "rtil", ignore=shutil.ignore_patterns("csrc", "prebuilt", "__pycache__"))
     shutil.copytree(workshop.sources, project / "rtil" / "ops" / "csrc")
+    shutil.copytree(ROOT / "configs", project / "configs")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project)
     code = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"

@@ -26,7 +26,7 @@ def test_small_pictures_are_enlarged(random_backbone):
 
 def test_missing_weights_are_a_line_that_says_how_to_get_them(monkeypatch):
     monkeypatch.setattr(features, "load_lpips", lambda net: None)
-    with pytest.raises(UserError, match=r"rtil\.weights lpips"):
+    with pytest.raises(UserError, match="rtil weights lpips"):
         PooledFeatures("alex")
 
 

@@ -66,5 +66,5 @@ def test_collapse_is_told(random_backbone, faces, tmp_path, monkeypatch):
 
 def test_missing_weights_are_told_before_the_training(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "load_lpips", lambda net: None)
-    with pytest.raises(UserError, match=r"rtil\.weights lpips"):
+    with pytest.raises(UserError, match="rtil weights lpips"):
         train(config(faces, 0.04), tmp_path / "run")
