@@ -195,7 +195,7 @@ class PerceptualSettings:
 
     Args:
         perceptual: none, vgg or lpips; see :mod:`rtil.inverse.perceptual`. It belongs to tasks whose measurements are
-            pictures: all but cs, gaussian, mri, fourier and phase.
+            pictures: all but cs, gaussian, mri, fourier, phase and fourier_phase.
         perceptual_weight: Weight of that term. Iterates are selected by the measurement error alone.
     """
 
