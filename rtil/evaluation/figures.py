@@ -49,7 +49,7 @@ def picture_grid(columns: Mapping[str, Tensor], path: str | Path, rows: Sequence
             draw.text((GAP_PIXELS, top + r * (H + GAP_PIXELS) + H / 2), name, fill="black", font=font, anchor="lm")
     for c, (label, pictures) in enumerate(enlarged.items()):
         left = margin + GAP_PIXELS + c * (W + GAP_PIXELS)
-        draw.text((left + W / 2, top / 2), _fitting(label, font, W), fill="black", font=font, anchor="mm")
+        draw.text((left + W / 2, top / 2), fitting(label, font, W), fill="black", font=font, anchor="mm")
         for r, picture in enumerate(pictures):
             canvas.paste(to_pillow(picture), (left, top + r * (H + GAP_PIXELS)))
     with atomic_path(path) as temporary:
@@ -81,8 +81,8 @@ def show_measurement(y: Tensor, operator: Operator) -> Tensor:
     return (x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)
 
 
-def _fitting(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Cut a label to the width of its column."""
+def fitting(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Cut a label to a width in pixels."""
     if font.getlength(label) <= width:
         return label
     while label and font.getlength(label + "..") > width:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from rtil.evaluation.figures import show_measurement
+from rtil.evaluation.figures import fitting, show_measurement
 from rtil.files import atomic_path
 from rtil.inverse.operators import FourierSampling, Inpainting, LinearOperator, Operator
 from rtil.pictures import to_pillow
@@ -57,16 +57,16 @@ def write_sheet(path: Path, title: str, subtitle: str, panels: Sequence[Panel]) 
     canvas = Image.new("RGB", (width, row + side + 8 + TEXT_PIXELS + MARGIN_PIXELS), "white")
     draw = ImageDraw.Draw(canvas)
     inside = width - 2 * MARGIN_PIXELS
-    draw.text((MARGIN_PIXELS, MARGIN_PIXELS), _cut(title, large, inside), fill=INK, font=large)
+    draw.text((MARGIN_PIXELS, MARGIN_PIXELS), fitting(title, large, inside), fill=INK, font=large)
     under = MARGIN_PIXELS + TITLE_PIXELS + 8
-    draw.text((MARGIN_PIXELS, under), _cut(subtitle, small, inside), fill=PALE, font=small)
+    draw.text((MARGIN_PIXELS, under), fitting(subtitle, small, inside), fill=PALE, font=small)
     for i, panel in enumerate(panels):
         left = MARGIN_PIXELS + i * (side + GAP_PIXELS)
-        draw.text((left, top), _cut(panel.title, small, side), fill=INK, font=small)
+        draw.text((left, top), fitting(panel.title, small, side), fill=INK, font=small)
         draw.rectangle((left - 1, row - 1, left + side, row + side), outline=FRAME)
         picture = _sized(to_pillow(panel.picture.float().clamp(0, 1)), side)
         canvas.paste(picture, (left + (side - picture.width) // 2, row + (side - picture.height) // 2))
-        draw.text((left, row + side + 8), _cut(panel.caption, small, side), fill=PALE, font=small)
+        draw.text((left, row + side + 8), fitting(panel.caption, small, side), fill=PALE, font=small)
     with atomic_path(path) as temporary:
         canvas.save(temporary, format="PNG")
 
@@ -137,11 +137,3 @@ def _sized(picture: Image.Image, side: int) -> Image.Image:
     if factor and not rest:
         return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     return ImageOps.contain(picture, (side, side), Image.Resampling.LANCZOS)
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
