@@ -25,6 +25,7 @@ from rtil.evaluation.linear_prior import LinearPrior, PosteriorMean
 from rtil.evaluation.metrics import Metrics, psnr
 from rtil.evaluation.notes import nonlinear_note
 from rtil.evaluation.stopwatch import Stopwatch
+from rtil.inverse.back_projection import reported
 from rtil.inverse.operators import Operator
 from rtil.inverse.settings import SolverSettings
 from rtil.inverse.solver import Solver
@@ -37,18 +38,20 @@ SHOWN = 8
 class Oracle:
     """Watches a solver's iterates: the best PSNR [N] against the truth, in dB, and the seconds spent on that.
 
-    Each iterate is taken as it would be returned, after the operator's ``consistent`` step.
+    Each iterate is taken as it would be returned, after back-projection and the operator's ``consistent`` step.
     """
 
-    def __init__(self, truth: Tensor, operator: Operator, y: Tensor) -> None:
-        self.truth, self.operator, self.y = truth, operator, y
+    def __init__(self, truth: Tensor, operator: Operator, y: Tensor, back_projection: bool = False) -> None:
+        self.truth, self.operator, self.y, self.back_projection = truth, operator, y, back_projection
         self.stopwatch = Stopwatch(truth.device)
         self.best = torch.full((len(truth),), -torch.inf, device=truth.device)
 
     def __call__(self, round_number: int, step: int, x: Tensor) -> None:
         """Look at one iterate."""
         with self.stopwatch.running():
-            self.best = torch.fmax(self.best, psnr(self.operator.consistent(x, self.y), self.truth))
+            self.best = torch.fmax(
+                self.best, psnr(reported(x, self.y, self.operator, self.back_projection), self.truth)
+            )
 
 
 class Reconstruction(Experiment):
@@ -199,7 +202,7 @@ def _solve(
     solver: Solver, operator: Operator, y: Tensor, truth: Tensor, ids: Sequence[str]
 ) -> tuple[Tensor, dict[str, list[Any]]]:
     """Return pictures, and columns of the rows."""
-    oracle = Oracle(truth, operator, y)
+    oracle = Oracle(truth, operator, y, solver.settings.back_projection)
     found = solver.invert(y, operator, ids, callback=oracle)
     rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
     seconds = (found.seconds - oracle.stopwatch.seconds) / len(y)

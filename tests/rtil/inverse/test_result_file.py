@@ -61,6 +61,7 @@ def solved(
         (ILO, {"steps": (3, 2, 2)}),
         (ILO, {"steps": (2, 2), "restarts": 3}),
         (ILO, {"steps": (2, 2), "restarts": 3, "combination": "mean"}),
+        (ILO, {"steps": (2, 2), "restarts": 2, "combination": "mean", "back_projection": True}),
         (CSGM, {"steps": 3}),
         (MGANPrior, {"steps": 3, "codes": 3}),
         (MGANPrior, {"steps": 2, "codes": 2, "restarts": 2, "combination": "mean"}),
