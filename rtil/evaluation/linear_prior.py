@@ -125,6 +125,13 @@ class LinearPrior:
             x = leading @ self.components.T.double() + self.residual**0.5 * torch.randn(count, n, generator=rng)
         return (self.mean + x).float().unflatten(1, self.img_size)
 
+    def axes(self) -> Tensor:
+        """Return the principal axes as orthonormal columns [n, k], largest variance first."""
+        if self.components is not None:
+            return self.components
+        assert self.covariance is not None  # noqa: S101
+        return torch.linalg.eigh(self.covariance)[1].flip(1)
+
     def _full(self, measured: "_Measured", sigma: float) -> Callable[[Tensor], Tensor]:
         """Return the map of y - A mu, [N, M], to C A^T (A C A^T + s^2 I)^-1 (y - A mu), [N, n]."""
         assert self.covariance is not None  # noqa: S101
