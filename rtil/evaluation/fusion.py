@@ -50,13 +50,10 @@ class Fusion:
 
     def __call__(self, linear: Tensor, found: Tensor) -> Tensor:
         """Return pictures [N, C, H, W], not clamped, from x_lin and x_gan."""
-        k, sizes = self.axes.shape[1], torch.tensor(bands(self.axes)).diff()
-        weights = self.weights.to(linear.device)
-        *parts, rest = (
-            _by_band(self.axes, found - linear) if sizes.sum() > k else [*_by_band(self.axes, found - linear), 0]
-        )
-        of_axes = weights[: len(parts)].repeat_interleave(sizes[: len(parts)].to(linear.device))
-        moved = (torch.cat(parts, 1) * of_axes) @ self.axes.to(parts[0]).T + weights[-1] * rest
+        coordinates, rest = _split(self.axes, found - linear)
+        sizes, weights = _sizes(self.axes), self.weights.to(coordinates)
+        of_axes = weights[: len(sizes)].repeat_interleave(torch.tensor(sizes, device=weights.device))
+        moved = (coordinates * of_axes) @ self.axes.to(coordinates).T + weights[-1] * rest
         return linear + moved.to(linear.dtype).unflatten(1, linear.shape[1:])
 
 
@@ -69,6 +66,7 @@ def bands(axes: Tensor) -> list[int]:
 
 def fit_fusion(
     prior: LinearPrior,
+    axes: Tensor,
     operator: Operator,
     truth: Tensor,
     y: Tensor,
@@ -78,19 +76,31 @@ def fit_fusion(
 
     Args:
         prior: Fitted without these pictures.
+        axes: See :class:`Fusion`.
         operator: What measured.
         truth: Training pictures [N, C, H, W] in [0, 1].
         y: Their measurements.
         invert: The solver, from measurements to pictures.
     """
     linear = prior.condition(operator)(y).clamp(0, 1)
-    return Fusion.fit(prior.axes(), linear, invert(y), truth)
+    return Fusion.fit(axes, linear, invert(y), truth)
+
+
+def _sizes(axes: Tensor) -> list[int]:
+    """Return how many axes the bands have, without that of no axis."""
+    return [last - first for first, last in pairwise(bands(axes)) if last <= axes.shape[1]]
+
+
+def _split(axes: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the coordinates [N, k] of pictures, float64, and what is orthogonal to all axes, [N, n]."""
+    flat = x.flatten(1).double()
+    coordinates = flat @ axes.to(flat)
+    k_is_n = axes.shape[0] == axes.shape[1]
+    return coordinates, torch.zeros_like(flat) if k_is_n else flat - coordinates @ axes.to(flat).T
 
 
 def _by_band(axes: Tensor, x: Tensor) -> list[Tensor]:
-    """Return the coordinates [N, axes of the band] of pictures by band, float64; of the last without axes the rest."""
-    flat, edges = x.flatten(1).double(), bands(axes)
-    k, on_device = axes.shape[1], axes.to(flat)
-    coordinates = flat @ on_device
-    parts = [coordinates[:, first:last] for first, last in pairwise(edges) if last <= k]
-    return parts if edges[-1] == k else [*parts, flat - coordinates @ on_device.T]
+    """Return the part of pictures in each band, float64 [N, ...]."""
+    coordinates, rest = _split(axes, x)
+    parts = list(coordinates.split(_sizes(axes), 1))
+    return parts if axes.shape[0] == axes.shape[1] else [*parts, rest]

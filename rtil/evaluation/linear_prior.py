@@ -18,6 +18,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -125,8 +126,9 @@ class LinearPrior:
             x = leading @ self.components.T.double() + self.residual**0.5 * torch.randn(count, n, generator=rng)
         return (self.mean + x).float().unflatten(1, self.img_size)
 
+    @cached_property
     def axes(self) -> Tensor:
-        """Return the principal axes as orthonormal columns [n, k], largest variance first."""
+        """The principal axes as orthonormal columns [n, k], largest variance first."""
         if self.components is not None:
             return self.components
         assert self.covariance is not None  # noqa: S101

@@ -32,7 +32,7 @@ def test_weights_are_those_of_least_squares(prior: LinearPrior) -> None:
     rng = torch.Generator().manual_seed(0)
     truth, linear, found = torch.rand(3, 40, *SIZE, generator=rng, dtype=torch.float64)
     found = 0.6 * found + 0.4 * truth
-    axes = prior.axes()
+    axes = prior.axes
     fusion = Fusion.fit(axes, linear, found, truth)
     columns = []
     for first, last in zip(bands(axes)[:-1], bands(axes)[1:], strict=True):
@@ -48,7 +48,7 @@ def test_weights_are_those_of_least_squares(prior: LinearPrior) -> None:
 def test_weights_of_0_and_1_are_the_linear_prior_and_the_solver(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(linear_prior, "FULL_UNKNOWNS", most - 1 if most < 192 else 192)
     monkeypatch.setattr(linear_prior, "MOST_COMPONENTS", most)
-    axes = LinearPrior.fit(smooth_pictures(300)).axes()
+    axes = LinearPrior.fit(smooth_pictures(300)).axes
     linear, found = torch.rand(2, 5, *SIZE, generator=torch.Generator().manual_seed(1))
     count = len(bands(axes)) - 1
     assert torch.equal(Fusion(axes, torch.zeros(count, dtype=torch.float64))(linear, found), linear)
@@ -58,7 +58,7 @@ def test_weights_of_0_and_1_are_the_linear_prior_and_the_solver(monkeypatch: pyt
 def test_a_constant_in_place_of_a_solver_adds_nothing(prior: LinearPrior) -> None:
     operator = make_operator("cs", SIZE, rate=0.1)
     truth = smooth_pictures(400, seed=1).float() / 255
-    fusion = fit_fusion(prior, operator, truth, operator(truth), lambda y: torch.full((len(y), *SIZE), 0.5))
+    fusion = fit_fusion(prior, prior.axes, operator, truth, operator(truth), lambda y: torch.full((len(y), *SIZE), 0.5))
     held_out = smooth_pictures(200, seed=2).float() / 255
     y = operator(held_out)
     linear = prior.condition(operator)(y)
@@ -75,7 +75,7 @@ def test_what_a_solver_knows_in_addition_is_taken(prior: LinearPrior) -> None:
         return truth + 0.08 * torch.randn(truth.shape, generator=rng)
 
     truth = smooth_pictures(200, seed=1).float() / 255
-    fusion = fit_fusion(prior, operator, truth, operator(truth), lambda y: knows(truth))
+    fusion = fit_fusion(prior, prior.axes, operator, truth, operator(truth), lambda y: knows(truth))
     held_out = smooth_pictures(100, seed=2).float() / 255
     linear, found = prior.condition(operator)(operator(held_out)), knows(held_out)
     assert rms(fusion(linear, found), held_out) < 0.8 * min(rms(linear, held_out), rms(found, held_out))
