@@ -94,6 +94,10 @@ class Solver(ABC):
     def attempt(self, problem: Problem) -> Inversion:
         """Invert one batch once, with the generator frozen."""
 
+    def attempts(self, problem: Problem) -> list[Inversion]:
+        """Return the attempts at one batch that one run makes: one, where a solver does not draw several samples."""
+        return [self.attempt(problem)]
+
     def start_shapes(self) -> Shapes:
         """Return, for one image, the shapes of what an attempt can start from, ``v`` first."""
         return {"v": row_shape(self.generator), **noise_start_shapes(self.generator)}
@@ -211,14 +215,14 @@ class Solver(ABC):
         with frozen(self.generator):
             for first in range(0, len(y), size):
                 batch = slice(first, first + size)
-                attempts = []
+                attempts: list[Inversion] = []
                 for restart, given in enumerate(starts):
                     # copies: a matrix product's last bits depend on where in memory its factors begin
                     of_batch = {name: t[batch].clone() for name, t in given.items()}
                     problem = Problem(
                         y[batch], operator, split, space, ids[batch], self.seed, restart, of_batch, callback
                     )
-                    attempts.append(self._reported(self.attempt(problem), problem))
+                    attempts += [self._reported(found, problem) for found in self.attempts(problem)]
                 parts.append(best_of(attempts) if self.settings.combination == "best" else mean_of(attempts))
         return join_batches(parts, time.perf_counter() - started)
 
