@@ -1,4 +1,4 @@
-"""Intermediate Layer Optimization and its relatives: CSGM, PULSE, sparse deviations behind the generator.
+"""Intermediate Layer Optimization and its relatives: CSGM, PULSE, sparse deviations, Langevin dynamics.
 
 All return an :class:`rtil.inverse.result.Inversion`. The settings of each are in :mod:`ilo.settings`.
 
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ilo.csgm import CSGM
     from ilo.ilo import ILO
+    from ilo.langevin import Langevin
     from ilo.pulse import PULSE
     from ilo.sparse import SparseDeviation
 
-__all__ = ["CSGM", "ILO", "PULSE", "SparseDeviation"]
+__all__ = ["CSGM", "ILO", "PULSE", "Langevin", "SparseDeviation"]
 
-_MODULES = {"CSGM": "csgm", "ILO": "ilo", "PULSE": "pulse", "SparseDeviation": "sparse"}
+_MODULES = {"CSGM": "csgm", "ILO": "ilo", "Langevin": "langevin", "PULSE": "pulse", "SparseDeviation": "sparse"}
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,6 @@ from ilo.range_projection import project_to_range
 from ilo.rounds import ILOLatents, Point, Variables, deviations_of, enter, render
 from ilo.settings import RADII, ILOSettings, RoundSettings
 from rtil import seeds
-from rtil.branches import MOST_CUTS
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.constraints import Constraint, ball_around, start_norms, typical_shell
@@ -41,6 +40,7 @@ from rtil.inverse.problem import Problem
 from rtil.inverse.result import Inversion
 from rtil.inverse.solver import Solver
 from rtil.inverse.starts import Shapes
+from rtil.layout import trained_cuts
 from rtil.ranges import to_unit
 
 SHELL_TOLERANCE = 1e-3
@@ -116,9 +116,7 @@ class ILO(Solver):
         """Return whether rounds enter deeper than additive branches did; see :meth:`Solver.trained_otherwise`."""
         if not info.get("rtil"):
             return False
-        additive = info.get("branches", "additive") == "additive"
-        trained_cuts = min(MOST_CUTS, int(info["resolution"]).bit_length() - 3) if additive else 0
-        return len(self.rounds.rounds()) - 1 > trained_cuts or not info.get("sigma", 1)
+        return len(self.rounds.rounds()) - 1 > trained_cuts(info) or not info.get("sigma", 1)
 
 
 class _Rounds:

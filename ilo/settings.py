@@ -11,6 +11,7 @@ from ilo.presets import RadiiPreset
 from rtil.errors import UserError
 from rtil.inverse.settings import (
     DEFAULT_STEPS,
+    Combination,
     GeodesicOf,
     NoiseRule,
     PerceptualMode,
@@ -21,6 +22,7 @@ from rtil.inverse.settings import (
     option,
     per_round,
 )
+from rtil.layout import trained_cuts
 
 Policy = Literal["always", "paper"]
 Switch = Literal["fixed", "plateau"]
@@ -28,6 +30,8 @@ Z1Start = Literal["zero", "normal"]
 PulseNoise = Literal["trainable", "fixed", "zero"]
 SparseInner = Literal["ilo", "csgm", "pulse"]
 PerRound = float | tuple[float, ...]
+SETTLING = 0.1
+"""Fraction of a Langevin chain's steps, behind annealing, of which no sample is taken."""
 RADII = ("radius_noise", "radius_latent", "radius_feature")
 
 
@@ -200,6 +204,53 @@ class CSGMSettings(RoundSettings):
         """Return the settings of ILO with this round alone."""
         common = {f.name: getattr(self, f.name) for f in fields(RoundSettings)}
         return ILOSettings(steps=(sum(DEFAULT_STEPS) if self.steps is None else self.steps,), **common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LangevinSettings(SolverSettings):
+    """The settings of :class:`ilo.Langevin`.
+
+    Args:
+        steps: Steps of each chain; null is the sum of ILO's, by default 320.
+        restarts: Independent chains.
+        combination: mean returns the mean of all samples, best the sample of lowest measurement error.
+        samples: Samples kept of each chain, evenly over its last part, behind annealing.
+        cuts: Deviations z1 move at cuts 1 to this one; null is those of training, none for vanilla checkpoints and
+            those that do not tell.
+        z1_sigma: Standard deviation of z1's prior; null is that of training, 1 where a checkpoint does not tell.
+        misfit: Standard deviation of what no picture of the generator can represent, for pictures in [-1, 1]; the
+            measurements are trusted so far, and as far as their noise goes.
+        hot: The same, at the start of a chain, from where it falls.
+        annealing: Fraction of the steps in which it does.
+        step: Size of a step, as a fraction of the inverse of the largest frequency; from 2 on it is not stable.
+    """
+
+    steps: int | None = option(None, least=1)
+    combination: Combination = "mean"
+    samples: int = option(8, least=1)
+    cuts: int | None = option(None, least=0)
+    z1_sigma: float | None = option(None, above=0)
+    misfit: float = option(0.06, above=0)
+    hot: float = option(1.0, above=0)
+    annealing: float = option(0.6, least=0, most=0.9)
+    step: float = option(0.7, above=0, below=2)
+
+    def of_checkpoint(self, info: Mapping[str, Any], compared: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the settings with the cuts and the deviation of its training, where they name none themselves."""
+        cuts = trained_cuts(info) if self.cuts is None else self.cuts
+        sigma = float(info.get("sigma") or 1.0) if self.z1_sigma is None else self.z1_sigma
+        return replace(self, cuts=cuts, z1_sigma=sigma)
+
+    def all_steps(self) -> int:
+        """Return the steps of a chain."""
+        return sum(DEFAULT_STEPS) if self.steps is None else self.steps
+
+    def kept_steps(self) -> list[int]:
+        """Return the steps after which a sample is kept: the last one, and others as evenly as they can be."""
+        steps = self.all_steps()
+        first = min(steps - 1, round((self.annealing + SETTLING) * steps))
+        samples = min(self.samples, steps - first)
+        return [steps - (steps - first) * number // samples for number in reversed(range(samples))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,11 +24,8 @@ from rtil.devices import to_device
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
 from rtil.generators.mixing import head_of_rows, mix_rows
-from rtil.layout import DEFAULT_CHUNK, BranchKind, BranchWeights, Estimator
+from rtil.layout import DEFAULT_CHUNK, MOST_CUTS, BranchKind, BranchWeights, Estimator
 from rtil.ops import Drawn, Noise, draw_later, materialise
-
-MOST_CUTS = 4
-"""Additive branches reach the fourth block at most (RTIL, section 4.1)."""
 
 
 class Part(NamedTuple):

@@ -1,7 +1,7 @@
 """Networks and their branches as plain values; without torch, so that settings name them at no cost."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from rtil.errors import UserError
 
@@ -14,6 +14,8 @@ NormOrder = Literal["before_act", "after_act"]
 InputBias = Literal["channel", "pixel"]
 DEFAULT_CHUNK = 1024
 """Codes whose activations are kept at one time. Up to so many a head runs once."""
+MOST_CUTS = 4
+"""Additive branches reach the fourth block at most (RTIL, section 4.1)."""
 
 
 def resolutions(resolution: int) -> list[int]:
@@ -38,3 +40,14 @@ def check_channels(channels: Mapping[int, int] | Mapping[str, int], resolution: 
         if table.get(side, 0) < 1:
             raise UserError(f"channels has no width for side {side}: give one for each of {resolutions(resolution)}")
     return {side: table[side] for side in resolutions(resolution)}
+
+
+def trained_cuts(info: Mapping[str, Any]) -> int:
+    """Return at how many cuts training added deviations: 0 of vanilla checkpoints, mixtures and unknown ones.
+
+    Args:
+        info: What a snapshot says of its training; one without ``branches`` is older than mixtures, and additive.
+    """
+    if not info.get("rtil") or info.get("branches", "additive") != "additive":
+        return 0
+    return min(MOST_CUTS, int(info["resolution"]).bit_length() - 3)

@@ -14,6 +14,7 @@ from rtil.errors import Notice, UserError
 from rtil.evaluation.candidates import CLASSIFIER, overlaid, standard_settings
 from rtil.evaluation.conditions import conditions
 from rtil.evaluation.evaluation import FORMAT, Evaluation
+from rtil.evaluation.fusions import Fusions
 from rtil.evaluation.guided import Guided, balls
 from rtil.evaluation.held_out import (
     fit_linear_prior,
@@ -163,6 +164,7 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
             drunet=options.drunet,
             linear_data=linear_data,
             fit_linear_prior=None if linear_data is None else partial(fit_linear_prior, linear_data, resolution),
+            fusions=None if linear_data is None else Fusions(linear_data, resolution),
         )
         data = "synthetic" if source == "synthetic" else Path(source).stem
         subject = f"{'+'.join(options.task)}-{data}-{resolution}"

@@ -14,8 +14,8 @@ from rtil.evaluation.candidates import (
     CLASSIFIER,
     REFERENCES,
     STANDARD_METHOD,
-    Budget,
     Candidate,
+    Estimation,
     HeldOut,
     candidates_of_methods,
     candidates_of_variants,
@@ -30,12 +30,12 @@ from rtil.layout import LpipsNet
 
 
 @dataclass
-class EvalOptions(Budget):
+class EvalOptions(Estimation):
     """Reconstruct held-out pictures from measurements and compare checkpoints on them.
 
     Args:
-        method: Methods, each with its own settings and all with the same steps: ilo, csgm, pulse, sparse, mganprior,
-            and those that installed packages add.
+        method: Methods, each with its own settings and all with the same steps: ilo, csgm, langevin, pulse, sparse,
+            mganprior, and those that installed packages add.
         variants: In place of method, named settings beside each other: {name: {method: ..., and whatever differs from
             the settings of the evaluation}}, of which selection may be one too. Without a method it is that of the
             name, if it is one, else ilo. With --resume others are added to the same table.
@@ -197,7 +197,7 @@ def short() -> dict[str, tuple[str, ...]]:
 
 def read_variant(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Type a table of a variant's settings."""
-    return read_table(Budget, table, where, nested=nested(), short=short_names())
+    return read_table(Estimation, table, where, nested=nested(), short=short_names())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

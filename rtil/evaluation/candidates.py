@@ -28,6 +28,7 @@ REFERENCES = (LINEAR, *BASELINE_NAMES)
 STANDARD_METHOD = "ilo"
 LONGEST_NAME = 16
 """Longer names of variants would not fit into tables."""
+LEAST_FUSION = 8
 
 AllSettings = Mapping[str, SolverSettings]
 """The settings of every method, by its name."""
@@ -55,7 +56,7 @@ def short_names() -> dict[str, tuple[str, ...]]:
     short |= {f"pulse_{name}": (f"pulse.{name}",) for name in OF_PULSE}
     short |= {f"sparse_{name}": (f"sparse.{name}",) for name in ("inner", "radius", "alternations")}
     short |= {"sparse_latent_steps": ("sparse.steps",), "sparse_steps": ("sparse.sparse_steps",)}
-    of_all = ("selection", "precision", "restarts", "combination")
+    of_all = ("selection", "precision", "restarts", "combination", "back_projection")
     return short | {name: tuple(f"{method}.{name}" for method in method_names()) for name in of_all}
 
 
@@ -111,6 +112,24 @@ class Budget:
         return steps[: self.rounds]
 
 
+@dataclass
+class Estimation(Budget):
+    """Steps, and what becomes of a solver's picture in an evaluation, which has training pictures.
+
+    Args:
+        fusion: Training pictures that are measured and inverted first, to learn where the method's picture is better
+            than the linear prior's; the result mixes both accordingly (:mod:`rtil.evaluation.fusion`). 0 is the
+            method's picture alone.
+    """
+
+    fusion: int = 0
+
+    @property
+    def budget(self) -> "Estimation":
+        """These alone, of options that hold others too."""
+        return Estimation(self.steps, self.steps_preset, self.rounds, self.codes, self.fusion)
+
+
 class Candidate(NamedTuple):
     """One column of results, for every checkpoint.
 
@@ -120,6 +139,7 @@ class Candidate(NamedTuple):
         settings: As the user gave them; :meth:`rtil.inverse.solver.Solver.settings` are those of one checkpoint.
         budget: Steps, where the settings have none of their own.
         is_variant: Whether the label is a name that the user gave.
+        fusion: See :class:`Estimation`.
     """
 
     label: str
@@ -127,6 +147,7 @@ class Candidate(NamedTuple):
     settings: SolverSettings
     budget: Budget
     is_variant: bool = False
+    fusion: int = 0
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -168,7 +189,7 @@ def candidates_of_methods(
         UserError: An unknown method, or codes are not valid.
     """
     return [
-        Candidate(one.label(method), method, one, budget)
+        Candidate(one.label(method), method, one, budget, fusion=checked_fusion(budget))
         for method in methods
         for several in _several(method, _settings_of(method, settings), budget)
         for one in (replace(several, selection=selection) for selection in selections)
@@ -236,10 +257,24 @@ def _variant(
     ways = list(_several(method, _settings_of(method, changed), own_budget))
     labels = [name] if len(ways) == 1 else [f"{name}-{getattr(way, way.SEVERAL)}" for way in ways]
     return [
-        Candidate(label, method, replace(way, selection=selection), own_budget, is_variant=True)
+        Candidate(label, method, replace(way, selection=selection), own_budget, True, checked_fusion(own_budget))
         for label, way in zip(labels, ways, strict=True)
         for selection in chosen
     ]
+
+
+def checked_fusion(budget: Budget) -> int:
+    """Return the training pictures of fusion: 0 where there is no evaluation.
+
+    Raises:
+        UserError: They are too few.
+    """
+    wanted = budget.fusion if isinstance(budget, Estimation) else 0
+    if wanted and wanted < LEAST_FUSION:
+        raise UserError(
+            f"fusion is {wanted}: valid is 0, or {LEAST_FUSION} training pictures or more (64 are a good number)"
+        )
+    return wanted
 
 
 def overlaid(settings: AllSettings, given: Mapping[str, Any]) -> dict[str, SolverSettings]:

@@ -142,11 +142,22 @@ def open_linear_prior_data(data: str, resolution: int) -> ImageDataset:
         raise UserError(message) from error
 
 
-def fit_linear_prior(data: str, resolution: int) -> LinearPrior:
-    """Fit a Gaussian to training pictures, to as many of them as fit into two gigabytes."""
+def fit_linear_prior(data: str, resolution: int, without: Sequence[int] = ()) -> LinearPrior:
+    """Fit a Gaussian to training pictures, to as many of them as fit into two gigabytes.
+
+    Args:
+        data: The set.
+        resolution: Side of the pictures.
+        without: Places of pictures to leave out.
+    """
     ds = open_linear_prior_data(data, resolution)
     most = PRIOR_MEMORY_BYTES // (3 * ds.resolution**2)
-    if len(ds) <= most:
+    if len(ds) <= most and not without:
         return LinearPrior.fit(preload(ds))
-    chosen = torch.randperm(len(ds), generator=generator(0, "study/linear-prior"))[:most]
+    left_out = torch.zeros(len(ds), dtype=torch.bool)
+    left_out[list(without)] = True
+    if len(ds) <= most:
+        return LinearPrior.fit(preload(ds)[~left_out])
+    order = torch.randperm(len(ds), generator=generator(0, "study/linear-prior"))
+    chosen = order[~left_out[order]][:most]
     return LinearPrior.fit(ds.load(chosen.sort().values.tolist()))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from rtil.errors import UserError
 from rtil.evaluation.candidates import Candidate
 from rtil.evaluation.notes import MARK
 from rtil.evaluation.rows import NO_CHECKPOINT, Level, RowKey, settings_hash
@@ -111,6 +112,8 @@ class Job:
                 words.append(f"without {value}")
             elif name not in ("steps", "selection") and (has_term or name not in OF_TERM):
                 words.append(f"{name} {_text(value)}")
+        if self.candidate.fusion:
+            words.append(f"fusion {self.candidate.fusion}")
         return f"{line} {self.selection}{mark} ({', '.join(words)})"
 
 
@@ -175,6 +178,16 @@ class Experiment(ABC):
             UserError: They do not fit these measurements.
         """
 
+    def afterwards(self, candidate: Candidate, condition: Any) -> Record:
+        """Return what is recorded of what becomes of a candidate's pictures.
+
+        Raises:
+            UserError: It is not for this experiment or condition.
+        """
+        if candidate.fusion:
+            raise UserError("fusion is for reconstructions: leave it away")
+        return {}
+
     @abstractmethod
     def references(self, condition: Any, operator: Operator) -> dict[str, Record]:
         """Return what is evaluated without a checkpoint: what is recorded of it, by its name."""
@@ -231,7 +244,8 @@ def resolve(
         for candidate, name, solver in solvers:
             with candidate.named():
                 settings = experiment.settings_for(candidate, solver, operator)
-            record = common | {"method": candidate.method} | settings.to_json()
+                afterwards = experiment.afterwards(candidate, condition)
+            record = common | {"method": candidate.method} | settings.to_json() | afterwards
             otherwise = solver.trained_otherwise(checkpoints[name].info)
             own_keys = keys(candidate.label, name, record)
             jobs.append(Job(condition, candidate.label, name, record, own_keys, candidate, settings, otherwise))

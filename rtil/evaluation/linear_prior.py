@@ -18,6 +18,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -124,6 +125,14 @@ class LinearPrior:
             leading = torch.randn(count, len(strength), generator=rng).double() * strength
             x = leading @ self.components.T.double() + self.residual**0.5 * torch.randn(count, n, generator=rng)
         return (self.mean + x).float().unflatten(1, self.img_size)
+
+    @cached_property
+    def axes(self) -> Tensor:
+        """The principal axes as orthonormal columns [n, k], largest variance first."""
+        if self.components is not None:
+            return self.components
+        assert self.covariance is not None  # noqa: S101
+        return torch.linalg.eigh(self.covariance)[1].flip(1)
 
     def _full(self, measured: "_Measured", sigma: float) -> Callable[[Tensor], Tensor]:
         """Return the map of y - A mu, [N, M], to C A^T (A C A^T + s^2 I)^-1 (y - A mu), [N, n]."""

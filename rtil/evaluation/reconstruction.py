@@ -16,15 +16,18 @@ from torch import Tensor
 
 from rtil.baselines import Reconstruct, baselines_of, open_baseline
 from rtil.devices import wait_for
+from rtil.errors import UserError
 from rtil.evaluation.candidates import LINEAR, Candidate
 from rtil.evaluation.conditions import Condition
 from rtil.evaluation.figures import show_measurement
+from rtil.evaluation.fusions import Fusions
 from rtil.evaluation.held_out import HeldOutPictures
 from rtil.evaluation.jobs import Batch, Experiment, Grid, Job, Record, Saved
 from rtil.evaluation.linear_prior import LinearPrior, PosteriorMean
 from rtil.evaluation.metrics import Metrics, psnr
 from rtil.evaluation.notes import nonlinear_note
 from rtil.evaluation.stopwatch import Stopwatch
+from rtil.inverse.back_projection import reported
 from rtil.inverse.operators import Operator
 from rtil.inverse.settings import SolverSettings
 from rtil.inverse.solver import Solver
@@ -37,18 +40,20 @@ SHOWN = 8
 class Oracle:
     """Watches a solver's iterates: the best PSNR [N] against the truth, in dB, and the seconds spent on that.
 
-    Each iterate is taken as it would be returned, after the operator's ``consistent`` step.
+    Each iterate is taken as it would be returned, after back-projection and the operator's ``consistent`` step.
     """
 
-    def __init__(self, truth: Tensor, operator: Operator, y: Tensor) -> None:
-        self.truth, self.operator, self.y = truth, operator, y
+    def __init__(self, truth: Tensor, operator: Operator, y: Tensor, back_projection: bool = False) -> None:
+        self.truth, self.operator, self.y, self.back_projection = truth, operator, y, back_projection
         self.stopwatch = Stopwatch(truth.device)
         self.best = torch.full((len(truth),), -torch.inf, device=truth.device)
 
     def __call__(self, round_number: int, step: int, x: Tensor) -> None:
         """Look at one iterate."""
         with self.stopwatch.running():
-            self.best = torch.fmax(self.best, psnr(self.operator.consistent(x, self.y), self.truth))
+            self.best = torch.fmax(
+                self.best, psnr(reported(x, self.y, self.operator, self.back_projection), self.truth)
+            )
 
 
 class Reconstruction(Experiment):
@@ -66,6 +71,7 @@ class Reconstruction(Experiment):
         drunet: Weights of the baseline dpir.
         linear_data: Which pictures the linear prior is fitted to, for the record; None for no linear prior.
         fit_linear_prior: Called once, when it is needed.
+        fusions: Fits what mixes a method's pictures with the linear prior's; None without linear prior.
 
     Raises:
         UserError: The packages of a baseline are not installed.
@@ -85,6 +91,7 @@ class Reconstruction(Experiment):
         drunet: Path | None = None,
         linear_data: str | None = None,
         fit_linear_prior: Callable[[], LinearPrior] | None = None,
+        fusions: Fusions | None = None,
     ) -> None:
         self.conditions: Sequence[Condition] = conditions
         self.pictures, self.device = pictures, device
@@ -95,7 +102,7 @@ class Reconstruction(Experiment):
         self.truth = (pictures.images.float() / 255).to(device)
         self.baselines = baselines
         self._drunet = None if drunet is None or "dpir" not in baselines else _content(drunet)
-        self._fit = fit_linear_prior
+        self._fit, self._fusions = fit_linear_prior, fusions
         self._linear: LinearPrior | None = None
         self._conditioned: tuple[Operator, PosteriorMean] | None = None
         self._metrics: Metrics | None = None
@@ -123,6 +130,17 @@ class Reconstruction(Experiment):
         settings = solver.settings_for(operator)
         type(solver)(solver.generator, settings).open_networks()
         return settings
+
+    def afterwards(self, candidate: Candidate, condition: Condition) -> Record:
+        """Return fusion, and the pictures that it is fitted to; see :meth:`Experiment.afterwards`."""
+        if not candidate.fusion:
+            return {}
+        if self.linear_data is None or not condition.linear:
+            what = "a linear prior" if condition.linear else f"linear tasks, which {condition.task} is not"
+            raise UserError(f"fusion is {candidate.fusion} but needs {what}: leave it away")
+        assert self._fusions is not None  # noqa: S101
+        self._fusions.check(candidate.fusion)
+        return {"fusion": {"pictures": candidate.fusion, "data": self.linear_data}}
 
     def originals(self) -> Tensor:
         """Return the truth."""
@@ -152,6 +170,8 @@ class Reconstruction(Experiment):
         truth, ids = self.truth[list(indices)], [self.ids[index] for index in indices]
         y = operator(truth, ids)
         x, of_method = self._refer(job, operator, y) if solver is None else _solve(solver, operator, y, truth, ids)
+        if solver is not None and job.candidate is not None and job.candidate.fusion:
+            x = self._fused(job, solver, operator, y, x)
         if self._metrics is None:
             self._metrics = Metrics(self.lpips, self.device)
         judged: dict[str, Any] = {name: t.tolist() for name, t in self._metrics(x, truth).items()}
@@ -186,6 +206,13 @@ class Reconstruction(Experiment):
         seconds = (time.perf_counter() - started) / len(x)
         return x, {"seconds": [seconds] * len(x)}
 
+    def _fused(self, job: Job, solver: Solver, operator: Operator, y: Tensor, x: Tensor) -> Tensor:
+        linear = self._posterior_mean(operator)(y).clamp(0, 1)
+        assert self._linear is not None and self._fusions is not None  # noqa: S101, PT018  afterwards
+        fusion = self._fusions.of(job, solver, operator, self._linear.axes, len(y))
+        mixed = fusion(linear, x).clamp(0, 1)
+        return reported(mixed, y, operator, solver.settings.back_projection)
+
     def _posterior_mean(self, operator: Operator) -> PosteriorMean:
         if self._linear is None:
             assert self._fit is not None  # noqa: S101  it is evaluated
@@ -199,7 +226,7 @@ def _solve(
     solver: Solver, operator: Operator, y: Tensor, truth: Tensor, ids: Sequence[str]
 ) -> tuple[Tensor, dict[str, list[Any]]]:
     """Return pictures, and columns of the rows."""
-    oracle = Oracle(truth, operator, y)
+    oracle = Oracle(truth, operator, y, solver.settings.back_projection)
     found = solver.invert(y, operator, ids, callback=oracle)
     rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
     seconds = (found.seconds - oracle.stopwatch.seconds) / len(y)

@@ -22,6 +22,7 @@ BUILT_IN = {
     "ilo": ("ilo.ilo:ILO", "ilo.settings:ILOSettings"),
     "csgm": ("ilo.csgm:CSGM", "ilo.settings:CSGMSettings"),
     "pulse": ("ilo.pulse:PULSE", "ilo.settings:PULSESettings"),
+    "langevin": ("ilo.langevin:Langevin", "ilo.settings:LangevinSettings"),
     "sparse": ("ilo.sparse:SparseDeviation", "ilo.settings:SparseSettings"),
     "mganprior": ("mganprior.mganprior:MGANPrior", "mganprior.settings:MGANPriorSettings"),
 }

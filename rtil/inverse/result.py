@@ -17,8 +17,8 @@ class Inversion:
     """Reconstructions of N measurements, each independent of the others.
 
     Attributes:
-        x: [N, 3, R, R] in [0, 1], clamped, float32, after the operator's ``consistent`` step, which all operators but
-            colorization leave out.
+        x: [N, 3, R, R] in [0, 1], clamped, float32, after back-projection (where the settings want it) and the
+            operator's ``consistent`` step, which all operators but colorization leave out.
         rounds: [rounds, N, 3, R, R] in [0, 1]: the selected picture at the end of each round; the last one is x.
         score: [N] error by which x was selected: the measurement error, or that of the held-out entries.
         latents: Of the solver's own class, tensors [S, N, ...]: their ``render`` makes x as it is before that step.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rtil import __version__
 from rtil.errors import UserError
+from rtil.inverse.back_projection import reported
 from rtil.inverse.latents import SolverLatents
 from rtil.inverse.recipe import OperatorRecipe
 from rtil.inverse.registry import solver_class
@@ -123,7 +124,8 @@ class ResultFile:
         for images in torch.arange(len(self.y)).split(self.batches):
             y, places = self.y[images].to(G.device), images
             latents = self.latents.mapped(lambda t, places=places: t[:, places].to(G.device))  # type: ignore[misc]
-            attempts = [operator.consistent(x, y) for x in latents.render_attempts(G)]
+            back_projection = bool(self.settings.get("back_projection"))
+            attempts = [reported(x, y, operator, back_projection) for x in latents.render_attempts(G)]
             pictures.append(torch.stack(attempts).mean(0))
         return torch.cat(pictures)
 

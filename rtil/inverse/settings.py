@@ -88,6 +88,8 @@ class SolverSettings:
         restarts: Independent attempts.
         combination: What becomes of them: best keeps each picture's attempt of lowest error, mean averages the pictures
             and gives their spread.
+        back_projection: Move each attempt's picture to the nearest one that agrees with the measurements, as far as
+            their noise goes; see :mod:`rtil.inverse.back_projection`. For linear operators.
 
     Raises:
         UserError: An option is not valid.
@@ -100,6 +102,7 @@ class SolverSettings:
     precision: Precision = "auto"
     restarts: int = option(1, least=1)
     combination: Combination = "best"
+    back_projection: bool = option(False, off=True)
 
     def __post_init__(self) -> None:
         kinds = _kinds(type(self))

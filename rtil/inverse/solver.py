@@ -13,6 +13,7 @@ from torch import Tensor
 from rtil.devices import compute_dtype
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
+from rtil.inverse.back_projection import check_back_projection, reported
 from rtil.inverse.latent_space import latent_space_of
 from rtil.inverse.latents import SolverLatents
 from rtil.inverse.losses import split_heldout
@@ -93,6 +94,10 @@ class Solver(ABC):
     def attempt(self, problem: Problem) -> Inversion:
         """Invert one batch once, with the generator frozen."""
 
+    def attempts(self, problem: Problem) -> list[Inversion]:
+        """Return the attempts at one batch that one run makes: one, where a solver does not draw several samples."""
+        return [self.attempt(problem)]
+
     def start_shapes(self) -> Shapes:
         """Return, for one image, the shapes of what an attempt can start from, ``v`` first."""
         return {"v": row_shape(self.generator), **noise_start_shapes(self.generator)}
@@ -120,8 +125,11 @@ class Solver(ABC):
         """Return the settings that act on measurements by an operator: without a perceptual term where there is none.
 
         Raises:
-            UserError: The measurements are too small for the term.
+            UserError: The measurements are too small for the term, or the operator is not linear but back-projection is
+                wanted.
         """
+        if self.settings.back_projection:
+            check_back_projection(operator)
         settings, shape = self.settings, operator.measurement_shape
         if not isinstance(settings, PerceptualSettings) or settings.perceptual == "none":
             return settings
@@ -167,8 +175,9 @@ class Solver(ABC):
     ) -> Inversion:
         """Reconstruct pictures from measurements y = A x + noise.
 
-        The pictures of every attempt go through the operator's ``consistent`` step before they are combined:
-        colorization keeps the observed luma, and what is certain does not count as spread.
+        The pictures of every attempt go through back-projection, if that is wanted, and the operator's ``consistent``
+        step before they are combined: colorization keeps the observed luma, and what is certain does not count as
+        spread.
 
         Args:
             y: Of pictures in [0, 1], [N, ...]; of an operator of another library complex, or a list of tensors, too.
@@ -206,14 +215,14 @@ class Solver(ABC):
         with frozen(self.generator):
             for first in range(0, len(y), size):
                 batch = slice(first, first + size)
-                attempts = []
+                attempts: list[Inversion] = []
                 for restart, given in enumerate(starts):
                     # copies: a matrix product's last bits depend on where in memory its factors begin
                     of_batch = {name: t[batch].clone() for name, t in given.items()}
                     problem = Problem(
                         y[batch], operator, split, space, ids[batch], self.seed, restart, of_batch, callback
                     )
-                    attempts.append(_consistent(self.attempt(problem), problem))
+                    attempts += [self._reported(found, problem) for found in self.attempts(problem)]
                 parts.append(best_of(attempts) if self.settings.combination == "best" else mean_of(attempts))
         return join_batches(parts, time.perf_counter() - started)
 
@@ -249,12 +258,15 @@ class Solver(ABC):
                 f"image_ids are {len(ids)} names, {len(set(ids))} different: give one name to each of {len(y)}"
             )
         self.check_pictures(known)
+        if self.settings.back_projection:
+            check_back_projection(known)
         return known
 
+    def _reported(self, found: Inversion, problem: Problem) -> Inversion:
+        def step(x: Tensor) -> Tensor:
+            return reported(x, problem.y, problem.operator, self.settings.back_projection)
 
-def _consistent(found: Inversion, problem: Problem) -> Inversion:
-    y, consistent = problem.y, problem.operator.consistent
-    return replace(found, x=consistent(found.x, y), rounds=torch.stack([consistent(x, y) for x in found.rounds]))
+        return replace(found, x=step(found.x), rounds=torch.stack([step(x) for x in found.rounds]))
 
 
 @contextmanager

@@ -131,6 +131,39 @@ def test_the_linear_prior_has_its_row(workplace: Path, monkeypatch: pytest.Monke
     assert [row["method"] for row in _rows(workplace / "e")].count("linear") == 2
 
 
+def test_fusion_is_fitted_once_for_each_checkpoint_and_method(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
+    variants = ["--variants", "{ilo: {}, fused: {method: ilo, fusion: 8}}"]
+    assert main([*SMALL, "--linear", *variants, "--out", "e"]) == 0
+    assert capsys.readouterr().out.count("fusion inverts 8 training pictures") == 2
+    rows = _rows(workplace / "e")
+    mean = {name: sum(r["psnr"] for r in rows if r["method"] == name) for name in ("ilo", "fused")}  # type: ignore[misc]
+    assert mean["fused"] > mean["ilo"] + 1, "the linear prior is far ahead of random weights"
+    assert main([*SMALL, "--linear", *variants, "--images", "3", "--out", "e3"]) == 0
+    assert "fusion inverts" not in capsys.readouterr().out, "weights are in the cache"
+    assert len(_rows(workplace / "e3")) == 3 * (2 * 2 + 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--fusion", "3", "--linear"], "valid is 0, or 8"),
+        (["--fusion", "60", "--linear"], "fewer than the 60 training pictures"),
+        (["--fusion", "8"], "needs a linear prior"),
+        (["--fusion", "8", "--linear", "--task", "cs,hdr"], "linear tasks, which hdr is not"),
+    ],
+)
+def test_fusion_that_cannot_be_is_refused(
+    asked: list[str], told: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
+    assert main([*SMALL, *asked, "--out", "e"]) == 2
+    assert told in capsys.readouterr().err
+    assert not (workplace / "e").exists()
+
+
 def test_a_run_is_resumed_with_its_own_settings(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

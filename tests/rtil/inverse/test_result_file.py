@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ilo import CSGM, ILO, PULSE, SparseDeviation
+from ilo import CSGM, ILO, PULSE, Langevin, SparseDeviation
 from mganprior import MGANPrior
 from rtil import __version__
 from rtil.errors import UserError
@@ -26,7 +26,7 @@ from rtil.snapshot import Snapshot, load_snapshot
 SIZE = (3, 16, 16)
 
 
-METHODS = {ILO: "ilo", CSGM: "csgm", PULSE: "pulse", MGANPrior: "mganprior"}
+METHODS = {ILO: "ilo", Langevin: "langevin", CSGM: "csgm", PULSE: "pulse", MGANPrior: "mganprior"}
 
 
 def sparse(generator: LayeredGenerator, seed: int, inner: str, steps: Any, **options: Any) -> SparseDeviation:
@@ -52,7 +52,8 @@ def solved(
     operator, recipe = make_with_recipe(task, SIZE, seed=3, **parameters)
     y = operator(x)
     found = solver(snapshot.generator, seed=1, **options).invert(y, operator)
-    return found, ResultFile.of(found, y, recipe, snapshot, METHODS.get(solver, "sparse"), {"seed": 1, "steps": [3]})
+    settings = {"seed": 1, "steps": [3], "back_projection": options.get("back_projection", False)}
+    return found, ResultFile.of(found, y, recipe, snapshot, METHODS.get(solver, "sparse"), settings)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,8 @@ def solved(
         (ILO, {"steps": (3, 2, 2)}),
         (ILO, {"steps": (2, 2), "restarts": 3}),
         (ILO, {"steps": (2, 2), "restarts": 3, "combination": "mean"}),
+        (ILO, {"steps": (2, 2), "restarts": 2, "combination": "mean", "back_projection": True}),
+        (Langevin, {"steps": 6, "samples": 2, "restarts": 2, "cuts": 2}),
         (CSGM, {"steps": 3}),
         (MGANPrior, {"steps": 3, "codes": 3}),
         (MGANPrior, {"steps": 2, "codes": 2, "restarts": 2, "combination": "mean"}),
@@ -88,7 +91,7 @@ def test_pictures_are_made_again_bit_for_bit(
     read = load_result(tmp_path / "r.safetensors")
     assert torch.equal(read.render(load_snapshot(snapshot.path)), found.x)
     assert not list(tmp_path.glob(".*"))
-    if "combination" in options:
+    if "combination" in options or solver is Langevin:
         assert torch.equal(read.spread, found.spread)  # type: ignore[arg-type]
     else:
         assert read.spread is None

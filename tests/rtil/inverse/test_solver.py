@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ilo import CSGM, ILO, PULSE, SparseDeviation
+from ilo import CSGM, ILO, PULSE, Langevin, SparseDeviation
 from ilo.settings import CSGMSettings, ILOSettings, PULSESettings
 from mganprior import MGANPrior
 from mganprior.settings import MGANPriorSettings
@@ -20,7 +20,7 @@ from rtil.inverse.operators import make_operator
 from rtil.inverse.solver import Solver
 
 SIZE = (3, 16, 16)
-SOLVERS = [ILO, CSGM, PULSE, SparseDeviation, MGANPrior]
+SOLVERS = [ILO, CSGM, PULSE, Langevin, SparseDeviation, MGANPrior]
 
 
 @pytest.fixture(autouse=True)
