@@ -143,11 +143,16 @@ class RowFile:
 
     def __init__(self, path: str | Path, beside: Sequence[Path] = ()) -> None:
         self.path = Path(path)
-        own = read_rows(self.path)
-        _mend(self.path, own)
-        found = [*own.rows, *(row for other in beside for row in read_rows(other).rows)]
+        found = read_rows(self.path)
+        warn_of_damage(self.path, found)
+        _mend(self.path, found)
+        rows = found.rows
+        for other in beside:
+            found = read_rows(other)
+            warn_of_damage(other, found)
+            rows += found.rows
         self._rows: dict[RowKey, Row] = {}
-        for row in found:
+        for row in rows:
             self._rows.setdefault(row.key, row)
 
     def __contains__(self, key: RowKey) -> bool:
@@ -249,7 +254,7 @@ def read_rows(path: Path) -> "Found":
     try:
         *lines, rest = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return Found([], [], b"", 0)
+        return Found([], [], b"")
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror}): mend that, or give another folder") from error
     rows, damaged = [], []
@@ -258,13 +263,15 @@ def read_rows(path: Path) -> "Found":
             rows.append(row_from_line(line))
         except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             damaged.append(Damage(number, line, f"{type(error).__name__}: {error}"))
-    if damaged:
-        first = damaged[0]
-        log.warning(
-            "%s: %d of %d lines are damaged, so their rows do not count (first: line %d, %.100s)",
-            path, len(damaged), len(lines), first.number, first.reason,
-        )  # fmt: skip
-    return Found(rows, damaged, rest, len(lines))
+    return Found(rows, damaged, rest)
+
+
+def warn_of_damage(path: Path, found: "Found") -> None:
+    """Tell how many lines of a file are damaged, and what is wrong with the first."""
+    if found.damaged:
+        count, (number, _, reason) = len(found.damaged), found.damaged[0]
+        text = "%s: %d damaged lines, whose rows do not count (first: line %d, %.100s)"
+        log.warning(text, path, count, number, reason)
 
 
 class Damage(NamedTuple):
@@ -281,7 +288,6 @@ class Found(NamedTuple):
     rows: list[Row]
     damaged: list[Damage]
     rest: bytes
-    lines: int
 
 
 def _mend(path: Path, found: Found) -> None:
