@@ -36,8 +36,8 @@ class Merging:
         foreign = [job.hash for job in self.evaluation.jobs if job.hash not in self.settings.get(SOLVERS, {})]
         if foreign:
             raise UserError(
-                f"here {len(foreign)} of {len(self.evaluation.jobs)} jobs have other settings than in {first}: give the "
-                "--device of the shards, which decides in which type checkpoints compute"
+                f"here {len(foreign)} of {len(self.evaluation.jobs)} jobs have other settings than in {first}: give "
+                "the --device of the shards, which decides in which type checkpoints compute"
             )
 
     def plan(self) -> Iterator[str]:

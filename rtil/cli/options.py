@@ -167,7 +167,7 @@ class Reader:
         return self.places[self.short.get(name, [name])[0]].kind
 
     def _position(self, name: str, words: list[str]) -> Any:
-        """Take the value of an option without its name off the front of the words: of a list all that are no options."""
+        """Take the value of an option without its name off the front of the words; of a list up to the next option."""
         if get_origin(self._kind(name)) is not list:
             return words.pop(0)
         end = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))

@@ -152,13 +152,11 @@ class Evaluation:
             print(f"checkpoint {name}: {snapshot.path} ({snapshot.training})", flush=True)
         runner = self._runner(folder, batch, shard)
         if shard is None:
-            runner.write_originals()
             self._finish(runner, runner.run())
             return
         own, total = (sum(len(indices) for _, indices in some) for some in (runner.parts, runner.all_parts))
-        print(
-            f"shard {shard}: {len(runner.parts)} of {len(runner.all_parts)} batches, {own} of {total} rows", flush=True
-        )
+        batches = f"{len(runner.parts)} of {len(runner.all_parts)} batches"
+        print(f"shard {shard}: {batches}, {own} of {total} rows", flush=True)
         runner.run()
         print(f"shard {shard} is done; when all are: rtil merge {folder}")
 

@@ -10,7 +10,6 @@ file of its own, under a lock of its own, in a folder that they share or each in
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -107,11 +106,12 @@ def share(whole: Sequence[Part[Of]], shard: Shard | None) -> list[Part[Of]]:
     """
     if shard is None:
         return list(whole)
-    by_method = sorted(range(len(whole)), key=lambda place: whole[place][0].method)
-    hands: list[list[int]] = []
-    for method, places in groupby(by_method, key=lambda place: whole[place][0].method):
-        hands += [list(places)] if method == LINEAR else [[place] for place in places]
-    own = [place for hand in hands[shard.number - 1 :: shard.of] for place in hand]
+    by_method: dict[str, list[int]] = {}
+    for place, (job, _) in enumerate(whole):
+        by_method.setdefault(job.method, []).append(place)
+    linear = by_method.pop(LINEAR, [])
+    cards = [[place] for places in by_method.values() for place in places] + [linear]
+    own = [place for card in cards[shard.number - 1 :: shard.of] for place in card]
     return [whole[place] for place in sorted(own)]
 
 

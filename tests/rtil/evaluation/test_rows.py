@@ -145,7 +145,7 @@ def test_a_damaged_line_costs_its_own_row(path, damage, reason, caplog):
 def test_every_flipped_byte_costs_at_most_the_rows_that_it_touches(path):
     rows = [row(f"{number}.png", psnr=20 + number / 7, psnr_round=(18.5, 19.25)) for number in range(8)]
     RowFile(path).extend(rows)
-    whole, flips = path.read_bytes(), random.Random(0)
+    whole, flips = path.read_bytes(), random.Random(0)  # noqa: S311
     for _ in range(200):
         data, place = bytearray(whole), flips.randrange(len(whole))
         data[place] ^= 1 << flips.randrange(8)
