@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtil.errors import RunError, UserError
+from rtil.evaluation.batches import Batches
 from rtil.evaluation.candidates import Candidate
 from rtil.evaluation.curves import write_curves
 from rtil.evaluation.folder import IDENTITY, OPTIONS, PICTURES, SOLVERS
@@ -16,7 +17,7 @@ from rtil.evaluation.jobs import Experiment, Job
 from rtil.evaluation.merging import Joined, join, tell
 from rtil.evaluation.notes import TRAINED_OTHERWISE
 from rtil.evaluation.report import markdown, terminal, write_csv
-from rtil.evaluation.rows import ROWS, Row, read_rows, row_to_line
+from rtil.evaluation.rows import ROWS, Row, mend, read_rows, row_to_line
 from rtil.evaluation.runner import Runner
 from rtil.evaluation.shards import Shard, parts, row_files
 from rtil.evaluation.summary import summarise
@@ -174,7 +175,8 @@ class Evaluation:
         files = [path for source in sources for path in row_files(source)]
         joined = join(files, self.jobs, settings, self.content)
         print(f"{len(joined.rows)} rows of {len(files)} files")
-        size = self._runner(sources[0], settings[OPTIONS].get("batch")).batches.size
+        device = next(iter(self.checkpoints.values())).generator.device
+        size = Batches(settings[OPTIONS].get("batch"), self.experiment.resolution, device).size
         for line in tell(joined, parts(self.jobs, len(self.experiment.ids), size), files):
             print(line)
         if joined.missing and not incomplete:
@@ -195,7 +197,8 @@ class Evaluation:
                 write_text(folder / name, "".join(map(row_to_line, rows)))
         for path in row_files(folder):
             if path.name != ROWS:
-                path.unlink()  # what it held is in those two
+                mend(path, read_rows(path))
+                path.unlink()  # what it held is in those two, and damaged lines aside
         runner = self._runner(folder)
         runner.write_originals()
         self._finish(runner, joined.rows)

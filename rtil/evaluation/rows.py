@@ -145,7 +145,7 @@ class RowFile:
         self.path = Path(path)
         found = read_rows(self.path)
         warn_of_damage(self.path, found)
-        _mend(self.path, found)
+        mend(self.path, found)
         rows = found.rows
         for other in beside:
             found = read_rows(other)
@@ -290,8 +290,8 @@ class Found(NamedTuple):
     rest: bytes
 
 
-def _mend(path: Path, found: Found) -> None:
-    """Cut off a line that was cut short, and set damaged lines aside, so that their rows can be written anew."""
+def mend(path: Path, found: Found) -> None:
+    """Cut off a line that was cut short, and set damaged lines aside; for the owner of the file alone."""
     if found.damaged:
         aside = path.with_suffix(".damaged")
         with writing(aside), aside.open("ab") as file:
