@@ -12,6 +12,7 @@ code shares one file between all generators), and are kept in a cache by the has
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from rtil import seeds
 from rtil.errors import Notice, RunError
-from rtil.files import atomic_path, cache_folder
+from rtil.files import atomic_path, cache_folder, made_once
 from rtil.generators.base import LayeredGenerator, weight_hash
 from rtil.inverse.settings import NoiseRule, Start
 
@@ -169,11 +170,16 @@ def fit_gaussian(generator: LayeredGenerator, draws: int = FIT_DRAWS) -> tuple[T
 
 
 def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
-    """Return :func:`fit_gaussian` from the cache, or compute and keep it.
+    """Return :func:`fit_gaussian` from the cache, or compute and keep it; one of several processes does.
 
     The cache is the folder RTIL_CACHE, by default the user's cache folder.
     """
     path = cache_folder() / f"gaussian-fit-{weight_hash(generator)}-{FIT_DRAWS}.safetensors"
+    with made_once(path):
+        return _cached_fit(generator, path)
+
+
+def _cached_fit(generator: LayeredGenerator, path: Path) -> tuple[Tensor, Tensor]:
     if path.exists():
         tensors = load_file(path)
         return tensors["mean"], tensors["std"]

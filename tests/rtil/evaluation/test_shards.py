@@ -19,7 +19,9 @@ def _jobs(methods: list[str]) -> list[Named]:
     return [Named(method, number) for number, method in enumerate(methods)]
 
 
-@pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "-1/3", "1/0", "1/3/5", "a/b", "1.0/3", "1/1000001", "\u0661/3"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "0/3", "4/3", "-1/3", "1/0", "1/3/5", "a/b", "1.0/3", "1/1000001", "\u0661/3"]
+)
 def test_a_shard_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="valid is i/n, 1/n to n/n"):
         Shard.parse(text)
