@@ -69,10 +69,10 @@ class Batches:
 
     def _halve(self, tried: int) -> None:
         if tried == 1:
-            way = "close other programs" if self.device.type == "cpu" else "use --device cpu"
+            way = "close other programs" if self.device.type == "cpu" else "add --device cpu"
             raise RunError(
-                f"{self.device} has not enough memory for one picture of {self.resolution} px: {way}, or fewer codes of "
-                "mGANprior"
+                f"{self.device} has not enough memory for one picture of {self.resolution} px: {way}, or use fewer "
+                "codes of mGANprior"
             )
         self.size = tried // 2
         log.warning("memory is full with %d pictures at a time: going on with %d (see --batch)", tried, self.size)

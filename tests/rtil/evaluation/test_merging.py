@@ -44,7 +44,7 @@ def test_rows_stand_as_one_process_would_have_written_them(tmp_path: Path) -> No
     )
     joined = join(files, _jobs(), SETTINGS, CONTENT)
     assert [row.key for row in joined.rows] == [key for job in _jobs() for key in job.keys]
-    assert not (joined.missing or joined.double or joined.foreign)
+    assert (joined.missing, joined.double, joined.foreign) == ([], [], [])
     assert not list(tell(joined, parts(_jobs(), 4, 2), files))
 
 
