@@ -108,9 +108,10 @@ class Evaluation:
         rows = [row for path in row_files(folder) for row in read_rows(path).rows if row.key in content]
         other = sorted({row.image for row in rows if row.picture not in ("", content[row.key])})
         if other:
+            more = f" and {len(other) - 1} more" if other[1:] else ""
             raise UserError(
-                f"{len(other)} pictures of {folder} were others under the same name (first: {other[0]!r}): put them "
-                "back, or give another --out"
+                f"{folder} has rows of other pictures under the same name ({other[0]!r}{more}): put those back, or "
+                "give another --out"
             )
         if any(not row.picture for row in rows):
             log.warning("%s: rows of an older version do not tell of which pictures they are", folder)

@@ -86,7 +86,7 @@ def heldout_pictures(
     if not gone:
         return HeldOutPictures(keys[:count], ds.load([places[key] for key in keys[:count]]), data, split, which)
     first = keys[min(gone)]
-    text = f"{len(gone)} of {count} pictures are gone from {data} (first: {first!r}): nothing more is computed of them"
+    text = f"pictures gone from {data}: {len(gone)} of {count} (first: {first!r}); nothing more is computed of them"
     warnings.warn(text, Notice, stacklevel=2)
     images = torch.full((count, 3, ds.resolution, ds.resolution), 128, dtype=torch.uint8)
     if there:

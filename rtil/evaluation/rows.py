@@ -270,7 +270,7 @@ def warn_of_damage(path: Path, found: "Found") -> None:
     """Tell how many lines of a file are damaged, and what is wrong with the first."""
     if found.damaged:
         count, (number, _, reason) = len(found.damaged), found.damaged[0]
-        text = "%s: %d damaged lines, whose rows do not count (first: line %d, %.100s)"
+        text = "%s: damaged lines, whose rows do not count: %d (first: line %d, %.100s)"
         log.warning(text, path, count, number, reason)
 
 

@@ -141,7 +141,7 @@ class Runner:
         found = [_read(path, side) for path in paths]
         lost = sum(picture is None for picture in found)
         if lost:
-            log.warning("%s: %d of %d pictures are gone or damaged, grids show grey", paths[0].parent, lost, count)
+            log.warning("%s: pictures gone or damaged: %d of %d; grids show grey", paths[0].parent, lost, count)
         return torch.stack([torch.full((3, side, side), GREY) if picture is None else picture for picture in found])
 
 

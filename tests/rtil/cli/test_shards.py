@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import rtil
 from rtil.cli import merge
 from rtil.cli.eval import main
 from rtil.evaluation.runner import Runner
@@ -163,9 +164,12 @@ def _process(argv: Sequence[str], environment: dict[str, str], folder: str) -> N
     raise SystemExit(main(argv))
 
 
-def test_three_shards_killed_at_random_and_run_again_equal_one_process(workplace: Path) -> None:
+def test_three_shards_killed_at_random_and_run_again_equal_one_process(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     argv = [*SMALL, "--task", "cs,sr", "--batch", "1"]
     assert main([*argv, "--out", "straight"]) == 0
+    monkeypatch.setenv("PYTHONPATH", str(Path(rtil.__file__).parents[1]))
     context = multiprocessing.get_context("forkserver")  # imports once for all of them
     context.set_forkserver_preload(["rtil.cli.comparison"])
     environment = {name: os.environ[name] for name in ("RTIL_CACHE", "RTIL_OPS")} | {"OMP_NUM_THREADS": "1"}
@@ -184,7 +188,7 @@ def test_three_shards_killed_at_random_and_run_again_equal_one_process(workplace
     processes = {number: start(number) for number in (1, 2, 3)}
     kept = 0
     for number in draws.sample((1, 2, 3), 2):
-        enough, deadline = draws.randrange(1, 7), time.monotonic() + 120  # of 8 rows
+        enough, deadline = draws.randrange(1, 5), time.monotonic() + 120  # of 8 rows
         while rows(number) < enough and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(draws.random() / 100)

@@ -134,7 +134,7 @@ def test_a_damaged_line_costs_its_own_row(path, damage, reason, caplog):
     assert path.read_bytes() == before, "whoever only reads changes nothing"
     file = RowFile(path)
     assert [r.image for r in file.rows()] == ["a", "c", "d"]
-    assert re.search(f"1 damaged lines.*line 2, .*{reason}", caplog.text)
+    assert re.search(f"rows do not count: 1 .*line 2, .*{reason}", caplog.text)
     assert (path.parent / "rows.damaged").read_bytes() == damage + b"\n"
     file.extend([row("b")])
     caplog.clear()
