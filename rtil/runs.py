@@ -6,6 +6,7 @@ comparable pair of trainings is found again.
 
 import json
 import os
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,7 +98,7 @@ def own(out: Path, part: str = "", patience_seconds: float = 0) -> FileLock:
     except Timeout:
         who = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "unknown"
         raise RunError(f"{out} is in use by process {who}: wait for it, or give another folder as --out") from None
-    owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
+    owner.write_text(f"{os.getpid()} on {platform.node()}\n", encoding="utf-8")
     return lock
 
 

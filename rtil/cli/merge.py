@@ -5,7 +5,7 @@
 
 It tells which rows are missing, and which shards would compute them; which are there twice; and which are of other
 settings, weights or pictures and so left out. The checkpoints and pictures of the evaluation are opened, for the list
-of what should be there and for the grids; nothing is inverted.
+of what should be there and for the grids; nothing is inverted, so that needs no GPU.
 """
 
 import logging
@@ -27,13 +27,11 @@ class MergeOptions:
         out: Folder for the joined evaluation; null is the (one) folder itself. In a new one the others stay as they
             are, so that one can have a look while shards are at work.
         incomplete: Write tables although rows are missing; without it that is an error, and nothing is written.
-        device: Where the checkpoints are opened, which may decide in which type they compute: as for the shards.
     """
 
     folders: list[Path]
     out: Path | None = None
     incomplete: bool = False
-    device: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.folders or len({folder.resolve() for folder in self.folders}) != len(self.folders):

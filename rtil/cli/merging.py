@@ -1,8 +1,9 @@
 """The shards of an evaluation, opened and joined; the options are in :mod:`rtil.cli.merge`."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rtil.cli.comparison import open_evaluation, resumed
 from rtil.cli.eval import EvalOptions
@@ -29,15 +30,13 @@ class Merging:
         for other in others:
             settings = read_evaluation(other)
             check_same(first, self.settings, settings, str(other))
-        self.evaluation = open_evaluation(
-            resumed(EvalOptions(out=first, resume=True, device=options.device)), self.settings
-        )
+        self.evaluation = open_evaluation(_options(first, self.settings), self.settings)
         self.evaluation.check_identity(self.settings, first)
         foreign = [job.hash for job in self.evaluation.jobs if job.hash not in self.settings.get(SOLVERS, {})]
         if foreign:
             raise UserError(
-                f"here {len(foreign)} of {len(self.evaluation.jobs)} jobs have other settings than in {first}: give "
-                "the --device of the shards, which decides in which type checkpoints compute"
+                f"{len(foreign)} of {len(self.evaluation.jobs)} jobs of {first} are not those of its settings: restore "
+                "the options there, or files that they name"
             )
 
     def plan(self) -> Iterator[str]:
@@ -61,6 +60,17 @@ class Merging:
 
     def _joined(self) -> Joined:
         return self.evaluation.join(self.folders, self.settings, self.incomplete)
+
+
+def _options(folder: Path, settings: Mapping[str, Any]) -> EvalOptions:
+    """Return the options of an evaluation, for a CPU; methods compute in the type in which the shards' last did."""
+    options = resumed(EvalOptions(out=folder, resume=True, device="cpu"))
+    records = [record for record in settings.get(SOLVERS, {}).values() if "precision" in record]
+    precision = records[-1]["precision"] if records else "auto"
+    for method, own in options.settings.items():
+        if own.precision == "auto":
+            options.settings[method] = own.changed(precision=precision)
+    return options
 
 
 def _copy_pictures(source: Path, out: Path) -> None:

@@ -77,9 +77,11 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     identity = settings.get(IDENTITY, {})
     if not wrong:
         wrong = [f"{IDENTITY}.{n}" for n in ("weights", PICTURES) if not isinstance(identity.get(n, {}), dict)]
-    if wrong or not all(isinstance(picture, str) for picture in settings.get(PICTURES, [])):
-        found = wrong[0] if wrong else PICTURES
-        raise UserError(f"{folder / SETTINGS} is damaged ({found} is of another type): restore it, or start anew")
+    if not wrong:
+        lists = {SOLVERS: (dict, settings.get(SOLVERS, {}).values()), PICTURES: (str, settings.get(PICTURES, []))}
+        wrong = [name for name, (kind, found) in lists.items() if not all(isinstance(part, kind) for part in found)]
+    if wrong:
+        raise UserError(f"{folder / SETTINGS} is damaged ({wrong[0]} is of another type): restore it, or start anew")
     return settings
 
 

@@ -499,6 +499,7 @@ def test_numbers_that_are_not_finite_are_named(
         ("identity", 3),
         ("identity", {"weights": 3}),
         ("solvers", "x"),
+        ("solvers", {"a": 3}),
         ("pictures", {}),
         ("pictures", [3]),
     ],

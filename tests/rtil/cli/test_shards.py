@@ -158,6 +158,20 @@ def test_a_process_alone_goes_on_with_what_shards_began(workplace: Path, monkeyp
     assert _rows(Path("e/rows.jsonl")) == _rows(Path("straight/rows.jsonl"))
 
 
+def test_shards_of_a_gpu_are_joined_without_one(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor with bfloat16 stands in for the GPU: what computes in the type of the machine has other hashes."""
+    for number in (1, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr("rtil.devices.cpu_multiplies_bfloat16", lambda: True)
+            assert main([*SMALL, "--out", "e", "--shard", f"{number}/2"]) == 0
+    monkeypatch.setattr("rtil.devices.cpu_multiplies_bfloat16", lambda: False)
+    assert merge.main(["e"]) == 0
+    assert {of["precision"] for of in json.loads(Path("e/settings.json").read_text())["solvers"].values()} == {
+        "bfloat16"
+    }
+    assert len(_rows(Path("e/rows.jsonl"))) == 12
+
+
 def _process(argv: Sequence[str], environment: dict[str, str], folder: str) -> None:
     os.environ.update(environment)
     os.chdir(folder)
