@@ -9,12 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
 from safetensors import SafetensorError
 
 from rtil.errors import RunError
-
-PATIENCE_SECONDS = 60
 
 
 @contextmanager
@@ -56,25 +53,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def made_once(path: Path) -> Iterator[None]:
-    """Let one process at a time look for a file and make it; others wait, and then find it made.
-
-    Where there can be no lock, or another process takes longer than a minute, each makes its own.
-    """
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=PATIENCE_SECONDS)
-    except OSError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

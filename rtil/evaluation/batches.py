@@ -18,13 +18,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that memory is full: of a GPU, of torch on a CPU, or of Python."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 class Batches:
-    """Parts of work that fit into memory: where it is full, they are halved from then on.
+    """Parts of work that fit into memory: where a GPU's is full, they are halved from then on.
 
     Args:
         size: Pictures at a time; None chooses by their size.
@@ -57,10 +52,8 @@ class Batches:
             batch = items[: self.size]
             try:
                 result = work(batch)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                # behind this block nothing of what was tried is held any more, so that the cache can be emptied
+            except torch.OutOfMemoryError:
+                pass  # behind this block nothing of what was tried is held any more, so that the cache can be emptied
             else:
                 yield batch, result
                 items = items[len(batch) :]
@@ -69,10 +62,9 @@ class Batches:
 
     def _halve(self, tried: int) -> None:
         if tried == 1:
-            way = "close other programs" if self.device.type == "cpu" else "add --device cpu"
             raise RunError(
-                f"{self.device} has not enough memory for one picture of {self.resolution} px: {way}, or use fewer "
-                "codes of mGANprior"
+                f"{self.device} has not enough memory for one picture of {self.resolution} px: use --device cpu, or "
+                "fewer codes of mGANprior"
             )
         self.size = tried // 2
         log.warning("memory is full with %d pictures at a time: going on with %d (see --batch)", tried, self.size)

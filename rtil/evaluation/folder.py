@@ -19,7 +19,7 @@ OPTIONS, IDENTITY, SOLVERS, PICTURES = "options", "identity", "solvers", "pictur
 """Tables of settings.json, and the list of the pictures' ids."""
 OF_A_PROCESS = ("out", "resume", "device", "shard", "devices", "checkpoints")
 """Options in which processes that share an evaluation may differ; checkpoints are compared by their weights."""
-LEFTOVERS = re.compile(r"\..+\.tmp-\d+(\.\w+)?")
+LEFTOVERS = re.compile(r"\..+\.tmp-[\w-]+(\.\w+)?")
 ENTER_SECONDS = 20
 
 
@@ -30,9 +30,17 @@ def whole(folder: Path, resume: bool) -> Iterator[None]:
     Raises:
         RunError: As :func:`rtil.runs.claim`, or a shard is at work.
     """
-    with claim(folder, resume), ExitStack() as held:
-        for path in sorted(folder.glob(f"{LOCK}-*")):
-            held.callback(own(folder, path.name.removeprefix(LOCK)).release)
+    parts = set[str]()
+    with ExitStack() as held:
+
+        def own_parts() -> None:
+            for part in sorted({path.name.removeprefix(LOCK) for path in folder.glob(f"{LOCK}-*")} - parts):
+                held.callback(own(folder, part).release)
+                parts.add(part)
+
+        own_parts()  # before anything that shards may be writing is touched
+        held.enter_context(claim(folder, resume))
+        own_parts()  # of shards that have come meanwhile; from now on none can
         for path in [path for path in folder.rglob(".*.tmp-*") if LEFTOVERS.fullmatch(path.name)]:
             path.unlink(missing_ok=True)
         yield

@@ -12,7 +12,6 @@ code shares one file between all generators), and are kept in a cache by the has
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rtil import seeds
+from rtil.caches import made_once
 from rtil.errors import Notice, RunError
-from rtil.files import atomic_path, cache_folder, made_once
+from rtil.files import atomic_path, cache_folder
 from rtil.generators.base import LayeredGenerator, weight_hash
 from rtil.inverse.settings import NoiseRule, Start
 
@@ -121,7 +121,8 @@ def latent_space_of(generator: LayeredGenerator) -> LatentSpace:
         before, space = _known[generator]
         if before.device == probe.device and torch.equal(before, probe):
             return space
-    mean, std = cached_fit(generator)
+    with made_once(cache_folder() / "gaussian-fit"):
+        mean, std = cached_fit(generator)
     space = GaussianWPlus(mean.to(generator.device), std.to(generator.device), generator.num_ws)
     _known[generator] = probe, space
     return space
@@ -170,16 +171,11 @@ def fit_gaussian(generator: LayeredGenerator, draws: int = FIT_DRAWS) -> tuple[T
 
 
 def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
-    """Return :func:`fit_gaussian` from the cache, or compute and keep it; one of several processes does.
+    """Return :func:`fit_gaussian` from the cache, or compute and keep it.
 
     The cache is the folder RTIL_CACHE, by default the user's cache folder.
     """
     path = cache_folder() / f"gaussian-fit-{weight_hash(generator)}-{FIT_DRAWS}.safetensors"
-    with made_once(path):
-        return _cached_fit(generator, path)
-
-
-def _cached_fit(generator: LayeredGenerator, path: Path) -> tuple[Tensor, Tensor]:
     if path.exists():
         tensors = load_file(path)
         return tensors["mean"], tensors["std"]

@@ -2,8 +2,6 @@ import os
 import re
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from safetensors.torch import save_file
 
 import rtil
 from rtil.errors import RunError
-from rtil.files import atomic_path, made_once, write_text, writing
+from rtil.files import atomic_path, write_text, writing
 
 DISK_OF_10_KB = """
 import resource
@@ -90,25 +88,3 @@ def test_a_bug_while_writing_stays_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bug") as caught, writing(tmp_path):
         raise ValueError("bug")
     assert not isinstance(caught.value, RunError)
-
-
-def test_one_of_several_makes_a_file_and_the_others_find_it(tmp_path):
-    path, made = tmp_path / "cache/fit.bin", []
-
-    def look_or_make(number):
-        with made_once(path):
-            if not path.exists():
-                made.append(number)
-                time.sleep(0.02)
-                path.write_text("made")
-        return path.read_text()
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(look_or_make, range(8))) == ["made"] * 8
-    assert len(made) == 1
-
-
-def test_where_there_can_be_no_lock_each_makes_its_own(tmp_path):
-    (tmp_path / "cache").write_text("a file is in the way")
-    with made_once(tmp_path / "cache/fit.bin"):
-        pass

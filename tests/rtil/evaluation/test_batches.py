@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -39,16 +39,6 @@ def test_a_full_memory_halves_what_comes(caplog: pytest.LogCaptureFixture) -> No
     assert len(list(batches.over(range(4), only_two_fit))) == 2, "what was learnt is kept"
 
 
-@pytest.mark.parametrize("full", [lambda: torch.empty(2**50, dtype=torch.uint8), lambda: bytearray(2**60)])
-def test_so_does_that_of_a_cpu(full: Callable[[], object]) -> None:
-    def only_one_fits(items: Sequence[int]) -> int:
-        if len(items) > 1:
-            full()
-        return len(items)
-
-    assert list(Batches(3, 64, CPU).over(range(2), only_one_fits)) == [(range(1), 1), (range(1, 2), 1)]
-
-
 def test_what_failed_is_let_go_of_before_its_memory_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
     class Large:
         alive = 0
@@ -79,10 +69,9 @@ def test_one_that_does_not_fit_is_said() -> None:
         list(Batches(2, 64, CPU).over(range(3), nothing_fits))
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("shapes differ")])
-def test_other_errors_are_not_held_back(error: Exception) -> None:
+def test_other_errors_are_not_held_back() -> None:
     def fails(items: Sequence[int]) -> None:
-        raise error
+        raise KeyError(items)
 
-    with pytest.raises(type(error)):
+    with pytest.raises(KeyError):
         list(Batches(2, 64, CPU).over(range(3), fails))
