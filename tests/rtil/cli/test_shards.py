@@ -178,6 +178,7 @@ def _process(argv: Sequence[str], environment: dict[str, str], folder: str) -> N
     raise SystemExit(main(argv))
 
 
+@pytest.mark.slow
 def test_three_shards_killed_at_random_and_run_again_equal_one_process(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
