@@ -108,7 +108,8 @@ class Comparison:
         write_settings(folder, mine)
 
     def _settings(self) -> dict[str, Any]:
-        settings = self.evaluation.settings(options_table(self.options), self.before)
+        options = options_table(self.options) | {"shard": None, "devices": 1}  # which are of a process, not of the run
+        settings = self.evaluation.settings(options, self.before)
         return dict(json.loads(json.dumps(settings)))  # as they are read again
 
     def _kept(self, folder: Path) -> AbstractContextManager[None]:

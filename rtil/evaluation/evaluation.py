@@ -193,9 +193,10 @@ class Evaluation:
             folder: The run folder, into which pictures have been copied.
             joined: From :meth:`join`.
         """
-        for name, rows in ((FOREIGN, joined.foreign), (ROWS, joined.rows)):
-            if rows:
-                write_text(folder / name, "".join(map(row_to_line, rows)))
+        if joined.foreign:
+            others = [*read_rows(folder / FOREIGN).rows, *joined.foreign]
+            write_text(folder / FOREIGN, "".join(dict.fromkeys(map(row_to_line, others))))
+        write_text(folder / ROWS, "".join(map(row_to_line, joined.rows)))
         for path in row_files(folder):
             if path.name != ROWS:
                 mend(path, read_rows(path))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 import rtil
 from rtil.cli import merge
 from rtil.cli.eval import main
+from rtil.evaluation.rows import read_rows, row_to_line
 from rtil.evaluation.runner import Runner
 from rtil.evaluation.shards import Shard
 from rtil.runs import own
@@ -156,6 +158,20 @@ def test_a_process_alone_goes_on_with_what_shards_began(workplace: Path, monkeyp
     assert merge.main(["e"]) == 0
     assert main([*SMALL, "--out", "straight"]) == 0
     assert _rows(Path("e/rows.jsonl")) == _rows(Path("straight/rows.jsonl"))
+
+
+def test_foreign_rows_are_set_aside(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        assert main([*SMALL, "--method", "csgm", "--out", "e", "--shard", f"{number}/2"]) == 0
+        path = Path(f"e/rows-{number}-of-2.jsonl")
+        (row, *_) = read_rows(path).rows
+        foreign = [replace(row, settings=f"other-{number}"), replace(row, picture="of another")]
+        path.write_text(path.read_text() + "".join(map(row_to_line, foreign)))
+    capsys.readouterr()
+    assert merge.main(["e"]) == 0
+    assert "foreign: 4 rows" in capsys.readouterr().out
+    assert len(_rows(Path("e/rows.jsonl"))) == 6
+    assert [row.settings for row in read_rows(Path("e/rows.foreign")).rows][::2] == ["other-1", "other-2"]
 
 
 def test_shards_of_a_gpu_are_joined_without_one(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
