@@ -101,8 +101,8 @@ def parts(jobs: Iterable[Of], pictures: int, size: int) -> list[Part[Of]]:
 def share(whole: Sequence[Part[Of]], shard: Shard | None) -> list[Part[Of]]:
     """Return the parts of a shard, in their order; all of them for None.
 
-    Parts of each method are dealt out in turn, since methods take different time. Those of the linear prior stay
-    together: its fit to the training pictures is made once, not by every shard.
+    Parts of each method are dealt out in turn, the full batches first, since methods and batches take different time.
+    Those of the linear prior stay together: its fit to the training pictures is made once, not by every shard.
     """
     if shard is None:
         return list(whole)
@@ -110,7 +110,8 @@ def share(whole: Sequence[Part[Of]], shard: Shard | None) -> list[Part[Of]]:
     for place, (job, _) in enumerate(whole):
         by_method.setdefault(job.method, []).append(place)
     linear = by_method.pop(LINEAR, [])
-    cards = [[place] for places in by_method.values() for place in places] + [linear]
+    largest_first = [sorted(places, key=lambda place: -len(whole[place][1])) for places in by_method.values()]
+    cards = [[place] for places in largest_first for place in places] + [linear]
     own = [place for card in cards[shard.number - 1 :: shard.of] for place in card]
     return [whole[place] for place in sorted(own)]
 

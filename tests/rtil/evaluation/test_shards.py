@@ -44,8 +44,11 @@ def test_every_picture_of_every_job_has_one_shard(methods: list[str], pictures: 
         (job.number, indices[0]) for job, indices in whole
     ]
     for method in ("ilo", "csgm"):
-        counts = [sum(job.method == method for job, _ in own) for own in shares]
-        assert max(counts) - min(counts) <= 1, "each has its share of what is slow"
+        for full in (True, False):
+            counts = [
+                sum((job.method, len(indices) == size) == (method, full) for job, indices in own) for own in shares
+            ]
+            assert max(counts) - min(counts) <= 1, "each has its share of what is slow"
     assert sum(any(job.method == LINEAR for job, _ in own) for own in shares) <= 1
     assert all(own == [part for part in whole if part in own] for own in shares)
     assert share(whole, None) == whole
