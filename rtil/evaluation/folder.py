@@ -34,9 +34,10 @@ def whole(folder: Path, resume: bool) -> Iterator[None]:
     with ExitStack() as held:
 
         def own_parts() -> None:
-            for part in sorted({path.name.removeprefix(LOCK) for path in folder.glob(f"{LOCK}-*")} - parts):
-                held.callback(own(folder, part).release)
-                parts.add(part)
+            with writing(folder):
+                for part in sorted({path.name.removeprefix(LOCK) for path in folder.glob(f"{LOCK}-*")} - parts):
+                    held.callback(own(folder, part).release)
+                    parts.add(part)
 
         own_parts()  # before anything that shards may be writing is touched
         held.enter_context(claim(folder, resume))
@@ -64,7 +65,8 @@ def shared(folder: Path, shard: Shard | None, enter: Callable[[], None]) -> Iter
     with ExitStack() as held:
         try:
             if shard is not None:
-                held.callback(own(folder, f"-{shard.name}").release)
+                with writing(folder):
+                    held.callback(own(folder, f"-{shard.name}").release)
             enter()
         finally:
             door.release()
