@@ -6,6 +6,7 @@ comparable pair of trainings is found again.
 
 import json
 import os
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
     check_resume(out, resume)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        lock = _own(out)
+        lock = own(out)
     try:
         check_resume(out, resume)  # again: another process may have come and gone in between
         yield out
@@ -80,15 +81,24 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
         lock.release()
 
 
-def _own(out: Path) -> FileLock:
-    """Return the lock of a folder, held."""
-    lock = FileLock(out / LOCK)
+def own(out: Path, part: str = "", patience_seconds: float = 0) -> FileLock:
+    """Return the lock of a folder, or of a part of what is in it, held.
+
+    Args:
+        out: The folder.
+        part: Name of the part, behind the lock's.
+        patience_seconds: How long to wait for another process.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    lock, owner = FileLock(out / f"{LOCK}{part}"), out / f"{OWNER}{part}"
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience_seconds)
     except Timeout:
-        owner = (out / OWNER).read_text(encoding="utf-8").strip() if (out / OWNER).is_file() else "unknown"
-        raise RunError(f"{out} is in use by process {owner}: wait for it, or give another folder as --out") from None
-    (out / OWNER).write_text(f"{os.getpid()}\n", encoding="utf-8")
+        who = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "unknown"
+        raise RunError(f"{out} is in use by process {who}: wait for it, or give another folder as --out") from None
+    owner.write_text(f"{os.getpid()} on {platform.node()}\n", encoding="utf-8")
     return lock
 
 

@@ -198,12 +198,12 @@ class Terminated(BaseException):
 
 
 @contextmanager
-def kept_rows(folder: Path) -> Iterator[None]:
-    """Tell whoever stops an evaluation within the ``with`` block how to go on with it."""
+def kept_rows(folder: Path, more: str = "") -> Iterator[None]:
+    """Tell whoever stops an evaluation within the ``with`` block how to go on with it, by which options more."""
     try:
         yield
     except (KeyboardInterrupt, Terminated):
-        print(f"finished rows are kept: go on with --out {folder} --resume", file=sys.stderr)
+        print(f"finished rows are kept: go on with --out {folder} --resume{more}", file=sys.stderr)
         raise
 
 

@@ -1,19 +1,23 @@
 """An evaluation, opened and run; the options are in :mod:`rtil.cli.eval`."""
 
 import dataclasses
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rtil.cli.common import given_names, kept_rows, read_table
 from rtil.cli.eval import EvalOptions, nested
+from rtil.cli.local_shards import local_devices, run_shards
 from rtil.devices import pick_device
-from rtil.errors import Notice, UserError
+from rtil.errors import Notice, RunError, UserError
 from rtil.evaluation.candidates import CLASSIFIER, overlaid, standard_settings
 from rtil.evaluation.conditions import conditions
 from rtil.evaluation.evaluation import FORMAT, Evaluation
+from rtil.evaluation.folder import IDENTITY, OPTIONS, PICTURES, check_same, read_evaluation, shared, whole
 from rtil.evaluation.fusions import Fusions
 from rtil.evaluation.guided import Guided, balls
 from rtil.evaluation.held_out import (
@@ -25,13 +29,14 @@ from rtil.evaluation.held_out import (
 )
 from rtil.evaluation.jobs import Experiment, resolve
 from rtil.evaluation.reconstruction import Reconstruction
+from rtil.evaluation.shards import Shard
 from rtil.inverse.settings import SolverSettings
 from rtil.priors import chosen_pair
-from rtil.runs import EVAL_RUNS, check_resume, claim, new_run, read_settings, write_settings
+from rtil.runs import EVAL_RUNS, check_resume, holds_run, new_run, write_settings
 from rtil.snapshot import Snapshot, load_snapshot
 from rtil.weights.classifiers import open_classifier
 
-NOT_RESUMED = ("out", "resume", "device", "batch")
+NOT_RESUMED = ("out", "resume", "device", "shard", "devices")
 
 
 class Comparison:
@@ -39,26 +44,78 @@ class Comparison:
 
     def __init__(self, options: EvalOptions) -> None:
         self.out, self.before = options.out, dict[str, Any]()
+        self.shard = None if options.shard is None else Shard.parse(options.shard)
         if options.out is not None:
-            check_resume(options.out, options.resume)
-            if options.resume:
-                self.before = read_settings(options.out)
+            joins = self.shard is not None and holds_run(options.out)  # another shard came first
+            check_resume(options.out, options.resume or joins)
+            if options.resume or joins:
+                self.before = read_evaluation(options.out)
         options.check_task()
         self.options = options
-        self.evaluation = open_evaluation(options)
+        self.devices = local_devices(options.devices, options.device)
+        self.evaluation = open_evaluation(options, self.before, self.devices[0])
         self.evaluation.check_identity(self.before, self.out)
+        if self.out is not None and self.before:
+            self.evaluation.check_pictures(self.out)
 
     def plan(self) -> Iterator[str]:
         """Say what would be done."""
         yield from self.evaluation.plan()
+        if len(self.devices) > 1:
+            yield f"by {len(self.devices)} processes, on {', '.join(dict.fromkeys(self.devices))}"
+        if self.shard is not None:
+            yield f"shard {self.shard}, into {self.shard.file}"
         yield f"into {self.out or (EVAL_RUNS / 'NNNNN-').as_posix() + self.evaluation.description()}"
 
     def run(self) -> None:
         """Evaluate."""
-        folder = self.out or new_run(EVAL_RUNS, self.evaluation.description())
-        with claim(folder, self.options.resume), kept_rows(folder):
-            write_settings(folder, self.evaluation.settings(options_table(self.options), self.before))
-            self.evaluation.run(folder, self.options.batch)
+        folder, options = self.out or new_run(EVAL_RUNS, self.evaluation.description()), self.options
+        if len(self.devices) > 1:
+            self._run_on_devices(folder)
+        elif self.shard is not None:
+            with self._kept(folder), shared(folder, self.shard, lambda: self._enter(folder)):
+                self.evaluation.run(folder, options.batch, self.shard)
+        else:
+            with whole(folder, options.resume), self._kept(folder):
+                write_settings(folder, self._settings())
+                self.evaluation.run(folder, options.batch)
+
+    def _run_on_devices(self, folder: Path) -> None:
+        """Share the work with processes of this machine; join the rows, unless there are shards elsewhere."""
+        of_all, count = self.shard or Shard(1, 1), len(self.devices)
+        with shared(folder, None, lambda: self._enter(folder)):
+            pass
+        shards = [of_all.part(number, count) for number in range(1, count + 1)]
+        with self._kept(folder):
+            run_shards(folder, shards, self.devices)
+        if self.shard is not None:
+            print(f"shard {self.shard} is done; when all are: rtil merge {folder}")
+            return
+        with whole(folder, resume=True):
+            self.evaluation.write_joined(folder, self.evaluation.join([folder], read_evaluation(folder), False))
+
+    def _enter(self, folder: Path) -> None:
+        """Write the settings, or check that those of the shards that came before are the same."""
+        there = read_evaluation(folder) if holds_run(folder) else {}
+        mine = self._settings()
+        if there and not self.options.resume:
+            check_same(folder, there, mine, "this command")
+            return
+        if there and self.shard is not None and there[OPTIONS].get("batch") != self.options.batch:
+            raise RunError(
+                f"shards of {folder} have batch {there[OPTIONS].get('batch')}, not {self.options.batch}: leave --batch "
+                "away; a memory that is full halves it by itself"
+            )
+        write_settings(folder, mine)
+
+    def _settings(self) -> dict[str, Any]:
+        options = options_table(self.options) | {"shard": None, "devices": 1}  # which are of a process, not of the run
+        settings = self.evaluation.settings(options, self.before)
+        return dict(json.loads(json.dumps(settings)))  # as they are read again
+
+    def _kept(self, folder: Path) -> AbstractContextManager[None]:
+        shard = "" if self.shard is None else f" --shard {self.shard}"
+        return kept_rows(folder, shard + (f" --devices {len(self.devices)}" if len(self.devices) > 1 else ""))
 
 
 def options_table(options: EvalOptions) -> dict[str, Any]:
@@ -82,10 +139,8 @@ def resumed(options: EvalOptions) -> EvalOptions:
     folder = options.out
     assert folder is not None  # noqa: S101  EvalOptions
     check_resume(folder, resume=True)
-    before = read_settings(folder)
-    table = before.get("options")
-    if not isinstance(table, dict):
-        raise UserError(f"{folder} holds no evaluation: give the folder of one as --out")
+    before = read_evaluation(folder)
+    table = before[OPTIONS]
     if before.get("format") != FORMAT:
         raise UserError(
             f"{folder} is of an older version, whose settings have other hashes: its rows and tables stay readable, "
@@ -113,8 +168,13 @@ def _get(settings: Mapping[str, SolverSettings], dotted: str) -> Any:
     return getattr(settings[method], option)
 
 
-def open_evaluation(options: EvalOptions) -> Evaluation:
+def open_evaluation(options: EvalOptions, before: Mapping[str, Any] | None = None, on: str | None = None) -> Evaluation:
     """Open checkpoints, pictures or classifier, and resolve the jobs.
+
+    Args:
+        options: What is asked for.
+        before: Settings of the run that is gone on with, whose pictures stay.
+        on: Device in place of that of the options.
 
     Raises:
         UserError: Anything that was asked for is not valid.
@@ -132,7 +192,7 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
             options.lengths,
             options.exposures,
         )
-    device = pick_device(options.device)
+    device = pick_device(on or options.device)
     checkpoints = {name: load_snapshot(path, device) for name, path in paths.items()}
     experiment: Experiment
     if options.task == [CLASSIFIER]:
@@ -152,9 +212,10 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
         source, split = heldout_source(infos, options.data, options.split, linear_data)
         if linear_data is not None:
             open_linear_prior_data(linear_data, resolution)
+        known = _known_pictures(before or {}, {"data": source, "split": split, "which": options.pictures})
         experiment = Reconstruction(
             measured,
-            heldout_pictures(source, resolution, split, options.images, options.pictures),
+            heldout_pictures(source, resolution, split, options.images, options.pictures, known),
             device,
             seed=options.seed,
             noise_sigma=options.noise_sigma,
@@ -170,6 +231,13 @@ def open_evaluation(options: EvalOptions) -> Evaluation:
         subject = f"{'+'.join(options.task)}-{data}-{resolution}"
     jobs = resolve(experiment, candidates, checkpoints, options.seed)
     return Evaluation(experiment, jobs, checkpoints, candidates, options.seed, subject)
+
+
+def _known_pictures(before: Mapping[str, Any], origin: Mapping[str, Any]) -> Sequence[str]:
+    """Return the ids of a run's pictures, if they are still asked for from where they came."""
+    earlier = before.get(IDENTITY, {}).get(PICTURES, {})
+    found: Sequence[str] = before.get(PICTURES, ())
+    return found if all(earlier.get(name, value) == value for name, value in origin.items()) else ()
 
 
 def _linear_data(infos: Sequence[Mapping[str, Any]], options: EvalOptions) -> str | None:

@@ -24,9 +24,12 @@ from rtil.evaluation.candidates import (
     short_names,
     standard_settings,
 )
+from rtil.evaluation.shards import Shard
 from rtil.inverse.registry import method_names, settings_class
 from rtil.inverse.settings import Selection, SolverSettings
 from rtil.layout import LpipsNet
+
+MOST_DEVICES = 64
 
 
 @dataclass
@@ -82,6 +85,11 @@ class EvalOptions(Estimation):
         device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
         out: Run folder to create; null is the next numbered one in runs/eval.
         resume: Go on with the run in out.
+        shard: Compute one of n shares of the work, i/n: n processes, on one machine or many, run the same command with
+            1/n to n/n, at any time and into one folder or each its own; rtil merge joins them. Of a shard that was
+            killed the same command goes on.
+        devices: Processes that share the work on this machine, one for each GPU (auto: all of them), or of a CPU; the
+            rows are joined at the end. With shard, each has a part of that.
     """
 
     method: list[str] = field(default_factory=lambda: [STANDARD_METHOD])
@@ -117,6 +125,8 @@ class EvalOptions(Estimation):
     device: str = "auto"
     out: Path | None = None
     resume: bool = False
+    shard: str | None = None
+    devices: int | Literal["auto"] = 1
     settings: dict[str, SolverSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -139,6 +149,12 @@ class EvalOptions(Estimation):
                 raise UserError(f"checkpoint name '{name}' is not valid: use letters, digits, '.', '_', '+', '-'")
         if self.resume and self.out is None:
             raise UserError("--resume needs --out: give the folder of the run to go on with")
+        if self.shard is not None:
+            Shard.parse(self.shard)
+            if self.out is None:
+                raise UserError("--shard needs --out: give the folder that all shards share, or one for each machine")
+        if isinstance(self.devices, int) and not 1 <= self.devices <= MOST_DEVICES:
+            raise UserError(f"devices is {self.devices}: valid is auto, or 1 to {MOST_DEVICES}")
 
     def check_task(self) -> None:
         """Check what the task classifier needs, or that nothing of it is given without it.

@@ -9,7 +9,7 @@ types and writes the help; each value is checked on its own, wherever it came fr
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import cache
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_origin, get_type_hints
 
 from rtil.cli.values import as_yaml, describe, holds_pairs, not_of_type, pairs, read_yaml, readings
 from rtil.errors import UserError, did_you_mean
@@ -89,7 +89,7 @@ class Reader:
         while words:
             if positions and not words[0].startswith("-"):
                 name = positions.pop(0)
-                line.append(Entry(name, words.pop(0), name.upper()))
+                line.append(Entry(name, self._position(name, words), name.upper()))
                 continue
             name, value = self._take(words)
             positions = [position for position in positions if position != name]
@@ -165,6 +165,14 @@ class Reader:
     def _kind(self, name: str) -> Any:
         """Return the type of an option; of a short name, that of the first it stands for."""
         return self.places[self.short.get(name, [name])[0]].kind
+
+    def _position(self, name: str, words: list[str]) -> Any:
+        """Take the value of an option without its name off the front of the words; of a list up to the next option."""
+        if get_origin(self._kind(name)) is not list:
+            return words.pop(0)
+        end = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+        taken, words[:] = words[:end], words[end:]
+        return taken
 
     def _take(self, words: list[str]) -> tuple[str, Any]:
         """Take one option with its value off the front of the words."""

@@ -2,9 +2,11 @@
 
 Pictures are the first N of one fixed permutation of the held-out set: they do not depend on the seed, and fewer
 pictures are always among more. So that others' protocols can be followed they may also be the first N by name, or the
-first N of a list of names.
+first N of a list of names. A run that is resumed keeps its own, whatever has come to the set or gone from it.
 """
 
+import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rtil.data import ImageDataset, open_dataset, preload
-from rtil.errors import UserError, unknown
+from rtil.errors import Notice, UserError, unknown
 from rtil.evaluation.candidates import HeldOut
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.seeds import generator
@@ -32,15 +34,26 @@ class HeldOutPictures:
         images: uint8 [N, 3, R, R].
         data: Where they come from.
         split: Which part of it.
+        which: How they were chosen.
+        gone: Indices of those that are not there any more, and grey.
     """
 
     keys: list[str]
     images: Tensor
     data: str
     split: HeldOut
+    which: str = DRAWN
+    gone: frozenset[int] = frozenset()
 
 
-def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int, which: str = DRAWN) -> HeldOutPictures:
+def picture_hash(picture: Tensor) -> str:
+    """Return 12 hex digits of a picture's bytes, uint8 [3, R, R]."""
+    return hashlib.sha256(picture.contiguous().numpy().tobytes()).hexdigest()[:12]
+
+
+def heldout_pictures(
+    data: str, resolution: int, split: HeldOut, count: int, which: str = DRAWN, before: Sequence[str] = ()
+) -> HeldOutPictures:
     """Take pictures from a held-out set.
 
     Args:
@@ -49,6 +62,7 @@ def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int, whi
         split: Its part.
         count: How many.
         which: ``drawn``; ``first``, in the order of their names; or a text file of names, one a line.
+        before: Ids of those that come before all others, as those of a run do that is resumed. They may be gone.
 
     Raises:
         UserError: The set cannot be opened, or has fewer pictures, or not those of the list.
@@ -62,10 +76,22 @@ def heldout_pictures(data: str, resolution: int, split: HeldOut, count: int, whi
         order = list(range(len(ds)))
     else:
         order = _listed(ds, Path(which))
-    if not 1 <= count <= len(order):
+    places = {ds.key(index): index for index in range(len(ds))}
+    keys = list(dict.fromkeys([*before, *map(ds.key, order)]))
+    if not 1 <= count <= len(keys):
         whose = f"{data} ({split})" if which in (DRAWN, FIRST) else which
-        raise UserError(f"images is {count}: valid is 1 to {len(order)}, the pictures of {whose}")
-    return HeldOutPictures([ds.key(index) for index in order[:count]], ds.load(order[:count]), data, split)
+        raise UserError(f"images is {count}: valid is 1 to {len(keys)}, the pictures of {whose}")
+    there = [number for number, key in enumerate(keys[:count]) if key in places]
+    gone = frozenset(range(count)) - frozenset(there)
+    if not gone:
+        return HeldOutPictures(keys[:count], ds.load([places[key] for key in keys[:count]]), data, split, which)
+    first = keys[min(gone)]
+    text = f"pictures gone from {data}: {len(gone)} of {count} (first: {first!r}); nothing more is computed of them"
+    warnings.warn(text, Notice, stacklevel=2)
+    images = torch.full((count, 3, ds.resolution, ds.resolution), 128, dtype=torch.uint8)
+    if there:
+        images[there] = ds.load([places[keys[number]] for number in there])
+    return HeldOutPictures(keys[:count], images, data, split, which, gone)
 
 
 def _listed(ds: ImageDataset, path: Path) -> list[int]:

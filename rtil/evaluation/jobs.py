@@ -6,7 +6,7 @@ read this list and nothing else. What a job's rows are found by is the hash of t
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -146,6 +146,7 @@ class Experiment(ABC):
         resolution: Side of the pictures.
         shown: How many of them grids show.
         kept: How many results of a job are kept as pictures, those of the grids among them.
+        gone: Indices of pictures that a run goes on without: nothing more can be computed of them.
     """
 
     ids: Sequence[str]
@@ -153,6 +154,11 @@ class Experiment(ABC):
     resolution: int
     shown: int
     kept: int
+    gone: Collection[int] = ()
+
+    def content(self, index: int) -> str:
+        """Return what tells a picture from any other under its id; "" where there is none."""
+        return ""
 
     def originals(self) -> Tensor:
         """Return what kept results are compared with, [N, 3, R, R] in [0, 1]; nothing where there is no truth."""

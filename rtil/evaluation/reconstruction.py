@@ -8,6 +8,7 @@ counted among a method's seconds.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from rtil.evaluation.candidates import LINEAR, Candidate
 from rtil.evaluation.conditions import Condition
 from rtil.evaluation.figures import show_measurement
 from rtil.evaluation.fusions import Fusions
-from rtil.evaluation.held_out import HeldOutPictures
+from rtil.evaluation.held_out import HeldOutPictures, picture_hash
 from rtil.evaluation.jobs import Batch, Experiment, Grid, Job, Record, Saved
 from rtil.evaluation.linear_prior import LinearPrior, PosteriorMean
 from rtil.evaluation.metrics import Metrics, psnr
@@ -95,7 +96,7 @@ class Reconstruction(Experiment):
     ) -> None:
         self.conditions: Sequence[Condition] = conditions
         self.pictures, self.device = pictures, device
-        self.ids, self.resolution = pictures.keys, pictures.images.shape[-1]
+        self.ids, self.resolution, self.gone = pictures.keys, pictures.images.shape[-1], pictures.gone
         self.seed, self.noise_sigma, self.lpips, self.linear_data = seed, noise_sigma, lpips, linear_data
         self.shown = min(SHOWN, len(self.ids))
         self.kept = max(self.shown, kept)
@@ -116,10 +117,18 @@ class Reconstruction(Experiment):
         return condition.operator(self.resolution, self.seed, self.noise_sigma).to(self.device)
 
     def identity(self) -> Record:
-        """Return which pictures these are, to the last byte, and the noise."""
-        content = hashlib.sha256(self.pictures.images.numpy().tobytes()).hexdigest()[:16]
-        of_pictures = {"data": self.pictures.data, "split": self.pictures.split, "resolution": self.resolution}
-        return {"pictures": of_pictures | {"content": content}, "noise_sigma": self.noise_sigma}
+        """Return where the pictures come from, and the noise; what each one is to the last byte, its rows tell."""
+        of = self.pictures
+        origin = {"data": of.data, "split": of.split, "which": of.which, "resolution": self.resolution}
+        return {"pictures": origin, "noise_sigma": self.noise_sigma}
+
+    def content(self, index: int) -> str:
+        """Return the hash of a picture."""
+        return self._content[index]
+
+    @cached_property
+    def _content(self) -> list[str]:
+        return [picture_hash(picture) for picture in self.pictures.images]
 
     def recorded(self, condition: Condition) -> Record:
         """Return noise, LPIPS backbone and the content of a mask file."""

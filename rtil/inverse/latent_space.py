@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rtil import seeds
+from rtil.caches import made_once
 from rtil.errors import Notice, RunError
 from rtil.files import atomic_path, cache_folder
 from rtil.generators.base import LayeredGenerator, weight_hash
@@ -120,7 +121,8 @@ def latent_space_of(generator: LayeredGenerator) -> LatentSpace:
         before, space = _known[generator]
         if before.device == probe.device and torch.equal(before, probe):
             return space
-    mean, std = cached_fit(generator)
+    with made_once(cache_folder() / "gaussian-fit"):
+        mean, std = cached_fit(generator)
     space = GaussianWPlus(mean.to(generator.device), std.to(generator.device), generator.num_ws)
     _known[generator] = probe, space
     return space

@@ -1,5 +1,7 @@
 import csv
 import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +9,8 @@ import pytest
 import yaml
 
 from rtil.cli.eval import EvalOptions, main, short
+from rtil.errors import Notice
+from rtil.evaluation.rows import RowKey
 from rtil.evaluation.runner import Runner
 from rtil.files import cache_folder
 from rtil.weights.backbones import BACKBONES
@@ -451,12 +455,99 @@ def test_runs_of_older_versions_are_not_gone_on_with(workplace: Path, capsys: py
 def test_other_pictures_under_the_same_name_are_refused(
     workplace: Path, make_pictures: Callable[[Path, int, int], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make_pictures(workplace / "held", 3, 16)
+    folder = make_pictures(workplace / "held", 4, 16)
     assert main([*SMALL, "--data", str(folder), "--out", "e"]) == 0
-    (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
-    (folder / "2.png").write_bytes((folder / "1.png").read_bytes())
+    before, (first, second) = _rows(workplace / "e"), dict.fromkeys(row["image"] for row in _rows(workplace / "e"))
+    kept = (folder / str(second)).read_bytes()
+    (folder / str(second)).write_bytes((folder / str(first)).read_bytes())
+    for more in ([], ["--images", "3"]):
+        assert main(["--out", "e", "--resume", "--device", "cpu", *more]) == 2
+        assert f"rows of other pictures under the same name ('{second}')" in capsys.readouterr().err
+    (folder / str(second)).write_bytes(kept)
+    assert main(["--out", "e", "--resume", "--device", "cpu", "--images", "3"]) == 0
+    assert _rows(workplace / "e")[: len(before)] == before, "more pictures are more rows"
+    assert len(_rows(workplace / "e")) == len(before) * 3 // 2
+
+
+def test_a_run_keeps_its_pictures_whatever_comes_or_goes(
+    workplace: Path, make_pictures: Callable[[Path, int, int], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_pictures(workplace / "held", 5, 16)
+    assert main([*SMALL, "--data", str(folder), "--out", "e"]) == 0
+    before = _rows(workplace / "e")
+    make_pictures(workplace / "more", 9, 16)
+    for path in (workplace / "more").iterdir():
+        path.rename(folder / f"a{path.name}")
+    for lost in [folder / str(before[0]["image"]), *(workplace / "e").glob("pictures/*ilo*/00.png")]:
+        lost.unlink()
+    (workplace / "e/pictures/truth/01.png").write_bytes(b"no picture")
+    again = ["--out", "e", "--resume", "--device", "cpu"]
+    gone = re.escape(f"gone from {folder}: 1 of 2 (first: '{before[0]['image']}')")
+    with pytest.warns(Notice, match=gone):
+        assert main(again) == 0
+    assert _rows(workplace / "e") == before, "nothing is computed anew"
+    assert caplog.text.count("grids show grey") == 2
+    with pytest.warns(Notice, match="1 of 3"):
+        assert main([*again, "--images", "3", "--method", "csgm,ilo"]) == 0
+    counts = {(row["method"], row["image"]) for row in _rows(workplace / "e")}
+    assert len(counts) == 2 + 1 + 2, "of the picture that is gone only ilo's"
+
+
+def test_rows_of_damaged_lines_are_computed_anew(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--out", "e"]) == 0
+    path, before = workplace / "e/rows.jsonl", _rows(workplace / "e")
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b'"psnr"') + 9] ^= 1
+    path.write_bytes(damaged)
+    assert main(["--out", "e", "--resume", "--device", "cpu"]) == 0
+    again = _rows(workplace / "e")
+    assert again[:-1] == before[1:]
+    assert [again[-1][name] for name in RowKey._fields] == [before[0][name] for name in RowKey._fields]
+    assert again[-1]["psnr"] == pytest.approx(before[0]["psnr"], abs=1e-3), "of a batch of one"
+    assert (workplace / "e/rows.damaged").read_bytes().count(b"\n") == 1
+
+
+def test_numbers_that_are_not_finite_are_named(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from rtil.evaluation.reconstruction import Reconstruction
+
+    invert = Reconstruction.invert
+
+    def diverging(self: Reconstruction, *arguments: object) -> object:
+        batch = invert(self, *arguments)  # type: ignore[arg-type]
+        batch.values[1]["psnr"] = math.nan
+        return batch
+
+    monkeypatch.setattr(Reconstruction, "invert", diverging)
+    assert main([*SMALL, "--out", "e"]) == 0
+    image = _rows(workplace / "e")[1]["image"]
+    assert f"not finite: psnr of {image!r} (cs 0.1, ilo vanilla, ok)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("options", []),
+        ("identity", 3),
+        ("identity", {"weights": 3}),
+        ("solvers", "x"),
+        ("solvers", {"a": 3}),
+        ("pictures", {}),
+        ("pictures", [3]),
+    ],
+)
+def test_settings_of_other_types_are_one_line(
+    name: str, value: object, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, "--out", "e"]) == 0
+    path = workplace / "e/settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    capsys.readouterr()
     assert main(["--out", "e", "--resume", "--device", "cpu"]) == 2
-    assert "e used pictures" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "e holds no evaluation" in err if name == "options" else f"is damaged ({name}" in err
 
 
 def test_defaults_are_valid() -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,14 @@ import torch
 from PIL import Image
 
 from rtil.data import open_dataset
-from rtil.errors import UserError
-from rtil.evaluation.held_out import fit_linear_prior, heldout_pictures, heldout_source, linear_prior_source
+from rtil.errors import Notice, UserError
+from rtil.evaluation.held_out import (
+    fit_linear_prior,
+    heldout_pictures,
+    heldout_source,
+    linear_prior_source,
+    picture_hash,
+)
 
 SYNTHETIC = {"data": "synthetic"}
 
@@ -21,6 +28,22 @@ def test_pictures_are_a_fixed_choice_of_the_heldout_set() -> None:
     assert torch.equal(few.images[0], ds[index])
     with pytest.raises(UserError, match="valid is 1 to 1000"):
         heldout_pictures("synthetic", 16, "test", 1001)
+
+
+def test_those_of_a_run_come_first_also_if_they_are_gone(
+    tmp_path: Path, make_pictures: Callable[[Path, int, int], Path]
+) -> None:
+    folder = make_pictures(tmp_path / "held", 6, 16)
+    drawn = heldout_pictures(str(folder), 16, "test", 6)
+    before = ["5.png", "lost.png", "2.png"]
+    with pytest.warns(Notice, match=r"1 of 5 \(first: 'lost.png'\)"):
+        found = heldout_pictures(str(folder), 16, "test", 5, before=before)
+    assert found.keys == [*before, *[key for key in drawn.keys if key not in before][:2]]
+    assert found.gone == {1}
+    hashes = dict(zip(drawn.keys, map(picture_hash, drawn.images), strict=True))
+    assert [picture_hash(found.images[n]) for n in (0, 2, 3, 4)] == [hashes[found.keys[n]] for n in (0, 2, 3, 4)]
+    assert len(set(hashes.values())) == 6
+    assert heldout_pictures(str(folder), 16, "test", 1, before=before).gone == frozenset()
 
 
 def test_heldout_pictures_were_never_trained_on(tmp_path: Path) -> None:

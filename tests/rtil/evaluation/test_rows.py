@@ -1,6 +1,8 @@
 import json
 import math
 import os
+import random
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -8,7 +10,7 @@ import tracemalloc
 import pytest
 
 from rtil.errors import RunError
-from rtil.evaluation.rows import Row, RowFile, row_to_json, settings_hash
+from rtil.evaluation.rows import Row, RowFile, read_rows, row_to_json, row_to_line, settings_hash
 
 
 def row(image="a.png", **changes):
@@ -78,8 +80,8 @@ def test_rows_of_older_versions_are_read(path):
 
 
 def test_older_name_of_a_field_is_read(path):
-    RowFile(path).extend([row(trained_otherwise=True)])
-    path.write_text(path.read_text().replace("trained_otherwise", "mixes_differently"))
+    line = json.dumps(row_to_json(row(trained_otherwise=True)))
+    path.write_text(line.replace("trained_otherwise", "mixes_differently") + "\n")
     assert RowFile(path).rows() == [row(trained_otherwise=True)]
 
 
@@ -106,11 +108,73 @@ def test_asking_for_a_key_costs_the_same_however_many_rows_there_are(path):
     assert peak < 10_000, "bytes: no copy of the keys is made"
 
 
-def test_damage_elsewhere_is_an_error_that_names_the_line(path):
-    for damage, kind in (("{}", "KeyError: 'image'"), ("[3]", "TypeError"), ("{", "JSONDecodeError")):
-        path.write_text(f"{json.dumps(row_to_json(row()))}\n{damage}\n")
-        with pytest.raises(RunError, match=rf"rows.jsonl line 2 is not a row \({kind}"):
-            RowFile(path)
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (b"{}", "KeyError: 'image'"),
+        (b"[3]", "TypeError: a row is a table, not list"),
+        (b"{", "JSONDecodeError"),
+        (b"\xff\xfe{", "UnicodeDecodeError"),
+        (b"[" * 100_000, "RecursionError"),
+        (b"", "JSONDecodeError"),
+        (b'{"psnr": NaN}', "ValueError: NaN is not JSON"),
+        (json.dumps(row_to_json(row("b")) | {"image": ["b"]}).encode(), r"TypeError: image is \['b'\]"),
+        (json.dumps(row_to_json(row("b")) | {"psnr": "20"}).encode(), "TypeError: '20' is not a number"),
+        (json.dumps(row_to_json(row("b")) | {"psnr": 10**400}).encode(), "OverflowError"),
+        (json.dumps(row_to_json(row("b")) | {"seed": True}).encode(), "TypeError: seed is True"),
+        (json.dumps(row_to_json(row("b")) | {"psnr_round": "20"}).encode(), "TypeError: psnr_round"),
+        (row_to_line(row("b")).replace("20.5", "20.6").strip().encode(), "its check sum is another one"),
+    ],
+)
+def test_a_damaged_line_costs_its_own_row(path, damage, reason, caplog):
+    good = [row_to_line(row(image)).encode() for image in "acd"]
+    path.write_bytes(good[0] + damage + b"\n" + good[1] + good[2])
+    before = path.read_bytes()
+    assert [r.image for r in read_rows(path).rows] == ["a", "c", "d"]
+    assert path.read_bytes() == before, "whoever only reads changes nothing"
+    file = RowFile(path)
+    assert [r.image for r in file.rows()] == ["a", "c", "d"]
+    assert re.search(f"rows do not count: 1 .*line 2, .*{reason}", caplog.text)
+    assert (path.parent / "rows.damaged").read_bytes() == damage + b"\n"
+    file.extend([row("b")])
+    caplog.clear()
+    assert [r.image for r in RowFile(path).rows()] == ["a", "c", "d", "b"]
+    assert not caplog.text
+
+
+def test_every_flipped_byte_costs_at_most_the_rows_that_it_touches(path):
+    rows = [row(f"{number}.png", psnr=20 + number / 7, psnr_round=(18.5, 19.25)) for number in range(8)]
+    RowFile(path).extend(rows)
+    whole, flips = path.read_bytes(), random.Random(0)  # noqa: S311
+    for _ in range(200):
+        data, place = bytearray(whole), flips.randrange(len(whole))
+        data[place] ^= 1 << flips.randrange(8)
+        path.write_bytes(data)
+        found = {repr(r) for r in read_rows(path).rows}
+        assert found <= {repr(r) for r in rows}, "a row that is read is what was written"
+        assert len(found) >= len(rows) - (2 if whole[place] == 0x0A else 1)
+
+
+def test_rows_beside_count_and_are_not_written(path):
+    other = path.with_name("rows-2-of-3.jsonl")
+    RowFile(other).extend([row("b"), row("a", psnr=3.0)])
+    with other.open("ab") as file:
+        file.write(b'{"image"')  # its owner is writing
+    before = other.read_bytes()
+    RowFile(path).extend([row("a")])
+    file = RowFile(path, beside=[other])
+    assert [(r.image, r.psnr) for r in file.rows()] == [("a", 20.5), ("b", 20.5)]
+    assert row("b").key in file
+    assert other.read_bytes() == before
+
+
+def test_what_is_not_finite_is_named():
+    fine = row(psnr=math.inf, lpips=math.nan, psnr_oracle=math.nan, psnr_round=(math.inf,), measurement_error=0.0)
+    assert fine.not_finite == []
+    assert row(psnr=math.nan, ssim=math.inf, psnr_round=(1.0, -math.inf)).not_finite == [
+        "psnr", "ssim", "measurement_error", "psnr_round 2"]  # fmt: skip
+    scores = {"probability_after": math.nan, "top_after": "goldfish", "rms_change": 0.1}
+    assert row(psnr=math.nan, scores=scores).not_finite == ["probability_after"]
 
 
 def test_key_is_written_once(path):
