@@ -1,14 +1,12 @@
 """Objects of classes that a user names: ``module.Class``, or a table with the path of the class and its arguments."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from rtil.errors import UserError
 
-T = TypeVar("T")
 
-
-def instance_of(base: type[T], given: str | Mapping[str, Any], option: str) -> T:
+def instance_of(base: type, given: str | Mapping[str, Any], option: str) -> Any:
     """Return an object of a class, a child of ``base``, with arguments checked against its types.
 
     Args:
@@ -25,11 +23,10 @@ def instance_of(base: type[T], given: str | Mapping[str, Any], option: str) -> T
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--object", type=base)
     try:
-        built: T = parser.instantiate(parser.parse_object({"object": given}))["object"]
-    except Exception as error:  # noqa: BLE001  whatever the class itself raises, too
+        return parser.instantiate(parser.parse_object({"object": given}))["object"]
+    except Exception as error:
         reason = str(error).removeprefix('Parser key "object":') if isinstance(error, ArgumentError) else str(error)
         raise UserError(
             f"{option} {given} cannot be made ({' '.join(reason.split())}): give module.Class, or "
             "{class_path: module.Class, init_args: {name: value}}"
         ) from error
-    return built

@@ -104,18 +104,18 @@ def settled(options: TrainOptions) -> TrainOptions:
         return options
     out = options.out or newest_run()
     check_resume(out, resume=True)
-    return replace(options, out=out, settings=options.settings | {"": resumed(options.config, out, given_names(options))})
+    return replace(
+        options, out=out, settings=options.settings | {"": resumed(options.config, out, given_names(options))}
+    )
 
 
 def open_training(options: TrainOptions) -> Prepared:
     """Check settings, data, device and the checkpoint to go on from."""
     from pytorch_lightning import Callback
-    from pytorch_lightning.loggers import Logger
 
     from rtil.data import open_dataset
     from rtil.devices import pick_device
     from rtil.training.checkpoint import read_checkpoint, resume_point
-    from rtil.training.loggers import NAMES, check_logger
     from rtil.training.run import train
 
     config, out = options.config, options.out
@@ -125,8 +125,7 @@ def open_training(options: TrainOptions) -> Prepared:
         checkpoint = resume_point(out, options.resume)
         if checkpoint is not None:
             read_checkpoint(checkpoint, config)
-    loggers = [one if one in NAMES else instance_of(Logger, one, "--logger") for one in options.logger]
-    loggers = [check_logger(one) for one in loggers]
+    loggers = [chosen_logger(one) for one in options.logger]
     callbacks = [instance_of(Callback, one, "--callbacks") for one in options.callbacks]
     pick_device(config.device)
     pictures = len(open_dataset(config.data, config.resolution, "train"))
@@ -156,6 +155,21 @@ def open_training(options: TrainOptions) -> Prepared:
             print(f"done: {folder}" if is_done else f"stopped: go on with --out {folder} --resume", flush=True)
 
     return Prepared(lines, run)
+
+
+def chosen_logger(given: str | dict[str, Any]) -> Any:
+    """Return a logger's name as it is, or the logger of a class.
+
+    Raises:
+        UserError: There is none, its package is missing, or it cannot be made.
+    """
+    from pytorch_lightning.loggers import Logger
+
+    from rtil.training.loggers import check_logger
+
+    if isinstance(given, str) and "." not in given:
+        return check_logger(given)
+    return instance_of(Logger, given, "--logger")
 
 
 def description(config: TrainingConfig) -> str:

@@ -53,7 +53,9 @@ def check_count(count: int, ds: ImageDataset) -> None:
         UserError: Fewer than 8 samples, or more than half of the pictures.
     """
     if not LEAST_SAMPLES <= count <= len(ds) // 2:
-        raise UserError(f"{count} samples are not valid: use {LEAST_SAMPLES} to {len(ds) // 2}, half of the training pictures")
+        raise UserError(
+            f"{count} samples are not valid: use {LEAST_SAMPLES} to {len(ds) // 2}, half of the training pictures"
+        )
 
 
 class Comparison:

@@ -63,17 +63,17 @@ class Log(EveryImages):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Let Lightning log after the steps at which this acts, and only there: it would count batches."""
-        trainer.log_every_n_steps = 0
+        cast(Any, trainer).log_every_n_steps = 0
         super().on_train_batch_end(trainer, pl_module, *_)
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Log what happened since the last time."""
-        trainer.log_every_n_steps = 1
+        cast(Any, trainer).log_every_n_steps = 1
         now = time.perf_counter()
         sec_per_kimg = (now - self.last_time) / (module.seen - self.last_seen) * 1000
         self.last_seen, self.last_time = module.seen, now
         memory_mb = peak_memory_mb(module.device)
-        self.log_dict(
+        module.log_dict(
             {
                 "speed/sec_per_kimg": sec_per_kimg,
                 "speed/images_per_sec": 1000 / sec_per_kimg,
@@ -95,7 +95,16 @@ class Log(EveryImages):
 
 
 class Snapshots(EveryImages):
-    """Writes the moving average and how it was trained: ``snapshot-KIMG.safetensors`` (:mod:`rtil.snapshot`)."""
+    """Writes the moving average and how it was trained: ``snapshot-KIMG.safetensors`` (:mod:`rtil.snapshot`).
+
+    Args:
+        every_kimg: Thousands of images from one snapshot to the next.
+        stop: After which there is none: a training that is interrupted goes on.
+    """
+
+    def __init__(self, every_kimg: float, stop: StopRequest) -> None:
+        super().__init__(every_kimg)
+        self.stop = stop
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Write a snapshot."""
@@ -103,8 +112,16 @@ class Snapshots(EveryImages):
         info = config.to_json() | {"kimg": module.seen / 1000, "kimg_total": config.kimg, "dataset": dataset.name}
         if isinstance(module.branches, MixtureBranches):
             info["mixture_side"] = module.branches.side
-        name = f"snapshot-{module.seen // 1000:06d}.safetensors"
-        save_snapshot(Path(trainer.default_root_dir) / name, module.G_ema, info)
+        save_snapshot(self._path(trainer, module), module.G_ema, info)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write one of what a user's callback, or a limit of time, has ended."""
+        if not self.stop and not self._path(trainer, pl_module).exists():
+            pl_module.raise_if_diverged()
+            self.act(trainer, pl_module)
+
+    def _path(self, trainer: pl.Trainer, module: GANTraining) -> Path:
+        return Path(trainer.default_root_dir) / f"snapshot-{module.seen // 1000:06d}.safetensors"
 
 
 class Checkpoints(EveryImages):
@@ -134,7 +151,7 @@ class Checkpoints(EveryImages):
         trainer.should_stop = trainer.should_stop or bool(self.stop) or module.is_done
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Keep what a callback of somebody else, or a limit of time, has stopped."""
+        """Keep what a user's callback, or a limit of time, has ended."""
         if not checkpoint_path(Path(trainer.default_root_dir), pl_module.seen).exists():
             pl_module.raise_if_diverged()
             self.act(trainer, pl_module)

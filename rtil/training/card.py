@@ -23,8 +23,12 @@ class Card(pl.Callback):
 
 
 def card(config: TrainingConfig, dataset: ImageDataset, device: str) -> str:
-    """Return settings, versions, machine and data as Markdown; no path in it says whose machine it is."""
-    data = {"name": dataset.name, "split": dataset.split, "pictures": len(dataset), "side in pixels": dataset.resolution}
+    """Return settings, versions, machine and data as Markdown; paths as :func:`rtil.machine.short` tells them."""
+    data = {
+        "name": dataset.name,
+        "pictures": len(dataset),
+        "side in pixels": dataset.resolution,
+    }
     graphics = {f"GPU {i}": f"{gpu['name']}, {gpu['memory_gib']} GiB" for i, gpu in enumerate(gpus())}
     sections = {
         "Settings": config.to_json() | {"data": short(config.data)},

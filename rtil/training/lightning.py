@@ -38,7 +38,7 @@ class LightningHooks(pl.LightningModule, ABC):
         config: The settings; what loggers show as hyperparameters, and what a checkpoint says of itself.
     """
 
-    CHECKPOINT_HYPER_PARAMS_KEY: ClassVar[str] = SETTINGS
+    CHECKPOINT_HYPER_PARAMS_KEY = SETTINGS
     arch: ClassVar[str]
     G_ema: Any
     branches: Branches
@@ -80,7 +80,7 @@ class LightningHooks(pl.LightningModule, ABC):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log where the Trainer logs at all; after the last image, stop."""
-        if self.trainer.log_every_n_steps:
+        if cast(Any, self.trainer).log_every_n_steps:
             self.log("step", torch.tensor(self.seen, dtype=torch.float64))  # float32 ends at 16 million images
             self.log_dict(self.scalars())
         if self.is_done:
@@ -122,6 +122,12 @@ class LightningHooks(pl.LightningModule, ABC):
         """Count pictures, by which the draws of each are made."""
         self._predicted = 0
 
+    @torch.inference_mode(False)
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch, operators too, so that solvers can differentiate with it."""
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    @torch.inference_mode(False)
     def predict_step(self, batch: Tensor | Sequence[Any], batch_idx: int) -> "Inversion":
         """Reconstruct pictures with the moving average, by ILO with its defaults.
 

@@ -5,6 +5,7 @@ the table leaves out. ``hparams.yaml``, which Lightning writes beside both, is l
 """
 
 import csv
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,7 +70,7 @@ class Curves(TensorBoardLogger):
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
         """Write the settings, beside which TensorBoard shows the ends of some curves; no value is made up for these."""
         shown = COMPARED + (COMPARED_QUALITY if params.get("quality_kimg") else ())
-        plain = {name: value if isinstance(value, bool | int | float) else str(value) for name, value in params.items()}
+        plain = {name: value if type(value) in (int, float) else str(value) for name, value in params.items()}
         for summary in hparams(plain, dict.fromkeys(shown, 0.0)):
             self.experiment._get_file_writer().add_summary(summary)
 
@@ -92,9 +93,11 @@ class Table(CSVLogger):
         """What writes the table, the rows that are there already before its own."""
         if self._experiment is None:
             kept = list(self._rows_before())
-            (Path(self.save_dir) / TABLE).unlink(missing_ok=True)
-            super().experiment.metrics = kept
-            super().experiment.save()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Experiment logs directory .* is not empty")
+                writer = super().experiment
+            writer.metrics = kept
+            writer.save()
         return super().experiment
 
     def _rows_before(self) -> Iterator[dict[str, Any]]:

@@ -86,8 +86,10 @@ class _Bar(Tqdm):
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        values: dict[str, Any] = super().format_dict
-        return values | {"kimg": f"{self.n / 1000:.1f}/{(self.total or 0) / 1000:g} kimg", "told": self.told}
+        return dict(super().format_dict) | {
+            "kimg": f"{self.n / 1000:.1f}/{(self.total or 0) / 1000:g} kimg",
+            "told": self.told,
+        }
 
 
 class ImageBar(TQDMProgressBar):
@@ -99,7 +101,7 @@ class ImageBar(TQDMProgressBar):
         super().__init__()
         self.pace = pace
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Show it."""
         self.train_progress_bar = _Bar(
             total=pl_module.total_images,
@@ -114,7 +116,7 @@ class ImageBar(TQDMProgressBar):
     def on_train_epoch_start(self, *_: Any) -> None:
         """Leave the bar as it is."""
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Move on."""
         bar: Any = self.train_progress_bar
         left = duration(self.pace.seconds_left(pl_module))

@@ -83,7 +83,7 @@ def train(
             Card(),
             Log(config.log_kimg, pace),
             Grids(config.grid_kimg),
-            Snapshots(config.snapshot_kimg),
+            Snapshots(config.snapshot_kimg, stop),
             *quality,
             *callbacks,
             *bars(pace, callbacks, options.enable_progress_bar),
