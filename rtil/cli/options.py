@@ -170,6 +170,11 @@ class Reader:
         """Return the type of an option; of a short name, that of the first it stands for."""
         return self.places[self.short.get(name, [name])[0]].kind
 
+    def _instead(self, name: str) -> str:
+        """Return what stands for a name: the option of that name without a group, or what the group says."""
+        own = name.rpartition(".")[2]
+        return f"use --{own}" if own in self.places else self.elsewhere[name]
+
     def _take(self, words: list[str]) -> tuple[str, Any]:
         """Take one option with its value off the front of the words."""
         word = words.pop(0)
@@ -185,7 +190,7 @@ class Reader:
             return positive, False
         valid = [*self.places, *self.short, *COMMON]
         if name in self.elsewhere:
-            raise UserError(f"option --{name} is not to be set here: {self.elsewhere[name]}")
+            raise UserError(f"option --{name} is not to be set here: {self._instead(name)}")
         if name not in valid:
             near = did_you_mean(word, [f"--{v}" for v in valid])
             raise UserError(f"unknown option '--{name}'{near} (--help lists all)")
@@ -217,7 +222,7 @@ class Reader:
         valid = [*self.places, *self.short]
         for name in flat:
             if name in self.elsewhere:
-                raise UserError(f"key '{name}' in {where} is not to be set here: {self.elsewhere[name]}")
+                raise UserError(f"key '{name}' in {where} is not to be set here: {self._instead(name)}")
             if name not in valid:
                 raise UserError(f"unknown key '{name}' in {where}{did_you_mean(name, [*valid, *self.nested])}")
         return [Entry(name, value, f"{where}: {name}") for name, value in flat.items()]

@@ -147,7 +147,7 @@ def open_training(options: TrainOptions) -> Prepared:
             print(f"{description(config)}: {kimg} into {folder}", flush=True)
             try:
                 is_done = train(
-                    config, folder, options.resume, loggers=loggers, callbacks=callbacks, options=options.trainer
+                    config, folder, options.resume, loggers=loggers, callbacks=callbacks, extra=options.trainer
                 )
             except (KeyboardInterrupt, Terminated):
                 print(f"checkpoint kept: go on with --out {folder} --resume", file=sys.stderr)

@@ -29,6 +29,7 @@ class EveryImages(pl.Callback, ABC):
 
     def __init__(self, every_kimg: float) -> None:
         self.every_images = every_kimg * 1000
+        self.acted_at = -1  # images seen
 
     @abstractmethod
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
@@ -41,8 +42,13 @@ class EveryImages(pl.Callback, ABC):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Act if it is time to; nothing is told or kept of a training that has diverged."""
         if pl_module.is_done or self.is_due(pl_module):
-            pl_module.raise_if_diverged()
-            self.act(trainer, pl_module)
+            self.act_on_sound(trainer, pl_module)
+
+    def act_on_sound(self, trainer: pl.Trainer, module: GANTraining) -> None:
+        """Act unless the training has diverged."""
+        module.raise_if_diverged()
+        self.acted_at = module.seen
+        self.act(trainer, module)
 
 
 class Log(EveryImages):
@@ -80,7 +86,7 @@ class Log(EveryImages):
                 "memory/peak_mb": memory_mb,
             }
         )
-        stats = {name: float(value) for name, value in module.stats.items()}
+        stats = {name: float(value) for name, value in module.scalars().items()}
         losses = (
             f"G {stats['loss/generator']:.2f}  D {stats['loss/discriminator']:.2f}  "
             f"real {stats['scores/real']:+.2f}  fake {stats['scores/fake']:+.2f}"
@@ -112,16 +118,13 @@ class Snapshots(EveryImages):
         info = config.to_json() | {"kimg": module.seen / 1000, "kimg_total": config.kimg, "dataset": dataset.name}
         if isinstance(module.branches, MixtureBranches):
             info["mixture_side"] = module.branches.side
-        save_snapshot(self._path(trainer, module), module.G_ema, info)
+        name = f"snapshot-{module.seen // 1000:06d}.safetensors"
+        save_snapshot(Path(trainer.default_root_dir) / name, module.G_ema, info)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write one of what a user's callback, or a limit of time, has ended."""
-        if not self.stop and not self._path(trainer, pl_module).exists():
-            pl_module.raise_if_diverged()
-            self.act(trainer, pl_module)
-
-    def _path(self, trainer: pl.Trainer, module: GANTraining) -> Path:
-        return Path(trainer.default_root_dir) / f"snapshot-{module.seen // 1000:06d}.safetensors"
+        if not self.stop and self.acted_at != pl_module.seen:
+            self.act_on_sound(trainer, pl_module)
 
 
 class Checkpoints(EveryImages):
@@ -152,6 +155,5 @@ class Checkpoints(EveryImages):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Keep what a user's callback, or a limit of time, has ended."""
-        if not checkpoint_path(Path(trainer.default_root_dir), pl_module.seen).exists():
-            pl_module.raise_if_diverged()
-            self.act(trainer, pl_module)
+        if self.acted_at != pl_module.seen:
+            self.act_on_sound(trainer, pl_module)

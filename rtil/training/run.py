@@ -37,7 +37,7 @@ def train(
     *,
     loggers: Sequence[str | Logger] = DEFAULT_LOGGERS,
     callbacks: Sequence[pl.Callback] = (),
-    options: TrainerOptions = TrainerOptions(),  # noqa: B008  frozen
+    extra: TrainerOptions = TrainerOptions(),  # noqa: B008  frozen
 ) -> bool:
     """Train a prior into a run folder.
 
@@ -48,7 +48,7 @@ def train(
             place of all that have seen more images than it has.
         loggers: Names of :data:`rtil.training.loggers.NAMES`, or loggers of Lightning.
         callbacks: Of Lightning; they act before a checkpoint is written.
-        options: What Lightning's Trainer gets besides.
+        extra: What Lightning's Trainer gets besides.
 
     Returns:
         Whether all images have been seen; a callback or a limit of time may have stopped before.
@@ -86,10 +86,10 @@ def train(
             Snapshots(config.snapshot_kimg, stop),
             *quality,
             *callbacks,
-            *bars(pace, callbacks, options.enable_progress_bar),
+            *bars(pace, callbacks, extra.enable_progress_bar),
             Checkpoints(config.checkpoint_kimg, stop),
         ],
-        **trainer_arguments(options, run, callbacks),
+        **trainer_arguments(extra, run, callbacks),
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
     with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM

@@ -16,6 +16,7 @@ LENGTH = "the length is --kimg"
 QUALITY = "what is measured meanwhile, and when, is --quality_kimg"
 DEVICES = "where it runs is --device"
 STEPS = "the steps are Adam's as in the papers, and left out where a gradient is not finite"
+OWN_OPTION = "the training has an option of that name"
 OWN_LOOP = "from Python, any Trainer takes rtil's modules"
 
 
@@ -50,9 +51,7 @@ class TrainerOptions:
             **dict.fromkeys(("use_distributed_sampler", "reload_dataloaders_every_n_epochs", "plugins"), OWN_LOOP),
             **dict.fromkeys(("inference_mode", "barebones", "model_registry", "enable_autolog_hparams"), OWN_LOOP),
             "accumulate_grad_batches": "the images of a step are --batch",
-            "precision": "the type of the main phases is --precision",
-            "logger": "loggers are --logger",
-            "callbacks": "callbacks are --callbacks",
+            **dict.fromkeys(("precision", "logger", "callbacks"), OWN_OPTION),
             "log_every_n_steps": "the time from one line of the log to the next is --log_kimg",
             "enable_checkpointing": "the time from one checkpoint to the next is --checkpoint_kimg",
             "default_root_dir": "the run folder is --out",

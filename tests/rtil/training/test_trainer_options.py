@@ -45,7 +45,7 @@ def test_options_change_nothing_of_what_is_trained(faces, tmp_path):
     watched = tmp_path / "watched"
     options = TrainerOptions(profiler="simple", detect_anomaly=True, max_time="01:00:00:00", deterministic=True)
     try:
-        train(config(faces, 0.04), watched, options=options, callbacks=[ModelSummary()])
+        train(config(faces, 0.04), watched, extra=options, callbacks=[ModelSummary()])
     finally:
         torch.use_deterministic_algorithms(False)
     a, b = (torch.load(checkpoints(run)[-1], weights_only=True)["state_dict"] for run in (plain, watched))
@@ -61,7 +61,7 @@ def test_what_a_callback_stops_is_kept_and_goes_on(faces, tmp_path):
 
 
 def test_what_the_time_ends_is_kept_and_goes_on(faces, tmp_path):
-    assert not train(config(faces, 1000), tmp_path, options=TrainerOptions(max_time="00:00:00:01"))
+    assert not train(config(faces, 1000), tmp_path, extra=TrainerOptions(max_time="00:00:00:01"))
     seen = int(torch.load(checkpoints(tmp_path)[-1], weights_only=True)["state_dict"]["images_seen"])
     assert load_snapshot(tmp_path).info["kimg"] == seen / 1000 > 0
     assert train(config(faces, (seen + 8) / 1000), tmp_path, resume="latest")
