@@ -63,8 +63,8 @@ class Log(EveryImages):
         super().__init__(every_kimg)
         self.pace = pace
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Start to measure time."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Start to measure time, everything being prepared."""
         self.last_seen, self.last_time = pl_module.seen, time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rtil.data import open_dataset
 from rtil.data.base import ImageDataset
-from rtil.data.compared import MOST_SAMPLES
+from rtil.data.compared import MOST_SAMPLES, REFERENCE_PICTURES
 from rtil.errors import Notice
 from rtil.files import atomic_path
 from rtil.quality.distances import Distances
@@ -53,6 +53,7 @@ class QualityLog(EveryImages):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compute the features of real pictures, once."""
         count = min(MOST_SAMPLES, len(self.ds) // 2)
+        say(trainer, f"first: features of up to {count + REFERENCE_PICTURES} real pictures, for the quality")
         self.quality = Quality(self.ds, self.network, count, pl_module.config.seed, pl_module.device)
         self.floor = self.quality.of_reals()
         heldout = open_dataset(pl_module.config.data, self.ds.resolution, "validation")

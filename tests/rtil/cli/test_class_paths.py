@@ -28,7 +28,6 @@ class Refuses(Callback):
     ("given", "message"),
     [
         ("nowhere.Class", "No module named 'nowhere'"),
-        ("os.path.join", "not correspond to a subclass of Callback"),
         ("collections.OrderedDict", "not correspond to a subclass of Callback"),
         (STOPPING, "required: monitor"),
         (with_arguments(STOPPING, monitors=3), "'monitors' is not accepted"),
