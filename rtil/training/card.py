@@ -36,9 +36,10 @@ def card(config: TrainingConfig, dataset: ImageDataset, device: str) -> str:
         "Machine": {"device": device, **processor(), **graphics},
         "Versions": versions(),
     }
-    return "\n\n".join(f"## {title}\n\n{table(values)}" for title, values in sections.items())
+    return "\n\n".join(table(title, values) for title, values in sections.items())
 
 
-def table(values: Mapping[str, Any]) -> str:
+def table(title: str, values: Mapping[str, Any]) -> str:
     """Return names and values as a table in Markdown."""
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in values.items())])
+    rows = [f"| {name} | {value} |" for name, value in values.items()]
+    return "\n".join([f"| {title} | |", "| --- | --- |", *rows])

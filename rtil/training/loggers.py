@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from rtil.errors import UserError, unknown
+from rtil.training.config import BESIDE
 
 TABLE = "metrics.csv"
 NAMES = ("tensorboard", "csv", "wandb")
@@ -70,7 +71,12 @@ class Curves(TensorBoardLogger):
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
         """Write the settings, beside which TensorBoard shows the ends of some curves; no value is made up for these."""
         shown = COMPARED + (COMPARED_QUALITY if params.get("quality_kimg") else ())
-        plain = {name: value if type(value) in (int, float) else str(value) for name, value in params.items()}
+        beside = [f"{what}_kimg" for what in BESIDE]
+        plain = {
+            name: value if type(value) in (int, float) else str(value)
+            for name, value in params.items()
+            if name not in beside
+        }
         for summary in hparams(plain, dict.fromkeys(shown, 0.0)):
             self.experiment._get_file_writer().add_summary(summary)
 

@@ -70,7 +70,8 @@ class StyleGAN2Training(GANTraining):
 
     def scalars(self) -> dict[str, Tensor]:
         """Return what the log shows, the mean path length of every branch too."""
-        return super().scalars() | {f"path_mean/branch{j}": mean for j, mean in enumerate(self.path_mean)}
+        means = self.path_mean if self.config.path_weight else ()
+        return super().scalars() | {f"path_mean/branch{j}": mean for j, mean in enumerate(means)}
 
     def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Noise]]:
         """Draw ws with style mixing; see :meth:`GANTraining.inputs`."""

@@ -76,6 +76,7 @@ def test_tensorboard_has_settings_and_a_card(faces, tmp_path, monkeypatch):
     started = board.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
     params = HParamsPluginData.FromString(started).session_start_info.hparams
     assert params["lr"].number_value == asked.lr
+    assert not [name for name in params if name.endswith("_kimg") and name != "ema_halflife_kimg"]  # beside the steps
     assert params["rtil"].string_value == "True"
     assert params["channels"].string_value == "{'4': 8, '8': 8, '16': 8}"
     columns = HParamsPluginData.FromString(board.SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content)
@@ -83,7 +84,7 @@ def test_tensorboard_has_settings_and_a_card(faces, tmp_path, monkeypatch):
     assert shown == set(loggers.COMPARED) <= set(board.Tags()["scalars"])
     (event,) = board.Tensors(f"{TITLE}/text_summary")
     text = event.tensor_proto.string_val[0].decode()
-    for word in ("| lr | 0.002 |", "| pictures | 23 |", "## Machine", "| torch | "):
+    for word in ("| lr | 0.002 |", "| pictures | 23 |", "| Machine | |", "| torch | "):
         assert word in text
     assert "| data | ./faces |" in text  # below this folder: not where that lies
 
