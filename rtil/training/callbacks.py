@@ -67,10 +67,10 @@ class Log(EveryImages):
         """Start to measure time, everything being prepared."""
         self.last_seen, self.last_time = pl_module.seen, time.perf_counter()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *step: Any) -> None:
         """Let Lightning log after the steps at which this acts, and only there: it would count batches."""
         cast(Any, trainer).log_every_n_steps = 0
-        super().on_train_batch_end(trainer, pl_module, *_)
+        super().on_train_batch_end(trainer, pl_module, *step)
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Log what happened since the last time."""

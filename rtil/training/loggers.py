@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
-from rtil.errors import UserError, unknown
+from rtil.errors import Notice, UserError, unknown
 from rtil.training.config import BESIDE
 
 TABLE = "metrics.csv"
@@ -91,7 +91,7 @@ class Table(CSVLogger):
 
     def __init__(self, run: Path, seen: int) -> None:
         super().__init__(run, name="", version="")
-        self.seen = seen
+        self.seen, self.is_told = seen, False
 
     @property
     @rank_zero_experiment
@@ -114,6 +114,17 @@ class Table(CSVLogger):
 
     def log_hyperparams(self, params: Any = None) -> None:
         """Write nothing."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write what is still in memory; where there is no room for it, later."""
+        try:
+            super().save()
+        except OSError as error:
+            if not self.is_told:
+                reason = error.strerror or error
+                warnings.warn(f"{TABLE} cannot be written ({reason}); the training goes on", Notice, stacklevel=2)
+            self.is_told = True
 
 
 def log_values(trainer: pl.Trainer, values: Mapping[str, float], seen: int) -> None:

@@ -1,6 +1,7 @@
 """Lightning's own CSV logger, run beside ours, says what they should say."""
 
 import csv
+import errno
 
 import pytest
 from pytorch_lightning.loggers import CSVLogger
@@ -8,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from rtil.errors import UserError
+from rtil.errors import Notice, UserError
 from rtil.training import loggers
 from rtil.training.card import TITLE
 from rtil.training.checkpoint import checkpoints
@@ -66,6 +67,22 @@ def test_the_table_grows_a_column_where_something_new_is_told(faces, tmp_path):
     first, second = rows(tmp_path / loggers.TABLE)
     assert first.keys() == second.keys()
     assert "regulariser/path_length_part0" in first
+
+
+def test_a_full_disk_delays_the_table_and_stops_nothing(faces, tmp_path, monkeypatch):
+    """At the first line; at the second there is room for both."""
+    usual, calls = csv.DictWriter.writerows, []
+
+    def write(self, rows):
+        calls.append(rows)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return usual(self, rows)
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", write)
+    with pytest.warns(Notice, match=r"metrics.csv cannot be written \(No space left on device\)"):
+        train(config(faces, 0.08), tmp_path, loggers=["csv"])
+    assert [row["step"] for row in rows(tmp_path / loggers.TABLE)] == ["40", "80"]
 
 
 def test_tensorboard_has_settings_and_a_card(faces, tmp_path, monkeypatch):
