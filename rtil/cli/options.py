@@ -20,6 +20,8 @@ TRUE, FALSE = ("true", "yes"), ("false", "no")
 SETTINGS = "settings"
 """Field of the options that has the objects of the groups."""
 GIVEN = "_given"
+ELSEWHERE = "ELSEWHERE"
+"""Attribute of a group that tells, of names that are not its own, what stands for them."""
 WISHES = ("help", "print_config", "dry_run")
 COMMON = {
     "config": "YAML file of options; those on the command line come first.",
@@ -64,10 +66,12 @@ class Reader:
         self.usage = " ".join([prog, *map(str.upper, self.needed), "[--option value ...]"])
         self.parser = ArgumentParser(prog=prog, usage=self.usage, exit_on_error=False, add_help=False)
         self.places: dict[str, Place] = {}
+        self.elsewhere: dict[str, str] = {}
         for group, cls in [(None, options), *nested.items()]:
             hidden = {f.name for f in fields(cls) if f.metadata.get("hidden")}
             hidden |= {SETTINGS} & {f.name for f in fields(cls)}
             kinds = get_type_hints(cls)
+            self.elsewhere |= {f"{group}.{name}": text for name, text in getattr(cls, ELSEWHERE, {}).items()}
             for field in [f.name for f in fields(cls) if f.name not in hidden]:
                 self.places[f"{group}.{field}" if group else field] = Place(group, field, kinds[field])
             self.parser.add_class_arguments(cls, group or None, skip=hidden)
@@ -174,6 +178,11 @@ class Reader:
         taken, words[:] = words[:end], words[end:]
         return taken
 
+    def _instead(self, name: str) -> str:
+        """Return what stands for a name: the option of that name without a group, or what the group says."""
+        own = name.rpartition(".")[2]
+        return f"use --{own}" if own in self.places else self.elsewhere[name]
+
     def _take(self, words: list[str]) -> tuple[str, Any]:
         """Take one option with its value off the front of the words."""
         word = words.pop(0)
@@ -188,6 +197,8 @@ class Reader:
         if positive != name and self.bare.get(positive) is True and not has_value:
             return positive, False
         valid = [*self.places, *self.short, *COMMON]
+        if name in self.elsewhere:
+            raise UserError(f"option --{name} is not to be set here: {self._instead(name)}")
         if name not in valid:
             near = did_you_mean(word, [f"--{v}" for v in valid])
             raise UserError(f"unknown option '--{name}'{near} (--help lists all)")
@@ -218,6 +229,8 @@ class Reader:
                 raise UserError(f"{where}: {name} is {value!r}: give a table of its settings")
         valid = [*self.places, *self.short]
         for name in flat:
+            if name in self.elsewhere:
+                raise UserError(f"key '{name}' in {where} is not to be set here: {self._instead(name)}")
             if name not in valid:
                 raise UserError(f"unknown key '{name}' in {where}{did_you_mean(name, [*valid, *self.nested])}")
         return [Entry(name, value, f"{where}: {name}") for name, value in flat.items()]

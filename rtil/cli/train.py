@@ -7,33 +7,47 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rtil.cli.class_paths import instance_of
 from rtil.cli.common import Prepared, Terminated, given_names, mistake, run_command
 from rtil.cli.values import read_yaml
 from rtil.errors import UserError, unknown
 from rtil.presets import config_path
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.training.config import CONFIGS, TrainingConfig, config_of
+from rtil.training.trainer_options import TrainerOptions
 
 LEAST_PICTURES = 16
 
 
 @dataclass
 class TrainOptions:
-    """Where a training run lies.
+    """Where a training run lies, and who watches it.
 
     Args:
         out: Run folder to create; by default the next numbered one in runs/train.
         resume: Go on with the run in ``out`` (by default the newest): ``latest``, or one of its checkpoints.
+        logger: Where numbers and pictures go: tensorboard, csv, wandb, or a class of Lightning's loggers; several with
+            commas, ``[]`` for none.
+        callbacks: Classes of Lightning's callbacks, module.Class or {class_path: module.Class, init_args: {...}}.
     """
 
     out: Path | None = None
     resume: str | None = None
-    settings: dict[str, TrainingConfig] = field(default_factory=dict)
+    logger: list[str | dict[str, Any]] = field(default_factory=lambda: ["tensorboard"])
+    callbacks: list[str | dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> TrainingConfig:
         """The settings of the training, which stand among the options."""
-        return self.settings[""]
+        config: TrainingConfig = self.settings[""]
+        return config
+
+    @property
+    def trainer(self) -> TrainerOptions:
+        """What Lightning's Trainer gets."""
+        options: TrainerOptions = self.settings["trainer"]
+        return options
 
 
 def asked_arch(words: Sequence[str]) -> str:
@@ -73,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         TrainOptions,
         words,
         "rtil train",
-        nested={"": CONFIGS[arch]},
+        nested={"": CONFIGS[arch], "trainer": TrainerOptions},
         bare={"resume": "latest"},
         presets="train",
         settle=settled,
@@ -90,11 +104,15 @@ def settled(options: TrainOptions) -> TrainOptions:
         return options
     out = options.out or newest_run()
     check_resume(out, resume=True)
-    return replace(options, out=out, settings={"": resumed(options.config, out, given_names(options))})
+    return replace(
+        options, out=out, settings=options.settings | {"": resumed(options.config, out, given_names(options))}
+    )
 
 
 def open_training(options: TrainOptions) -> Prepared:
     """Check settings, data, device and the checkpoint to go on from."""
+    from pytorch_lightning import Callback
+
     from rtil.data import open_dataset
     from rtil.devices import pick_device
     from rtil.training.checkpoint import read_checkpoint, resume_point
@@ -107,6 +125,8 @@ def open_training(options: TrainOptions) -> Prepared:
         checkpoint = resume_point(out, options.resume)
         if checkpoint is not None:
             read_checkpoint(checkpoint, config)
+    loggers = [chosen_logger(one) for one in options.logger]
+    callbacks = [instance_of(Callback, one, "--callbacks") for one in options.callbacks]
     pick_device(config.device)
     pictures = len(open_dataset(config.data, config.resolution, "train"))
     if config.quality_kimg and pictures < LEAST_PICTURES:
@@ -126,13 +146,30 @@ def open_training(options: TrainOptions) -> Prepared:
             write_settings(folder, config.to_json())
             print(f"{description(config)}: {kimg} into {folder}", flush=True)
             try:
-                train(config, folder, options.resume)
+                is_done = train(
+                    config, folder, options.resume, loggers=loggers, callbacks=callbacks, extra=options.trainer
+                )
             except (KeyboardInterrupt, Terminated):
                 print(f"checkpoint kept: go on with --out {folder} --resume", file=sys.stderr)
                 raise
-            print(f"done: {folder}", flush=True)
+            print(f"done: {folder}" if is_done else f"stopped: go on with --out {folder} --resume", flush=True)
 
     return Prepared(lines, run)
+
+
+def chosen_logger(given: str | dict[str, Any]) -> Any:
+    """Return a logger's name as it is, or the logger of a class.
+
+    Raises:
+        UserError: There is none, its package is missing, or it cannot be made.
+    """
+    from pytorch_lightning.loggers import Logger
+
+    from rtil.training.loggers import check_logger
+
+    if isinstance(given, str) and "." not in given:
+        return check_logger(given)
+    return instance_of(Logger, given, "--logger")
 
 
 def description(config: TrainingConfig) -> str:

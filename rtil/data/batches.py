@@ -11,19 +11,22 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, Subset, get_worker_info
 
 from rtil.data.base import ImageDataset
 from rtil.data.cache import preload
+from rtil.data.compared import MOST_SAMPLES, REFERENCE_PICTURES, pictures_to_compare
 from rtil.data.sets import open_dataset
 from rtil.errors import RunError
 from rtil.seeds import generator
 
 MEMORY_LIMIT_BYTES = 2_000_000_000
+VALIDATED_AT_A_TIME = 64
 WORKERS = min(4, os.cpu_count() or 1)
 BatchSize = int | Callable[[int], int]  # constant, or of the batch that starts at images_seen
 
@@ -176,6 +179,12 @@ class FacesDataModule(pl.LightningDataModule):
             multiprocessing_context=context,
             worker_init_fn=_leave_stopping_to_the_training,
         )
+
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        """Return a loader of the training pictures, uint8 [N, 3, R, R], that samples are compared with."""
+        source = preload(self.dataset) if self.in_memory else self.dataset
+        chosen = pictures_to_compare(len(self.dataset), self.seed)[: MOST_SAMPLES + REFERENCE_PICTURES]
+        return DataLoader(Subset(cast(Any, source), chosen.tolist()), VALIDATED_AT_A_TIME)
 
 
 def _leave_stopping_to_the_training(_: int) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rtil.branches import Branches
 from rtil.data import preload
 from rtil.data.base import ImageDataset
+from rtil.data.compared import REFERENCE_PICTURES, pictures_to_compare
 from rtil.errors import UserError
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.generators.base import LayeredGenerator
@@ -23,7 +24,7 @@ from rtil.ranges import to_uint8
 from rtil.sampling import samples
 from rtil.seeds import generator as seeded
 
-REFERENCE_PICTURES = 5000
+LEAST_SAMPLES = 8
 COLLAPSED_SPREAD = 0.3
 
 
@@ -51,11 +52,50 @@ def check_count(count: int, ds: ImageDataset) -> None:
     Raises:
         UserError: Fewer than 8 samples, or more than half of the pictures.
     """
-    if not 8 <= count <= len(ds) // 2:
-        raise UserError(f"{count} samples are not valid: use 8 to {len(ds) // 2}, half of the training pictures")
+    if not LEAST_SAMPLES <= count <= len(ds) // 2:
+        raise UserError(
+            f"{count} samples are not valid: use {LEAST_SAMPLES} to {len(ds) // 2}, half of the training pictures"
+        )
 
 
-class Quality:
+class Comparison:
+    """Compares samples with real pictures.
+
+    Args:
+        others: Real pictures uint8 [N, 3, R, R] whose distance is the floor; samples are as many.
+        reference: Those that all are compared with, [M, 3, R, R].
+        network: Makes features; see :mod:`rtil.quality.features`.
+        seed: Root seed of samples.
+        device: Where features are computed.
+
+    Raises:
+        UserError: Fewer than 8 pictures of either.
+    """
+
+    def __init__(
+        self, others: Tensor, reference: Tensor, network: nn.Module, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        if min(len(others), len(reference)) < LEAST_SAMPLES:
+            raise UserError(f"{len(others) + len(reference)} pictures are too few: use at least {2 * LEAST_SAMPLES}")
+        self.others, self.count, self.seed, self.device = others, len(others), seed, device
+        self.network = network.to(device)
+        self.reference = features_of(self.network, reference, device)
+
+    def compare(self, of: str, images: Tensor) -> QualityLine:
+        """Compare pictures uint8 [N, 3, R, R] with the reference."""
+        return QualityLine(of, distances(features_of(self.network, images, self.device), self.reference))
+
+    def of_generator(self, G: LayeredGenerator, branches: Branches | None) -> list[QualityLine]:
+        """Measure the plain generator, and with branches every other one, as trained (without truncation)."""
+        x = to_uint8(samples(G, self.count, 1.0, self.seed, branches))
+        return [self.compare(f"branch {j}", part) for j, part in enumerate(x.split(self.count))]
+
+    def of_reals(self) -> QualityLine:
+        """Measure real pictures that the reference does not hold."""
+        return self.compare("reals", self.others)
+
+
+class Quality(Comparison):
     """Measures samples against the pictures of a training set.
 
     Args:
@@ -73,29 +113,24 @@ class Quality:
         self, ds: ImageDataset, network: nn.Module, count: int = 2000, seed: int = 0, device: torch.device | str = "cpu"
     ) -> None:
         check_count(count, ds)
-        self.images, self.count, self.seed, self.device = preload(ds), count, seed, device
-        self.network = network.to(device)
-        order = torch.randperm(len(ds), generator=seeded(seed, "quality/pictures"))
-        self.others = self.images[order[:count]]
-        self.reference = features_of(self.network, self.images[order[count : count + REFERENCE_PICTURES]], device)
-
-    def compare(self, of: str, images: Tensor) -> QualityLine:
-        """Compare pictures uint8 [N, 3, R, R] with the reference."""
-        return QualityLine(of, distances(features_of(self.network, images, self.device), self.reference))
-
-    def of_generator(self, G: LayeredGenerator, branches: Branches | None) -> list[QualityLine]:
-        """Measure the plain generator, and with branches every other one, as trained (without truncation)."""
-        x = to_uint8(samples(G, self.count, 1.0, self.seed, branches))
-        return [self.compare(f"branch {j}", part) for j, part in enumerate(x.split(self.count))]
-
-    def of_reals(self) -> QualityLine:
-        """Measure real pictures that the reference does not hold."""
-        return self.compare("reals", self.others)
+        self.images = preload(ds)
+        chosen = pictures_to_compare(len(ds), seed)
+        others, reference = chosen[:count], chosen[count : count + REFERENCE_PICTURES]
+        super().__init__(self.images[others], self.images[reference], network, seed, device)
 
     def of_linear_prior(self) -> QualityLine:
         """Measure samples of the Gaussian with the mean and covariance of the training pictures."""
         x = LinearPrior.fit(self.images).sample(self.count, seeded(self.seed, "quality/linear"))
         return self.compare("linear", to_uint8(x))
+
+
+def values(lines: Sequence[QualityLine]) -> dict[str, float]:
+    """Return a measurement as ``quality/DISTANCE/OF`` and numbers."""
+    return {
+        f"quality/{name}/{line.of}": value
+        for line in lines
+        for name, value in zip(Distances._fields, line.distances, strict=True)
+    }
 
 
 def table(lines: Sequence[QualityLine]) -> list[str]:

@@ -4,21 +4,19 @@ Lightning counts ``global_step``, every optimiser's step, of which a step of our
 size changes while a PGGAN grows. Neither is the time of a training here, so its own intervals serve nothing.
 """
 
-import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
-from tqdm import tqdm
 
 from rtil.branches import MixtureBranches
 from rtil.devices import peak_memory_mb
 from rtil.snapshot import save_snapshot
 from rtil.training.checkpoint import checkpoint_path, drop_others
 from rtil.training.module import GANTraining
+from rtil.training.progress import Pace, tell
 from rtil.training.stop import StopRequest
 
 
@@ -31,6 +29,7 @@ class EveryImages(pl.Callback, ABC):
 
     def __init__(self, every_kimg: float) -> None:
         self.every_images = every_kimg * 1000
+        self.acted_at = -1  # images seen
 
     @abstractmethod
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
@@ -43,67 +42,75 @@ class EveryImages(pl.Callback, ABC):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Act if it is time to; nothing is told or kept of a training that has diverged."""
         if pl_module.is_done or self.is_due(pl_module):
-            pl_module.raise_if_diverged()
-            self.act(trainer, pl_module)
+            self.act_on_sound(trainer, pl_module)
 
-
-class Curves(TensorBoardLogger):
-    """TensorBoard's files in the run folder itself; no ``hparams.yaml``, as the folder's settings.json says it all."""
-
-    def __init__(self, run: Path) -> None:
-        super().__init__(run, name=None, version="")
-
-    def save(self) -> None:
-        """Write what is still in memory."""
-        self.experiment.flush()
+    def act_on_sound(self, trainer: pl.Trainer, module: GANTraining) -> None:
+        """Act unless the training has diverged."""
+        module.raise_if_diverged()
+        self.acted_at = module.seen
+        self.act(trainer, module)
 
 
 class Log(EveryImages):
-    """Tells losses, scores, speed and memory: to TensorBoard, and as a line or a progress bar."""
+    """Has the module log what its steps tell, with speed and memory; shows it as a line, or behind a bar.
 
-    bar: Any = None
+    Args:
+        every_kimg: Thousands of images from one time to the next.
+        pace: Knows the time left.
+    """
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Start to measure time and, in a terminal, the bar."""
+    def __init__(self, every_kimg: float, pace: Pace) -> None:
+        super().__init__(every_kimg)
+        self.pace = pace
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Start to measure time, everything being prepared."""
         self.last_seen, self.last_time = pl_module.seen, time.perf_counter()
-        # Lightning's bar counts batches up to the end of an epoch, and an epoch of ours has no end: this counts images.
-        total, initial = pl_module.total_images / 1000, pl_module.seen / 1000
-        self.bar = tqdm(total=total, initial=initial, unit="kimg") if sys.stderr.isatty() else None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *step: Any) -> None:
+        """Let Lightning log after the steps at which this acts, and only there: it would count batches."""
+        cast(Any, trainer).log_every_n_steps = 0
+        super().on_train_batch_end(trainer, pl_module, *step)
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Log what happened since the last time."""
+        cast(Any, trainer).log_every_n_steps = 1
         now = time.perf_counter()
         sec_per_kimg = (now - self.last_time) / (module.seen - self.last_seen) * 1000
         self.last_seen, self.last_time = module.seen, now
-        stats = module.scalars()
-        stats |= {"speed/sec_per_kimg": sec_per_kimg, "speed/images_per_sec": 1000 / sec_per_kimg}
-        stats["memory/peak_mb"] = peak_memory_mb(module.device)
-        cast(Any, trainer.logger).log_metrics(stats, module.seen)  # Lightning's self.log would count batches
-        if self.bar is not None:
-            self.bar.update(module.seen / 1000 - self.bar.n)
-            self.bar.set_postfix_str(f"{sec_per_kimg:.2f} s/kimg")
-            return
-        left_kimg = (module.total_images - module.seen) / 1000
-        print(
-            f"kimg {module.seen / 1000:8.1f}  {sec_per_kimg:6.2f} s/kimg  {1000 / sec_per_kimg:6.1f} images/s  "
-            f"left {left_kimg * sec_per_kimg / 60:5.1f} min  memory {stats['memory/peak_mb']:.0f} MB  "
-            f"G {stats['loss/generator']:.2f}  D {stats['loss/discriminator']:.2f}  "
-            f"real {stats['scores/real']:+.2f}  fake {stats['scores/fake']:+.2f}",
-            flush=True,
+        memory_mb = peak_memory_mb(module.device)
+        module.log_dict(
+            {
+                "speed/sec_per_kimg": sec_per_kimg,
+                "speed/images_per_sec": 1000 / sec_per_kimg,
+                "memory/peak_mb": memory_mb,
+            }
         )
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Close the bar."""
-        self.on_fit_end()
-
-    def on_fit_end(self, *_: Any) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()
+        stats = {name: float(value) for name, value in module.scalars().items()}
+        losses = (
+            f"G {stats['loss/generator']:.2f}  D {stats['loss/discriminator']:.2f}  "
+            f"real {stats['scores/real']:+.2f}  fake {stats['scores/fake']:+.2f}"
+        )
+        left = f"{self.pace.bound(module)}{self.pace.seconds_left(module) / 60:.1f}"
+        self.pace.is_told = True
+        line = (
+            f"kimg {module.seen / 1000:8.1f}  {sec_per_kimg:6.2f} s/kimg  {1000 / sec_per_kimg:6.1f} images/s  "
+            f"left {left:>5s} min  memory {memory_mb:.0f} MB  {losses}"
+        )
+        tell(trainer, line, losses)
 
 
 class Snapshots(EveryImages):
-    """Writes the moving average and how it was trained: ``snapshot-KIMG.safetensors`` (:mod:`rtil.snapshot`)."""
+    """Writes the moving average and how it was trained: ``snapshot-KIMG.safetensors`` (:mod:`rtil.snapshot`).
+
+    Args:
+        every_kimg: Thousands of images from one snapshot to the next.
+        stop: After which there is none: a training that is interrupted goes on.
+    """
+
+    def __init__(self, every_kimg: float, stop: StopRequest) -> None:
+        super().__init__(every_kimg)
+        self.stop = stop
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Write a snapshot."""
@@ -113,6 +120,11 @@ class Snapshots(EveryImages):
             info["mixture_side"] = module.branches.side
         name = f"snapshot-{module.seen // 1000:06d}.safetensors"
         save_snapshot(Path(trainer.default_root_dir) / name, module.G_ema, info)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write one of what a user's callback, or a limit of time, has ended."""
+        if not self.stop and self.acted_at != pl_module.seen:
+            self.act_on_sound(trainer, pl_module)
 
 
 class Checkpoints(EveryImages):
@@ -139,4 +151,9 @@ class Checkpoints(EveryImages):
         path = checkpoint_path(Path(trainer.default_root_dir), module.seen)
         trainer.save_checkpoint(path)
         drop_others(path)
-        trainer.should_stop = bool(self.stop) or module.is_done
+        trainer.should_stop = trainer.should_stop or bool(self.stop) or module.is_done
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Keep what a user's callback, or a limit of time, has ended."""
+        if self.acted_at != pl_module.seen:
+            self.act_on_sound(trainer, pl_module)

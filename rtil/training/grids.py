@@ -14,6 +14,7 @@ from rtil.pictures import image_grid, save_png
 from rtil.ranges import to_unit
 from rtil.seeds import generator as seeded
 from rtil.training.callbacks import EveryImages
+from rtil.training.loggers import show_picture
 from rtil.training.module import GANTraining
 
 COLUMNS = 8
@@ -21,7 +22,7 @@ ROWS_OF_REALS = 4
 
 
 class Grids(EveryImages):
-    """Writes ``reals.png`` and ``fakes-KIMG.png``, and shows them in TensorBoard."""
+    """Writes ``reals.png`` and ``fakes-KIMG.png``, and shows them in TensorBoard or W&B."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write the reals."""
@@ -39,9 +40,7 @@ class Grids(EveryImages):
 
     def _write(self, trainer: pl.Trainer, picture: Tensor, file: str, title: str, seen: int) -> None:
         save_png(picture, Path(trainer.default_root_dir) / file)
-        board = cast(Any, trainer.logger).experiment
-        board.add_image(title, picture, seen)
-        board.flush()
+        show_picture(trainer, title, picture, seen)
 
 
 @torch.no_grad()

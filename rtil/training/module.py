@@ -13,12 +13,11 @@ optimiser's step. Every draw is keyed by (seed, purpose, images seen), so a resu
 """
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, cast
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -29,9 +28,9 @@ from rtil.generators.base import LayeredGenerator
 from rtil.ops import Noise, draw_later, no_weight_gradients
 from rtil.ranges import uint8_to_signed
 from rtil.seeds import generator as seeded
-from rtil.training.checkpoint import SETTINGS
 from rtil.training.config import TrainingConfig
 from rtil.training.ema import ema_decay, update_ema
+from rtil.training.lightning import LightningHooks
 
 MAX_BAD_STEPS = 20
 
@@ -56,7 +55,7 @@ class TrainingDivergedError(RunError):
     """Gradients stayed non-finite for many steps in a row, or weights are not finite."""
 
 
-class GANTraining(pl.LightningModule, ABC):
+class GANTraining(LightningHooks):
     """Trains a generator, a discriminator and the generator's moving average.
 
     Args:
@@ -71,15 +70,14 @@ class GANTraining(pl.LightningModule, ABC):
     """
 
     phases: ClassVar[tuple[str, ...]]
-    config: TrainingConfig
     images_seen: Tensor
     bad_steps: Tensor
     skipped: Tensor
 
     def __init__(self, config: TrainingConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.automatic_optimization = False
-        self.config, self.total_images = config, config.total_images
+        self.total_images = config.total_images
         with torch.random.fork_rng(devices=[]):  # nn.init draws from the global generator
             torch.manual_seed(seeded(config.seed, "weights").initial_seed())
             self.G, self.D = self.networks()
@@ -92,11 +90,6 @@ class GANTraining(pl.LightningModule, ABC):
         self.step_images = 0
         self.dtype_main = torch.float32
         self.stats: dict[str, Tensor] = {}
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all images have been seen."""
-        return self.seen >= self.total_images
 
     @abstractmethod
     def networks(self) -> tuple[Any, Any]:
@@ -116,6 +109,7 @@ class GANTraining(pl.LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Choose the type of the main phases once the device is known."""
+        self.refuse_other_precision()
         self.dtype_main = compute_dtype(self.config.precision, self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -252,16 +246,7 @@ class GANTraining(pl.LightningModule, ABC):
         if bad:
             raise TrainingDivergedError(f"{len(bad)} weights are not finite, {bad[0]} the first: lower lr")
 
-    def scalars(self) -> dict[str, float]:
-        """Return what the log shows; waits for the device."""
-        counts = zip(self.phases, self.skipped.tolist(), strict=True)
-        skipped = {f"skipped_steps_since_start/{phase}": count for phase, count in counts}
-        return {name: float(value) for name, value in self.stats.items()} | skipped
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say whose checkpoint it is."""
-        checkpoint[SETTINGS] = self.config.to_json()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the image count of the checkpoint."""
-        self.seen = int(checkpoint["state_dict"]["images_seen"])
+    def scalars(self) -> dict[str, Tensor]:
+        """Return what the log shows, on the device."""
+        skipped = zip(self.phases, self.skipped.float(), strict=True)
+        return self.stats | {f"skipped_steps_since_start/{phase}": count for phase, count in skipped}

@@ -6,6 +6,7 @@ is faded in. The discriminator compares all pictures of a batch, so with estimat
 one branch.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
@@ -24,6 +25,7 @@ from rtil.training.module import Fakes, GANTraining
 class PGGANTraining(GANTraining):
     """Trains PGGAN; see :class:`rtil.training.module.GANTraining`."""
 
+    arch: ClassVar[str] = "pggan"
     config: PGGANConfig
     phases: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
 
@@ -68,6 +70,19 @@ class PGGANTraining(GANTraining):
             return reals
         coarse = F.avg_pool2d(reals, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
         return torch.lerp(coarse, reals, alpha)
+
+    @property
+    def alike_until(self) -> int:
+        """Images seen at the end of the stage."""
+        stage, _ = self.schedule.at(self.seen)
+        return stage.first_image + stage.images
+
+    def take_up(self, weights: Mapping[str, Tensor]) -> None:
+        """Show the blocks that the last step has shown; see :meth:`GANTraining.take_up`."""
+        super().take_up(weights)
+        if self.seen:
+            stage, _ = self.schedule.at(self.seen - 1)
+            self.grow(self.seen - stage.batch)
 
     def grow(self, images_seen: int) -> None:
         """Show the blocks of a position of the schedule in all networks."""

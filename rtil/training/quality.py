@@ -1,4 +1,4 @@
-"""The quality of the moving average while it trains: ``quality.csv`` in the run folder, and TensorBoard.
+"""The quality of the moving average while it trains: ``quality.csv`` in the run folder, and the loggers.
 
 Every branch's distances from the training pictures (:mod:`rtil.quality`), and the discriminator's mean score on
 training pictures beside that on held-out ones: when the first leaves the second behind, D knows its pictures by heart.
@@ -15,18 +15,20 @@ from torch import Tensor
 
 from rtil.data import open_dataset
 from rtil.data.base import ImageDataset
+from rtil.data.compared import MOST_SAMPLES, REFERENCE_PICTURES
 from rtil.errors import Notice
 from rtil.files import atomic_path
 from rtil.quality.distances import Distances
 from rtil.quality.features import PooledFeatures
-from rtil.quality.measure import Quality, QualityLine
+from rtil.quality.measure import Quality, QualityLine, values
 from rtil.ranges import uint8_to_signed
 from rtil.training.callbacks import EveryImages
+from rtil.training.loggers import log_values
 from rtil.training.module import GANTraining
+from rtil.training.progress import say
 
 FILE = "quality.csv"
 COLUMNS = ("kimg", "of", *Distances._fields, "score_train", "score_heldout")
-MOST_SAMPLES = 2000
 SCORED_PICTURES = 512
 SCORED_AT_A_TIME = 32
 
@@ -51,6 +53,7 @@ class QualityLog(EveryImages):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compute the features of real pictures, once."""
         count = min(MOST_SAMPLES, len(self.ds) // 2)
+        say(trainer, f"first: features of up to {count + REFERENCE_PICTURES} real pictures, for the quality")
         self.quality = Quality(self.ds, self.network, count, pl_module.config.seed, pl_module.device)
         self.floor = self.quality.of_reals()
         heldout = open_dataset(pl_module.config.data, self.ds.resolution, "validation")
@@ -63,27 +66,21 @@ class QualityLog(EveryImages):
         scores = [mean_score(module, images) for images in (quality.others[:SCORED_PICTURES], self.heldout)]
         reals = cast(QualityLine, self.floor)
         kimg = module.seen / 1000
-        values = {f"quality/{field}/{line.of}": value for line in lines for field, value in _named(line)}
-        values |= {"quality/frechet/reals": reals.distances.frechet}
-        values |= {"scores/train": scores[0], "scores/heldout": scores[1]}
-        cast(Any, trainer.logger).log_metrics(values, module.seen)
+        scored = {"scores/train": scores[0], "scores/heldout": scores[1]}
+        log_values(trainer, values([*lines, reals]) | scored, module.seen)
         rows = [[f"{kimg:.3f}", line.of, *line.distances, *scores] for line in [*lines, reals]]
         append_rows(Path(trainer.default_root_dir) / FILE, kimg, rows)
         told = ", ".join(f"{line.distances.frechet:.1f}" for line in lines)
-        print(
+        say(
+            trainer,
             f"quality at {kimg:.1f} kimg: Frechet distance {told} (branch by branch; "
             f"reals {reals.distances.frechet:.1f}), "
             f"D on training pictures {scores[0]:+.2f}, on held-out ones {scores[1]:+.2f}",
-            flush=True,
         )
         for line in lines:
             if line.is_collapsed:
                 spread = f"{line.of} vary {line.distances.spread:.0%} as much as the reals"
                 warnings.warn(f"samples of {spread}: they may collapse; a higher r1_gamma helps", Notice, stacklevel=2)
-
-
-def _named(line: QualityLine) -> list[tuple[str, float]]:
-    return list(zip(Distances._fields, line.distances, strict=True))
 
 
 @torch.no_grad()

@@ -2,40 +2,59 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.devices import compute_dtype, pick_device, training_convolutions
-from rtil.training.callbacks import Checkpoints, Curves, Log, Snapshots
+from rtil.training.callbacks import Checkpoints, Log, Snapshots
+from rtil.training.card import Card
 from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
 from rtil.training.config import TrainingConfig
 from rtil.training.grids import Grids
+from rtil.training.loggers import DEFAULT_LOGGERS, make_loggers
 from rtil.training.pggan import PGGANTraining
+from rtil.training.progress import Pace, bars
 from rtil.training.quality import QualityLog
 from rtil.training.stop import StopRequest
 from rtil.training.stylegan2 import StyleGAN2Training
+from rtil.training.trainer_options import TrainerOptions, trainer_arguments
 
 MODULES: Mapping[str, type[Any]] = {"stylegan2": StyleGAN2Training, "pggan": PGGANTraining}
 """The training steps by the name of their architecture."""
 
 
-def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
+def train(
+    config: TrainingConfig,
+    run: Path,
+    resume: str | None = None,
+    *,
+    loggers: Sequence[str | Logger] = DEFAULT_LOGGERS,
+    callbacks: Sequence[pl.Callback] = (),
+    extra: TrainerOptions = TrainerOptions(),  # noqa: B008  frozen
+) -> bool:
     """Train a prior into a run folder.
 
     Args:
         config: The settings.
-        run: Folder for snapshots, checkpoints, grids and TensorBoard's files.
+        run: Folder for snapshots, checkpoints, grids and the loggers' files.
         resume: ``latest`` or a checkpoint's path to go on from; None starts anew. The first new checkpoint takes the
             place of all that have seen more images than it has.
+        loggers: Names of :data:`rtil.training.loggers.NAMES`, or loggers of Lightning.
+        callbacks: Of Lightning; they act before a checkpoint is written.
+        extra: What Lightning's Trainer gets besides.
+
+    Returns:
+        Whether all images have been seen; a callback or a limit of time may have stopped before.
 
     Raises:
-        UserError: If the data, the device or the checkpoint cannot be used.
+        UserError: If the data, the device, the checkpoint or a logger cannot be used.
         KeyboardInterrupt: On Ctrl-C, after a checkpoint was written.
         TrainingDivergedError: If gradients stay non-finite, or weights are; the last good checkpoint is kept.
     """
@@ -47,31 +66,35 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         data.images_seen = module.seen = read_checkpoint(checkpoint, config)
     if module.is_done:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
-        return
+        return True
     quality = [QualityLog(config.quality_kimg, data.dataset)] if config.quality_kimg else []
     _quiet_lightning()
-    stop = StopRequest()
+    stop, pace = StopRequest(), Pace()
     trainer = pl.Trainer(
         accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
         max_epochs=-1,
+        limit_val_batches=0,
         default_root_dir=run,
-        logger=Curves(run),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        logger=make_loggers(loggers, run, module.seen),
         plugins=[AtomicCheckpointIO()],
         callbacks=[
-            Log(config.log_kimg),
+            pace,
+            Card(),
+            Log(config.log_kimg, pace),
             Grids(config.grid_kimg),
-            Snapshots(config.snapshot_kimg),
+            Snapshots(config.snapshot_kimg, stop),
             *quality,
+            *callbacks,
+            *bars(pace, callbacks, extra.enable_progress_bar),
             Checkpoints(config.checkpoint_kimg, stop),
         ],
+        **trainer_arguments(extra, run, callbacks),
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
     with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return bool(module.is_done)
 
 
 def _quiet_lightning() -> None:

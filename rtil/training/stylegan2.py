@@ -24,6 +24,7 @@ from rtil.training.module import Fakes, GANTraining
 class StyleGAN2Training(GANTraining):
     """Trains StyleGAN2; see :class:`rtil.training.module.GANTraining`."""
 
+    arch: ClassVar[str] = "stylegan2"
     config: StyleGAN2Config
     phases: ClassVar[tuple[str, ...]] = ("generator", "path_length", "discriminator", "r1")
     path_mean: Tensor
@@ -67,10 +68,10 @@ class StyleGAN2Training(GANTraining):
         if c.r1_gamma and step % c.r1_interval == 0:
             self.r1_phase(reals)
 
-    def scalars(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, Tensor]:
         """Return what the log shows, the mean path length of every branch too."""
-        means = {f"path_mean/branch{j}": mean for j, mean in enumerate(self.path_mean.tolist())}
-        return super().scalars() | means
+        means = self.path_mean if self.config.path_weight else ()
+        return super().scalars() | {f"path_mean/branch{j}": mean for j, mean in enumerate(means)}
 
     def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Noise]]:
         """Draw ws with style mixing; see :meth:`GANTraining.inputs`."""

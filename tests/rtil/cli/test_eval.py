@@ -213,7 +213,7 @@ def test_other_weights_under_the_same_name_are_not_mixed(
         (["--method", "iloo"], ["unknown method 'iloo'", "'ilo'"]),
         (
             ["--method", "mganpriro"],
-            ["unknown method 'mganpriro'", "ilo, csgm, pulse, sparse, mganprior", "'mganprior'"],
+            ["unknown method 'mganpriro'", "ilo, csgm, pulse, langevin, sparse, mganprior", "'mganprior'"],
         ),
         (["--method", "mganprior", "--codes", "0"], ["codes is 0", "1 or more"]),
         (["--method", "mganprior", "--codes", "20,20"], ["codes is 20,20", "each once"]),

@@ -124,6 +124,14 @@ def test_out_that_holds_a_run_is_refused(here, capsys):
         (["--arch", "pggan", "--stages", "{4:1,8:2,16:2,32:2}", "--kimg", "9"], "7"),
         (["--arch", "pggan", "--mixture_side", "5"], "[4, 8, 16, 32]"),
         (["--arch", "pggan", "--growth", "slow"], "karras"),
+        (["--trainer.max_epochs", "3"], "--trainer.max_epochs is not to be set here: the length is --kimg"),
+        (["--trainer.precision", "16"], "--trainer.precision is not to be set here: use --precision"),
+        (["--trainer.profilr", "simple"], "did you mean '--trainer.profiler'"),
+        (["--trainer.max_time", "3 h"], "DD:HH:MM:SS"),
+        (["--logger", "tensorbord"], "did you mean 'tensorboard'"),
+        (["--logger", "tensorboard,nowhere.Logger"], "No module named 'nowhere'"),
+        (["--callbacks", "pytorch_lightning.callbacks.EarlyStopping"], "required: monitor"),
+        (["--callbacks", "collections.OrderedDict"], "not correspond to a subclass of Callback"),
     ],
 )
 def test_mistakes_end_in_one_line_and_code_2(here, capsys, arguments, message):
@@ -166,6 +174,30 @@ def test_an_architecture_that_is_not_the_runs_is_refused(here, capsys):
     Path("mine/settings.json").write_text(json.dumps(StyleGAN2Config().to_json()))
     assert main(["--out", "mine", "--resume", "--arch", "pggan", "--print_config"]) == 2
     assert "--arch pggan differs from this run's stylegan2" in capsys.readouterr().err
+
+
+def test_loggers_callbacks_and_trainer_options_of_a_file(here, capsys):
+    """They are no part of the run: a resumed one has none of them, and writes a table by its own option."""
+    stop = {"class_path": "pytorch_lightning.callbacks.Timer", "init_args": {"duration": "00:00:00:00"}}
+    watch = {"logger": ["csv"], "callbacks": [stop], "trainer": {"profiler": "simple", "enable_model_summary": True}}
+    (here / "watch.yaml").write_text(yaml.safe_dump(watch))
+    train = [*SMALL, "--data", "faces", "--kimg", "0.008", "--log_kimg", "0.004", "--out", "mine"]
+    assert main([*train, "--config", "watch.yaml"]) == 0
+    assert "stopped: go on with --out mine --resume" in capsys.readouterr().out
+    assert not list((here / "mine").glob("events*"))
+    assert main(["--out", "mine", "--resume", "--logger", "csv", "--trainer.profiler", "simple"]) == 0
+    assert "done: mine" in capsys.readouterr().out
+    assert (here / "mine" / "metrics.csv").read_text().count("\n") == 3
+    assert (here / "mine" / "fit-profile.txt").exists()
+    assert not {"logger", "callbacks", "trainer"} & json.loads((here / "mine/settings.json").read_text()).keys()
+
+
+def test_a_file_cannot_set_what_is_not_to_be_set(here, capsys):
+    (here / "a.yaml").write_text("trainer: {max_steps: 3}")
+    assert main(["--config", "a.yaml"]) == 2
+    assert capsys.readouterr().err == (
+        "error: key 'trainer.max_steps' in a.yaml is not to be set here: the length is --kimg\n"
+    )
 
 
 @pytest.mark.parametrize(("content", "word"), [(b"\xff\xfe", "text file"), (b"a: [", "bad.yaml"), (b"- 1", "bad.yaml")])
