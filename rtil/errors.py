@@ -1,7 +1,12 @@
 """User mistakes: one line that says what was got, what is valid and what to do. The commands exit with code 2."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+
+UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of letters that change what is around them, or cannot be written at all."""
 
 
 class UserError(ValueError):
@@ -31,3 +36,16 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """Return the error for a name that is not among the valid ones."""
     names = list(valid)
     return UserError(f"unknown {kind} '{name}': valid are {', '.join(names)}{did_you_mean(name, names)}")
+
+
+def printable(text: object) -> str:
+    r"""Return text of files and names without what a terminal would obey: escape codes, line ends, turned writing.
+
+    Example:
+        >>> printable("face\x1b[2J.png"), printable("ä b"), printable("\udcff")
+        ('face\\x1b[2J.png', 'ä b', '\\udcff')
+    """
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in UNPRINTABLE else letter
+        for letter in str(text)
+    )
