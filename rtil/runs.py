@@ -72,7 +72,7 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
     check_resume(out, resume)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        lock = _own(out)
+        lock = own(out)
     try:
         check_resume(out, resume)  # again: another process may have come and gone in between
         yield out
@@ -80,8 +80,12 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
         lock.release()
 
 
-def _own(out: Path) -> FileLock:
-    """Return the lock of a folder, held."""
+def own(out: Path) -> FileLock:
+    """Return the lock of a folder, held.
+
+    Raises:
+        RunError: Another process owns it.
+    """
     lock = FileLock(out / LOCK)
     try:
         lock.acquire(timeout=0)

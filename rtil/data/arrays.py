@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from rtil.errors import RunError
-from rtil.memory import check_memory
+from rtil.budget import check_memory
 from rtil.reading import opened
 
 NUMBERS = "biuf"

@@ -6,6 +6,7 @@ ignored: samples are taken as sRGB.
 """
 
 import io
+import math
 import threading
 import warnings
 
@@ -14,9 +15,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from rtil.budget import SHARE, Share, available_bytes, check_memory, in_gb
 from rtil.data.picture_notes import ENLARGED, CMYK, FRAMES, SQUARED, PictureNotes
 from rtil.errors import RunError, UserError
-from rtil.memory import Share, check_memory
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
@@ -28,6 +29,8 @@ SMALL_PIXELS, MOST_PIXELS_PER_BYTE = 2**22, 1000
 """A file of more than so many pixels has no more than a thousand in a byte; one colour as PNG has 340 at most."""
 BYTES_PER_PIXEL = 18
 """Memory that decoding takes at its peak: measured 17 for WebP, 10 to 12 for the others."""
+BYTES_PER_FITTED_PIXEL = 16
+"""Memory that fitting and encoding take at their peak, by pixels of the result."""
 _decoding = Share(2**31)
 _warning_filters = threading.Lock()  # warnings.catch_warnings changes state that all threads share
 
@@ -68,6 +71,9 @@ def _read(data: bytes, name: str, notes: PictureNotes | None, keep_transparency:
             return _to_tensor(image)
     except UserError as error:
         raise RunError(f"cannot read image {name!r}: {error}") from None
+    except MemoryError:
+        size = f"{image.width}x{image.height} pixels"
+        raise RunError(f"cannot read image {name!r}: memory is too full for its {size}; free some") from None
     except Image.UnidentifiedImageError:
         raise RunError(f"cannot read image {name!r}: its content is no image; remove it or fetch it again") from None
     except Exception as error:  # decoders raise anything from KeyError to struct.error on damaged content
@@ -168,3 +174,18 @@ def note_fit(notes: PictureNotes, name: str, image: Tensor, resolution: int) -> 
         notes.add(SQUARED, name)
     if min(height, width) < resolution:
         notes.add(ENLARGED, name)
+
+
+def check_side(resolution: int) -> None:
+    """Tell the user, before any work, when pictures of a side in pixels cannot be made or read.
+
+    Raises:
+        RunError: It is not positive, or more than a file may have or than fit into memory.
+    """
+    if resolution < 1:
+        raise RunError(f"resolution {resolution} is not valid: give a positive number of pixels")
+    available = available_bytes() or 2**62
+    most = math.isqrt(min(MOST_PIXELS, int(SHARE * available) // BYTES_PER_FITTED_PIXEL))
+    if resolution > most:
+        needed = in_gb(BYTES_PER_FITTED_PIXEL * resolution**2)
+        raise RunError(f"resolution {resolution} is not valid: one picture takes {needed} of memory; at most {most} fits")

@@ -38,17 +38,17 @@ def check_memory(needed: int, what: str, instead: str) -> None:
     """
     available = available_bytes()
     if available is not None and needed > SHARE * available:
-        raise UserError(f"{what} would take about {gib(needed)} of memory but {gib(available)} are free: {instead}")
+        raise UserError(f"{what} would take about {in_gb(needed)} of memory but {in_gb(available)} are free: {instead}")
 
 
-def gib(count: float) -> str:
-    """Return bytes in GiB, for messages.
+def in_gb(count: float) -> str:
+    """Return bytes in GB of 10^9 bytes, for messages.
 
     Example:
-        >>> gib(3 * 2**29), gib(2**70)
-        ('1.5 GiB', '1,099,511,627,776 GiB')
+        >>> in_gb(1.6e9), in_gb(4e12)
+        ('1.6 GB', '4,000 GB')
     """
-    return f"{count / 2**30:,.1f} GiB" if count < 100 * 2**30 else f"{count / 2**30:,.0f} GiB"
+    return f"{count / 1e9:,.1f} GB" if count < 1e11 else f"{count / 1e9:,.0f} GB"
 
 
 class Share:
