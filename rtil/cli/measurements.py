@@ -20,6 +20,7 @@ from rtil.inverse.operators import Operator, mask_from_file
 from rtil.inverse.operators.masks import WHITE_FROM, mask_size
 from rtil.inverse.perceptual import is_picture
 from rtil.inverse.recipe import OperatorRecipe
+from rtil.labels import as_label, is_label
 from rtil.reading import read_file, unreadable
 
 ARRAY = ".npy"
@@ -28,8 +29,6 @@ MOST_PICTURE_VALUE = 4.0
 """Noise aside, pictures are in [0, 1]; far above that they are on another scale."""
 UNKNOWN_GREY = 0.5
 """What stands for the colour of transparent pixels."""
-MOST_LABEL_BYTES = 150
-"""File systems take names of 255 bytes."""
 TRANSPARENCY = "transparency"
 """Name of the mask that is a picture's own."""
 
@@ -235,8 +234,8 @@ def file_labels(measurements: Sequence[Measurement]) -> list[str]:
     """
     if len(measurements) == 1 and measurements[0].stem is None:
         return [""]
-    stems = [_safe(one.stem or "") for one in measurements]
-    whole = [_safe(one.name) if stem else "" for one, stem in zip(measurements, stems, strict=True)]
+    stems = [as_label(one.stem or "") for one in measurements]
+    whole = [as_label(one.name) if stem else "" for one, stem in zip(measurements, stems, strict=True)]
     for labels in (stems, whole):
         if len({label.lower() for label in labels}) == len(labels) and all(map(is_label, labels)):
             return labels
@@ -252,15 +251,6 @@ def _stem(name: str) -> str:
     """Return a file's name without its ending: of ``y.npy[3]`` it is ``y-3``."""
     file, _, place = name.partition("[")
     return Path(file).stem + (f"-{place.rstrip(']')}" if place else "")
-
-
-def is_label(text: str) -> bool:
-    """Return whether text can stand in the name of a file."""
-    return 0 < len(text.encode(errors="replace")) <= MOST_LABEL_BYTES and _safe(text) == text
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.+-]+", "_", name).strip(".")
 
 
 def _checked(path: Path, y: Tensor, operator: Operator) -> Tensor:

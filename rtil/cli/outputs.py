@@ -39,7 +39,7 @@ def check_out_file(out: Path) -> None:
 
 @contextmanager
 def owned_folder(out: Path, holding: str) -> Iterator[Path]:
-    """Own a folder of results within the ``with`` block, made when absent, removed if it stays empty.
+    """Own a folder of results within the ``with`` block, made when absent, removed if it is left empty.
 
     Args:
         out: The folder.
@@ -48,7 +48,6 @@ def owned_folder(out: Path, holding: str) -> Iterator[Path]:
     Raises:
         RunError: Another process writes there, it holds such a file already, or it cannot be made or written.
     """
-    is_new = not os.path.exists(out)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         lock = own(out)
@@ -61,6 +60,5 @@ def owned_folder(out: Path, holding: str) -> Iterator[Path]:
             with suppress(OSError):  # on Windows a lock that is held stays
                 (out / name).unlink(missing_ok=True)
         lock.release()
-        if is_new:
-            with suppress(OSError):  # it is not empty
-                out.rmdir()
+        with suppress(OSError):  # it is not empty
+            out.rmdir()

@@ -9,7 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
+from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
 from rtil.layout import DEFAULT_CHUNK
 from rtil.ranges import to_unit
 
@@ -55,6 +57,30 @@ class SolverLatents(Mapping[str, Tensor]):
     def converged(self) -> list[bool] | None:
         """Whether all attempts at an image met its measurements, N times; None for solvers without a tolerance."""
         return None
+
+    def image_shapes(self, generator: LayeredGenerator) -> Shapes:
+        """Return the shapes that the tensors have for one image and attempt, by name; further tensors may be there."""
+        rows = row_shape(generator)
+        return {"v": rows, "ws": rows, **noise_start_shapes(generator)}
+
+    def check(self, generator: LayeredGenerator, images: int) -> None:
+        """Raise UserError unless pictures of so many images can be rendered from the tensors.
+
+        Args:
+            generator: The one that was inverted.
+            images: N.
+        """
+        shapes, attempts = self.image_shapes(generator), len(self["ws"])
+        missing = [name for name in shapes if name not in self and name != "v"]
+        if missing:
+            raise UserError(f"the latents lack {', '.join(missing)}")
+        for name, t in self.items():
+            if name.startswith("noise_") and name not in shapes:
+                raise UserError(f"the latents have the noise map {name}, which this generator does not have")
+            shape = shapes.get(name, tuple(t.shape[2:]))
+            if tuple(t.shape) != (attempts, images, *shape):
+                valid = [attempts, images, *shape]
+                raise UserError(f"the latents' {name} has shape {list(t.shape)}: valid is {valid} for this generator")
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return latents in which each tensor is changed."""
