@@ -4,7 +4,6 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
-
 UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of letters that change what is around them, or cannot be written at all."""
 

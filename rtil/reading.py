@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from io import BufferedReader
 
 from rtil.errors import RunError
 
@@ -28,7 +28,7 @@ REASONS = {
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
+def opened(path: str | os.PathLike[str], what: str) -> Iterator[BufferedReader]:
     """Open a plain file for reading, within the ``with`` block.
 
     Args:

@@ -20,7 +20,7 @@ def check_out_folder(out: Path) -> None:
         raise UserError(f"{out} is a link that leads nowhere: give another folder as --out")
     there = next((place for place in (out, *out.parents) if os.path.lexists(place)), Path())
     if not os.path.isdir(there):
-        raise UserError(f"{out} cannot be a folder ({there} is a file): give another one as --out")
+        raise UserError(f"{out} cannot be written (a file is in the way, {there}): give another place as --out")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"{out} cannot be written (you may not write into {there}): give another place as --out")
 

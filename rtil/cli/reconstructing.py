@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -259,10 +260,11 @@ class Reconstructing:
         options = self.options
         if options.start_from is None:
             return None
-        sha256 = sha256_of(options.start_from)
+        before = _stamp(options.start_from)
         earlier = load_result(options.start_from)
         earlier.check_snapshot(self.snapshot)
-        if sha256_of(options.start_from) != sha256:
+        sha256 = sha256_of(options.start_from)
+        if _stamp(options.start_from) != before:
             raise UserError(f"start_from {options.start_from} changed while it was read: start again")
         if len(earlier.y) != pictures:
             what = "a sequence starts from" if options.sequence else f"{options.input} has"
@@ -306,6 +308,14 @@ class Reconstructing:
 
     def _description(self) -> str:
         return f"{self.options.method}-{self.options.task}"
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced."""
+    if not os.path.exists(path):
+        return None
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _input_panel(one: Measurement) -> Panel:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from rtil.errors import RunError
 from rtil.budget import check_memory
+from rtil.errors import RunError
 from rtil.reading import opened
 
 NUMBERS = "biuf"
@@ -48,7 +48,9 @@ def read_array(path: Path) -> NDArray[np.generic]:
             raise RunError(f"array {str(path)!r} has a damaged header ({reason}): {ADVICE}") from error
         count = math.prod(shape)
         if dtype.kind not in NUMBERS or dtype.itemsize > MOST_ITEM_BYTES:
-            raise RunError(f"array {str(path)!r} holds {dtype.name}, valid are real numbers of at most 64 bit: {ADVICE}")
+            raise RunError(
+                f"array {str(path)!r} holds {dtype.name}, valid are real numbers of at most 64 bit: {ADVICE}"
+            )
         if count == 0 or min(shape, default=1) < 0:
             raise RunError(f"array {str(path)!r} has shape {list(shape)} and holds nothing: {ADVICE}")
         place, end = file.tell(), file.seek(0, 2)

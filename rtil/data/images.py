@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from rtil.budget import SHARE, Share, available_bytes, check_memory, in_gb
-from rtil.data.picture_notes import ENLARGED, CMYK, FRAMES, SQUARED, PictureNotes
+from rtil.data.picture_notes import CMYK, ENLARGED, FRAMES, SQUARED, PictureNotes
 from rtil.errors import RunError, UserError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -188,4 +188,6 @@ def check_side(resolution: int) -> None:
     most = math.isqrt(min(MOST_PIXELS, int(SHARE * available) // BYTES_PER_FITTED_PIXEL))
     if resolution > most:
         needed = in_gb(BYTES_PER_FITTED_PIXEL * resolution**2)
-        raise RunError(f"resolution {resolution} is not valid: one picture takes {needed} of memory; at most {most} fits")
+        raise RunError(
+            f"resolution {resolution} is not valid: one picture takes {needed} of memory; at most {most} fits"
+        )

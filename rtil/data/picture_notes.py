@@ -31,9 +31,13 @@ class PictureNotes:
             self._count[kind] = self._count.get(kind, 0) + 1
             self._first[kind] = min(name, self._first.get(kind, name))
 
+    def firsts(self) -> list[tuple[str, str]]:
+        """Return each kind with the first picture by name."""
+        return sorted(self._first.items())
+
     def lines(self) -> Iterator[str]:
         """Yield a line for each kind, in a fixed order."""
-        for kind in sorted(self._count):
-            count, first = self._count[kind], self._first[kind]
+        for kind, first in self.firsts():
+            count = self._count[kind]
             which = repr(first) if count == 1 else f"{count} pictures (first: {first!r})"
             yield f"{which}: {kind}"

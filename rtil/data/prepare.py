@@ -155,9 +155,7 @@ def _convert(
     return buffer.getvalue(), (resolution, resolution)
 
 
-def _framed(
-    image: Tensor, name: str, resolution: int, aligner: FaceAligner | None, notes: PictureNotes
-) -> Tensor:
+def _framed(image: Tensor, name: str, resolution: int, aligner: FaceAligner | None, notes: PictureNotes) -> Tensor:
     if aligner is None:
         note_fit(notes, name, image, resolution)
         return fit(image, resolution)
@@ -209,7 +207,8 @@ def _member(name: str) -> zipfile.ZipInfo:
 def equal_ones(pictures: Sequence[Picture]) -> Iterator[str]:
     """Yield a line where pictures are the same, bit for bit: a training would see them as often as they are there."""
     first: dict[str, str] = {}
-    repeated = [(picture.name, one) for picture in pictures if (one := first.setdefault(picture.sha256, picture.name)) != picture.name]
+    ones = [(picture.name, first.setdefault(picture.sha256, picture.name)) for picture in pictures]
+    repeated = [(name, one) for name, one in ones if name != one]
     if len(first) == 1 and len(pictures) > 1:
         yield f"all {len(pictures)} pictures are equal: there is nothing to learn from them"
     elif repeated:

@@ -18,7 +18,7 @@ from rtil.data.zip_directory import check_directory
 from rtil.errors import Notice, RunError, UserError
 from rtil.reading import MOST_BYTES, opened, read_file, unreadable
 
-READ_ALIKE = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+READ_ALIKE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """How members may be packed; others cannot be unpacked bit by bit, so that a few bytes fill the memory."""
 SMALL_BYTES, MOST_RATIO = 2**24, 100
 """A member of more than 16 MiB is at most a hundred times what it takes in the zip: pictures are compressed already."""
@@ -135,7 +135,7 @@ class Zip(Store):
         if member.flag_bits & 1:
             raise RunError(f"{where} holds an encrypted member, {name!r}; decrypt it first")
         if member.compress_type not in READ_ALIKE:
-            kind = zipfile.compressor_names.get(member.compress_type, f"method {member.compress_type}")
+            kind = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}.get(member.compress_type, "another method")
             raise RunError(f"{where} is compressed by {kind} (member {name!r}): repack it, stored or deflated")
         if size > MOST_BYTES or (size > SMALL_BYTES and size > MOST_RATIO * member.compress_size):
             raise RunError(

@@ -7,8 +7,8 @@ import os
 import struct
 from typing import BinaryIO
 
-from rtil.errors import RunError
 from rtil.budget import check_memory
+from rtil.errors import RunError
 
 END, END_BYTES = b"PK\x05\x06", 22
 LOCATOR, LOCATOR_BYTES = b"PK\x06\x07", 20

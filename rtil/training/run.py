@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
+from rtil.data.workers import worker_errors_in_one_line
 from rtil.devices import compute_dtype, pick_device, training_convolutions
 from rtil.training.callbacks import Checkpoints, Curves, Log, Snapshots
 from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
@@ -25,6 +26,7 @@ MODULES: Mapping[str, type[Any]] = {"stylegan2": StyleGAN2Training, "pggan": PGG
 """The training steps by the name of their architecture."""
 
 
+@worker_errors_in_one_line()
 def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     """Train a prior into a run folder.
 
