@@ -39,6 +39,8 @@ class PULSELatents(SolverLatents):
     Menon et al. call an image found by its best iterate, which with selection ``measurement`` is the one returned.
     """
 
+    OTHER_TYPES = {"converged": torch.bool}  # noqa: RUF012
+
     @property
     def converged(self) -> list[bool]:
         """Whether every attempt at an image did, N times."""

@@ -31,6 +31,8 @@ from rtil.inverse.starts import Shapes, row_shape
 class MGANPriorLatents(SolverLatents):
     """Codes v and ws [S, N, K, L, D], their weights ``alpha`` [S, N, K, C], the ``cut`` [S, N], noise maps."""
 
+    OTHER_TYPES = {"cut": torch.int64}  # noqa: RUF012
+
     @property
     def alpha(self) -> Tensor:
         """Weights of the codes, [S, N, K, C]."""

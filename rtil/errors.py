@@ -4,6 +4,8 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
+LONGEST = 200
+"""Letters of what another library says that a message repeats."""
 UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of letters that change what is around them, or cannot be written at all."""
 
@@ -35,6 +37,12 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """Return the error for a name that is not among the valid ones."""
     names = list(valid)
     return UserError(f"unknown {kind} '{name}': valid are {', '.join(names)}{did_you_mean(name, names)}")
+
+
+def in_short(error: BaseException) -> str:
+    """Return what an exception of another library says, in one line and cut short; its name where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def printable(text: object) -> str:

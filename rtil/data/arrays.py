@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from rtil.budget import check_memory
-from rtil.errors import RunError
+from rtil.errors import RunError, in_short
 from rtil.reading import opened
 
 NUMBERS = "biuf"
@@ -44,8 +44,7 @@ def read_array(path: Path) -> NDArray[np.generic]:
         try:
             shape, is_fortran, dtype = HEADERS[npy.read_magic(file)](file)
         except Exception as error:  # it is parsed as Python: SyntaxError, RecursionError, KeyError, ...
-            reason = " ".join(str(error).split())[:100] or type(error).__name__
-            raise RunError(f"array {str(path)!r} has a damaged header ({reason}): {ADVICE}") from error
+            raise RunError(f"array {str(path)!r} has a damaged header ({in_short(error)}): {ADVICE}") from error
         count = math.prod(shape)
         if dtype.kind not in NUMBERS or dtype.itemsize > MOST_ITEM_BYTES:
             raise RunError(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rtil.budget import SHARE, Share, available_bytes, check_memory, in_gb
 from rtil.data.picture_notes import CMYK, ENLARGED, FRAMES, SQUARED, PictureNotes
-from rtil.errors import RunError, UserError
+from rtil.errors import RunError, UserError, in_short
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
@@ -77,8 +77,7 @@ def _read(data: bytes, name: str, notes: PictureNotes | None, keep_transparency:
     except Image.UnidentifiedImageError:
         raise RunError(f"cannot read image {name!r}: its content is no image; remove it or fetch it again") from None
     except Exception as error:  # decoders raise anything from KeyError to struct.error on damaged content
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"cannot read image {name!r}: {reason}; remove it or fetch it again") from error
+        raise RunError(f"cannot read image {name!r}: {in_short(error)}; remove it or fetch it again") from error
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from rtil.data.images import EXTENSIONS
 from rtil.data.zip_directory import check_directory
-from rtil.errors import Notice, RunError, UserError
+from rtil.errors import Notice, RunError, UserError, in_short
 from rtil.reading import MOST_BYTES, opened, read_file, unreadable
 
 READ_ALIKE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -156,8 +156,9 @@ class Zip(Store):
             except OSError as error:
                 raise unreadable(self.path, "zip", error) from error
             except Exception as error:  # damage shows as BadZipFile, but also as struct.error, UnicodeDecodeError, ...
-                reason = " ".join(str(error).split())
-                raise RunError(f"{str(self.path)!r} is not a readable zip file: {reason}; fetch it again") from error
+                raise RunError(
+                    f"{str(self.path)!r} is not a readable zip file: {in_short(error)}; fetch it again"
+                ) from error
         return self._handle[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,8 +171,7 @@ class Zip(Store):
         except UserError:
             raise
         except Exception as error:  # damage shows as BadZipFile, OSError, EOFError, zlib.error, NotImplementedError
-            reason = " ".join(str(error).split())
-            raise RunError(f"cannot read member {name!r} of zip {str(self.path)!r}: {reason}") from error
+            raise RunError(f"cannot read member {name!r} of zip {str(self.path)!r}: {in_short(error)}") from error
 
     def identity(self) -> tuple[object, ...]:
         """Return path, size and time of the zip file."""

@@ -4,10 +4,11 @@ torch raises a RuntimeError wherever the training is when such a process is gone
 process into the message of the error that it met.
 """
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rtil.errors import RunError, UserError
+from rtil.errors import RunError, UserError, in_short
 
 KILLED, MET = "DataLoader worker (pid", "in DataLoader worker process"
 WITHOUT = "free memory, or prepare the pictures as a zip of the training's resolution, and add --resume"
@@ -29,5 +30,8 @@ def worker_errors_in_one_line() -> Iterator[None]:
     except RuntimeError as error:
         if KILLED not in str(error):
             raise
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise RunError(f"a process that reads pictures was lost ({reason}): {WITHOUT}") from error
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise it anew with each of them that ends
+        raise RunError(
+            f"a process that reads pictures was lost ({in_short(error.__cause__ or error)}): {WITHOUT}"
+        ) from error

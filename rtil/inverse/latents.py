@@ -4,7 +4,7 @@ Each solver has a class of its own, which knows what its tensors mean; :class:`S
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ class SolverLatents(Mapping[str, Tensor]):
             (``start_from`` of :meth:`rtil.inverse.solver.Solver.invert`), from those of type bool aside, which tell of
             an outcome.
     """
+
+    OTHER_TYPES: ClassVar[Mapping[str, torch.dtype]] = {}
+    """Of tensors that are not float32, by name."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = dict(tensors)
@@ -77,6 +80,8 @@ class SolverLatents(Mapping[str, Tensor]):
         for name, t in self.items():
             if name.startswith("noise_") and name not in shapes:
                 raise UserError(f"the latents have the noise map {name}, which this generator does not have")
+            if t.dtype != (dtype := self.OTHER_TYPES.get(name, torch.float32)):
+                raise UserError(f"the latents' {name} is {t.dtype}: valid is {dtype}")
             shape = shapes.get(name, tuple(t.shape[2:]))
             if tuple(t.shape) != (attempts, images, *shape):
                 valid = [attempts, images, *shape]

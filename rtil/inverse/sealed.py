@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rtil import __version__
 from rtil.budget import check_memory
-from rtil.errors import UserError
+from rtil.errors import UserError, in_short
 from rtil.files import atomic_path
 from rtil.inverse.file_content import TYPES
 from rtil.schema import json_table
@@ -83,8 +83,7 @@ def load_sealed(path: Path, *kinds: Kind) -> tuple[Kind, dict[str, Any], dict[st
     except UserError:
         raise
     except Exception as error:  # of an unknown type of tensor AttributeError, of a strange shape RuntimeError, ...
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is damaged, or no {name} ({reason}): get another copy of it") from error
+        raise UserError(f"{path} is damaged, or no {name} ({in_short(error)}): get another copy of it") from error
     with content_of(path):
         missing = {"about", "sha256"} - metadata.keys()
         if missing:

@@ -300,11 +300,24 @@ CASES = [
     ),
     Case("14", "not square", one("a.png", encoded(picture().crop((0, 0, 20, 17)))), PACK, 0, "central square taken"),
     Case("14", "smaller", one("a.png", encoded(picture(9))), PACK, 0, "smaller than wanted, enlarged"),
-    Case("15", "claims 10,000 x 10,000", one("a.png", header_only(10_000, 10_000)), PACK, 2, "more than 89478485 pixels"),
-    Case("15", "claims 20,000 x 20,000", one("a.png", header_only(20_000, 20_000)), PACK, 2, "more than 89478485 pixels"),
+    Case(
+        "15", "claims 10,000 x 10,000", one("a.png", header_only(10_000, 10_000)), PACK, 2, "more than 89478485 pixels"
+    ),
+    Case(
+        "15", "claims 20,000 x 20,000", one("a.png", header_only(20_000, 20_000)), PACK, 2, "more than 89478485 pixels"
+    ),
     Case("15", "11 kB of 88 million pixels", one("a.png", flat_png(9400, 9400)), PACK, 2, "no picture is so flat"),
-    Case("15", "20 MB in a small zip", _large_member, "prepare in.zip out.zip", 2, "at most 1,073,741,824, and 100 times"),
-    Case("15", "200,000 px wanted", one("a.png", GOOD_PNG), "prepare in out.zip --resolution 200000", 2, "640 GB of memory; at"),
+    Case(
+        "15", "20 MB in a small zip", _large_member, "prepare in.zip out.zip", 2, "at most 1,073,741,824, and 100 times"
+    ),
+    Case(
+        "15",
+        "200,000 px wanted",
+        one("a.png", GOOD_PNG),
+        "prepare in out.zip --resolution 200000",
+        2,
+        "640 GB of memory; at",
+    ),
     Case(
         "15",
         "200,000 px measured",
@@ -314,39 +327,86 @@ CASES = [
         "640 GB of memory; at most",
     ),
     Case("15", "10^9 samples", nothing, f"sample --snapshot {PRIOR} --count 1000000000 --out s.png", 2, "fit"),
-    Case("18", "pipe in a folder", special("pipe"), PACK, 0, "'in/a.png' is a pipe, socket or device: no image, left out"),
+    Case(
+        "18", "pipe in a folder", special("pipe"), PACK, 0, "'in/a.png' is a pipe, socket or device: no image, left out"
+    ),
     Case("18", "socket in a folder", special("socket"), PACK, 0, "is a pipe, socket or device"),
     Case("18", "link to itself", special("loop"), PACK, 2, "it is a link that leads back to itself"),
     Case("18", "loop of folders", special("folder loop"), PACK, 0, ""),
-    Case("18", "pipe as input", lambda: os.mkfifo("y.png"), NPY.replace(".npy", ".png"), 2, "picture 'y.png' is a pipe"),
+    Case(
+        "18", "pipe as input", lambda: os.mkfifo("y.png"), NPY.replace(".npy", ".png"), 2, "picture 'y.png' is a pipe"
+    ),
     Case("18", "device as source", nothing, "prepare /dev/zero out.zip", 2, "zip '/dev/zero' is a device"),
     Case("19", "escape codes in a name", _escape_in_name, PACK, 2, "\\x1b[2Jface.png"),
     Case("19", "../ in a zip", zipped({"../a.png": GOOD_PNG}), "prepare in.zip out.zip", 2, "unsafe name"),
-    Case("20", "no zip", lambda: Path("in.zip").write_bytes(b"hello"), "prepare in.zip out.zip", 2, "not a readable zip"),
-    Case("20", "damaged member", _damaged_member, "prepare in.zip out.zip", 2, "member 'b.png' of zip 'in.zip': Bad CRC"),
-    Case("20", "bzip2", zipped({"a.png": GOOD_PNG}, zipfile.ZIP_BZIP2), "prepare in.zip out.zip", 2, "compressed by bzip2"),
+    Case(
+        "20", "no zip", lambda: Path("in.zip").write_bytes(b"hello"), "prepare in.zip out.zip", 2, "not a readable zip"
+    ),
+    Case(
+        "20", "damaged member", _damaged_member, "prepare in.zip out.zip", 2, "member 'b.png' of zip 'in.zip': Bad CRC"
+    ),
+    Case(
+        "20",
+        "bzip2",
+        zipped({"a.png": GOOD_PNG}, zipfile.ZIP_BZIP2),
+        "prepare in.zip out.zip",
+        2,
+        "compressed by bzip2",
+    ),
     Case("22", "mask all black", mask(WHITE * 0), INPAINT, 2, "observes no pixel"),
     Case("22", "mask all white", mask(WHITE), INPAINT, 0, "all pixels are observed: none is missing"),
     Case("23", "mask of another size", mask(WHITE[:9]), INPAINT, 2, "is 9x16 pixels but the pictures are 16x16"),
     Case("23", "mask of 16 bit", mask(WHITE.astype(np.uint16)), INPAINT, 2, "has mode I;16: save it as 8-bit"),
     Case("23", "text as a mask", mask(b"hello"), INPAINT, 2, "cannot be read as a picture: its content is no image"),
-    Case("23", "mask with greys", mask(WHITE - np.arange(SIDE, dtype=np.uint8) * 9), INPAINT, 0, "240 of 256 pixels are grey"),
+    Case(
+        "23",
+        "mask with greys",
+        mask(WHITE - np.arange(SIDE, dtype=np.uint8) * 9),
+        INPAINT,
+        0,
+        "240 of 256 pixels are grey",
+    ),
     Case("28", "y holds NaN", array(NOISE * np.nan), NPY, 2, "y.npy: measurements hold NaN or infinity in images [0]"),
     Case("28", "y of another shape", array(NOISE[:, 1:]), NPY, 2, "y.npy: measurements have shape [3, 7, 8]"),
     Case("28", "y of bytes", array(NOISE.astype(np.uint8)), NPY, 2, "must be floating point; bytes: divide by 255"),
-    Case("28", "y of complex numbers", array(NOISE.astype(complex)), NPY, 2, "holds complex128, valid are real numbers"),
+    Case(
+        "28", "y of complex numbers", array(NOISE.astype(complex)), NPY, 2, "holds complex128, valid are real numbers"
+    ),
     Case("28", "y of objects", array(np.array([{}])), NPY, 2, "holds object, valid are real numbers"),
     Case("28", "y is an .npz", array(_npz), NPY, 2, "array 'y.npy' is an .npz archive of several arrays"),
     Case("28", "y is empty", array(b""), NPY, 2, "array 'y.npy' is empty"),
     Case("28", "y has no entries", array(NOISE[:0]), NPY, 2, "has shape [0, 8, 8] and holds nothing"),
-    Case("28", "y claims 3.6 TiB", array(npy_header("(1000000, 1000000)")), NPY, 2, "4,000,000,000,000 bytes, but holds 0"),
+    Case(
+        "28",
+        "y claims 3.6 TiB",
+        array(npy_header("(1000000, 1000000)")),
+        NPY,
+        2,
+        "4,000,000,000,000 bytes, but holds 0",
+    ),
     Case("28", "y's header nested deep", array(npy_header("(" * 60)), NPY, 2, "has a damaged header"),
     Case("A", "result: flipped bit", _flip, RENDER, 2, "its content does not fit its checksum"),
     Case("A", "result: a field is missing", crafted(lambda a, t: a.pop("status")), RENDER, 2, "lacks status"),
-    Case("A", "result: a field of another type", crafted(lambda a, t: a.update(seconds="x")), RENDER, 2, "seconds in its table"),
-    Case("A", "result: a list for a table", crafted(lambda a, t: a.update(operator=[1])), RENDER, 2, "operator in its table"),
+    Case(
+        "A",
+        "result: a field of another type",
+        crafted(lambda a, t: a.update(seconds="x")),
+        RENDER,
+        2,
+        "seconds in its table",
+    ),
+    Case(
+        "A",
+        "result: a list for a table",
+        crafted(lambda a, t: a.update(operator=[1])),
+        RENDER,
+        2,
+        "operator in its table",
+    ),
     Case("A", "result: unknown method", crafted(lambda a, t: a.update(method="x")), RENDER, 2, "unknown method 'x'"),
-    Case("A", "result: unknown task", crafted(lambda a, t: a["operator"].update(task="x")), RENDER, 2, "unknown task 'x'"),  # type: ignore[attr-defined]
+    Case(
+        "A", "result: unknown task", crafted(lambda a, t: a["operator"].update(task="x")), RENDER, 2, "unknown task 'x'"
+    ),  # type: ignore[attr-defined]
     Case(
         "A",
         "result: pictures of 10^6 px",
@@ -356,9 +416,18 @@ CASES = [
         "valid are at most 50,331,648 values",
     ),
     Case("A", "result: batches of none", crafted(lambda a, t: a.update(batches=[0])), RENDER, 2, "batches of 0"),
-    Case("A", "result: a label with ../", crafted(lambda a, t: a.update(labels=["../../x"])), RENDER, 2, "its labels cannot"),
+    Case(
+        "A",
+        "result: a label with ../",
+        crafted(lambda a, t: a.update(labels=["../../x"])),
+        RENDER,
+        2,
+        "its labels cannot",
+    ),
     Case("A", "result: no y", crafted(lambda a, t: t.pop("y")), RENDER, 2, "the tensor y is missing"),
-    Case("A", "result: y holds NaN", crafted(lambda a, t: t["y"].fill_(torch.nan)), RENDER, 2, "y holds NaN or infinity"),
+    Case(
+        "A", "result: y holds NaN", crafted(lambda a, t: t["y"].fill_(torch.nan)), RENDER, 2, "y holds NaN or infinity"
+    ),
     Case(
         "A",
         "result: latents hold NaN",
@@ -375,7 +444,14 @@ CASES = [
         2,
         "the latents' ws has shape",
     ),
-    Case("A", "result: no noise maps", crafted(lambda a, t: t.pop("latents.noise_0")), RENDER, 2, "the latents lack noise_0"),
+    Case(
+        "A",
+        "result: no noise maps",
+        crafted(lambda a, t: t.pop("latents.noise_0")),
+        RENDER,
+        2,
+        "the latents lack noise_0",
+    ),
     Case("A", "result: escape codes", crafted(_escape), RENDER, 2, "\\x1b]0;owned\\x07"),
     Case("A", "result: a folder", lambda: Path("r.safetensors").mkdir(), RENDER, 2, "is a folder"),
     Case("A", "result: a pipe", lambda: os.mkfifo("r.safetensors"), RENDER, 2, "is no file"),

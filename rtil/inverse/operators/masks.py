@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rtil.errors import Notice, UserError
+from rtil.errors import Notice, UserError, in_short
 from rtil.inverse.operators.base import LinearOperator, check_img_size, check_rate
 from rtil.inverse.operators.noise import GaussianNoise
 from rtil.reading import read_file
@@ -233,7 +233,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # decoders raise anything from KeyError to struct.error on damaged content
         no_image = isinstance(error, Image.UnidentifiedImageError)
-        reason = "its content is no image" if no_image else " ".join(str(error).split()) or type(error).__name__
+        reason = "its content is no image" if no_image else in_short(error)
         raise UserError(f"mask '{path}' cannot be read as a picture: {reason}") from error
 
 
