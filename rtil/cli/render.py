@@ -64,8 +64,10 @@ def open_rendering(options: RenderOptions) -> Prepared:
     check_out_folder(folder)
     result = load_result(path)
     snapshot = load_snapshot(prior, pick_device(options.device))
-    result.check_fits(snapshot)
-    operator = result.recipe.make()
+    try:
+        operator = result.check_fits(snapshot)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     pictures = labelled(folder / PICTURE, result.labels or numbers(len(result.y)))
     if os.path.exists(pictures[0]):
         raise UserError(f"{pictures[0]} already exists: give another folder as --out")
