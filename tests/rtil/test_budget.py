@@ -20,8 +20,8 @@ def test_limits_of_control_groups_count_at_every_level(tmp_path: Path) -> None:
     write(proc / "self", cgroup="3:cpu,memory:/a/b\n0::/job/step\n")
     write(groups / "job/step", memory__max="max", memory__current="5")
     write(groups / "job", memory__max="1000", memory__current="400", memory__stat="anon 1\ninactive_file 100\n")
-    write(groups / "memory/a/b", **{"memory__limit_in_bytes": str(2**63 - 4096), "memory__usage_in_bytes": "7"})
-    write(groups / "memory", **{"memory__limit_in_bytes": "900", "memory__usage_in_bytes": "300"})
+    write(groups / "memory/a/b", memory__limit_in_bytes=str(2**63 - 4096), memory__usage_in_bytes="7")
+    write(groups / "memory", memory__limit_in_bytes="900", memory__usage_in_bytes="300")
     assert sorted(budget._left_in_groups(proc, groups)) == [600, 700]
 
 
