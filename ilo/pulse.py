@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 
 from ilo.settings import PULSESettings
+from rtil.generators.base import LayeredGenerator
 from rtil.inverse.latents import SolverLatents
 from rtil.inverse.loop import Term
 from rtil.inverse.losses import geodesic
 from rtil.inverse.one_round import OneRound, Terms, Variables
 from rtil.inverse.problem import Problem
 from rtil.inverse.schedules import Linear1CycleDrop, Schedule
+from rtil.inverse.starts import Shapes
 
 MOVING_MAPS = 5
 UNIT_TO_ERROR = 4
@@ -37,11 +39,17 @@ class PULSELatents(SolverLatents):
     Menon et al. call an image found by its best iterate, which with selection ``measurement`` is the one returned.
     """
 
+    OTHER_TYPES = {"converged": torch.bool}  # noqa: RUF012
+
     @property
     def converged(self) -> list[bool]:
         """Whether every attempt at an image did, N times."""
         found: list[bool] = self["converged"].all(0).tolist()
         return found
+
+    def image_shapes(self, generator: LayeredGenerator) -> Shapes:
+        """Return those of all, and of ``converged``; see :meth:`SolverLatents.image_shapes`."""
+        return {**super().image_shapes(generator), "converged": ()}
 
 
 class PULSE(OneRound):

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator, State
 from rtil.inverse.latent_space import LatentSpace, noise_maps
 from rtil.inverse.latents import SolverLatents
 from rtil.inverse.settings import NoiseRule
+from rtil.inverse.starts import Shapes
 
 
 class ILOLatents(SolverLatents):
@@ -19,6 +21,10 @@ class ILOLatents(SolverLatents):
     def z1(self) -> dict[int, Tensor]:
         """The deviations [S, N, C_k, H_k, W_k] by cut."""
         return deviations_of(self)
+
+    def image_shapes(self, generator: LayeredGenerator) -> Shapes:
+        """Return those of all, and of the deviations that there are; see :meth:`SolverLatents.image_shapes`."""
+        return {**super().image_shapes(generator), **{f"z1_{k}": generator.cut_shape(k) for k in self.z1}}
 
     def picture(self, generator: LayeredGenerator, chunk: int) -> Tensor:
         """Return the pictures with their deviations; see :meth:`SolverLatents.picture`."""
@@ -106,8 +112,19 @@ def picture_behind(
 
 
 def deviations_of(tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
-    """Return the ``z1_k`` among the tensors by cut."""
-    return {int(name.removeprefix("z1_")): t for name, t in tensors.items() if name.startswith("z1_")}
+    """Return the ``z1_k`` among the tensors by cut.
+
+    Raises:
+        UserError: One of that name has no whole number behind it.
+    """
+    deviations = {}
+    for name, t in tensors.items():
+        cut = name.removeprefix("z1_")
+        if cut != name:
+            if not (cut.isdecimal() and str(int(cut)) == cut):
+                raise UserError(f"the deviation {name} is at no cut: valid are z1_1, z1_2, ...")
+            deviations[int(cut)] = t
+    return deviations
 
 
 class Variables:

@@ -48,6 +48,10 @@ class SparseLatents(ILOLatents):
         """The deviations of the pictures in generator units, [S, N, 3, R, R]."""
         return self[NU]
 
+    def image_shapes(self, generator: LayeredGenerator) -> Shapes:
+        """Return those of ILO, and of ``nu``; see :meth:`SolverLatents.image_shapes`."""
+        return {**super().image_shapes(generator), NU: (3, generator.resolution, generator.resolution)}
+
     def picture(self, generator: LayeredGenerator, chunk: int) -> Tensor:
         """Return the pictures with their deviations; see :meth:`SolverLatents.picture`."""
         return super().picture(generator, chunk) + self.nu

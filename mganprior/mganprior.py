@@ -31,6 +31,8 @@ from rtil.inverse.starts import Shapes, row_shape
 class MGANPriorLatents(SolverLatents):
     """Codes v and ws [S, N, K, L, D], their weights ``alpha`` [S, N, K, C], the ``cut`` [S, N], noise maps."""
 
+    OTHER_TYPES = {"cut": torch.int64}  # noqa: RUF012
+
     @property
     def alpha(self) -> Tensor:
         """Weights of the codes, [S, N, K, C]."""
@@ -40,6 +42,21 @@ class MGANPriorLatents(SolverLatents):
     def cut(self) -> int:
         """Where the codes become one."""
         return int(self["cut"].flatten()[0])
+
+    def image_shapes(self, generator: LayeredGenerator) -> Shapes:
+        """Return those of codes, weights and the cut; see :meth:`SolverLatents.image_shapes`.
+
+        Raises:
+            UserError: There is no cut, or not one for all.
+        """
+        cut = self.get("cut")
+        if cut is None or cut.is_floating_point() or cut.numel() == 0 or bool((cut != cut.flatten()[0]).any()):
+            raise UserError("the latents hold no cut, one whole number for all images")
+        if self["ws"].ndim != 5:
+            raise UserError(f"the latents' ws has shape {list(self['ws'].shape)}: valid is [S, N, codes, rows, values]")
+        codes, rows = self["ws"].shape[2], row_shape(generator)
+        own = {"v": (codes, *rows), "ws": (codes, *rows), "cut": ()}
+        return {**super().image_shapes(generator), **own, "alpha": (codes, generator.cut_shape(self.cut)[0])}
 
     def picture(self, generator: LayeredGenerator, chunk: int) -> Tensor:
         """Return the pictures of mixed codes; see :meth:`SolverLatents.picture`."""

@@ -1,7 +1,13 @@
 """User mistakes: one line that says what was got, what is valid and what to do. The commands exit with code 2."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+LONGEST = 200
+"""Letters of what another library says that a message repeats."""
+UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of letters that change what is around them, or cannot be written at all."""
 
 
 class UserError(ValueError):
@@ -31,3 +37,22 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """Return the error for a name that is not among the valid ones."""
     names = list(valid)
     return UserError(f"unknown {kind} '{name}': valid are {', '.join(names)}{did_you_mean(name, names)}")
+
+
+def in_short(error: BaseException) -> str:
+    """Return what an exception of another library says, in one line and cut short; its name where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def printable(text: object) -> str:
+    r"""Return text of files and names without what a terminal would obey: escape codes, line ends, turned writing.
+
+    Example:
+        >>> printable("face\x1b[2J.png"), printable("ä b"), printable("\udcff")
+        ('face\\x1b[2J.png', 'ä b', '\\udcff')
+    """
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in UNPRINTABLE else letter
+        for letter in str(text)
+    )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, TextIO
 
 from rtil.cli.options import GIVEN, Reader, table_reader
-from rtil.errors import Notice, RunError, UserError, unknown
+from rtil.errors import Notice, RunError, UserError, printable, unknown
 from rtil.presets import Kind
 
 CLOSED_PIPE = 128 + 13
@@ -157,7 +157,7 @@ def run_command(
 def mistake(error: UserError) -> int:
     """Print a mistake in one line; returns the exit code."""
     message = str(error).rpartition(f"{RunError.__module__}.RunError: ")[2]  # a DataLoader's has its worker's traceback
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2
 
 
@@ -214,7 +214,7 @@ def _notices_in_one_line() -> Iterator[None]:
 
     def format_warning(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> str:
         if issubclass(category, Notice):
-            return f"warning: {message}\n"
+            return f"warning: {printable(message)}\n"
         return before(message, category, *args, **kwargs)
 
     warnings.formatwarning = format_warning

@@ -11,13 +11,14 @@ Measurements that were made elsewhere become such a file by :func:`rtil.inverse.
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rtil.cli.common import Prepared, run_command
 from rtil.cli.operator_options import OperatorOptions
-from rtil.errors import UserError
+from rtil.errors import Notice, UserError
 
 ENDING = ".safetensors"
 
@@ -78,18 +79,28 @@ def open_measuring(options: MeasureOptions) -> Prepared:
     import torch
 
     from rtil.cli.measurements import MeasurementReader
+    from rtil.cli.outputs import check_out_file
+    from rtil.data.images import check_side
     from rtil.inverse.measurement_file import save_measurement
 
-    path, out, side = options.input, options.out, options.side()
-    assert path is not None and out is not None  # noqa: S101, PT018
+    assert options.input is not None and options.out is not None  # noqa: S101, PT018
+    path, out = options.input, options.out
+    check_out_file(out)
+    if options.resolution is not None:
+        check_side(options.resolution)
+    side = options.side()
     if options.task == "inpaint" and options.rate is None:  # then what is missing is read along with the picture
-        pictures = MeasurementReader(options, (), side, options.fit).read(path)
+        reader = MeasurementReader(options, (), side, options.fit)
+        pictures = reader.read(path)
         if len({id(picture.operator) for picture in pictures}) > 1:
             raise UserError(f"the pictures of {path} have several masks but a file has one: measure each on its own")
         recipe = replace(pictures[0].recipe, noise_sigma=options.noise_sigma)
     else:
         recipe = options.make(side, options.noise_sigma)[1]
-        pictures = MeasurementReader(OperatorOptions(), (), side, options.fit).read(path)
+        reader = MeasurementReader(OperatorOptions(), (), side, options.fit)
+        pictures = reader.read(path)
+    for line in reader.notes.lines():
+        warnings.warn(line, Notice, stacklevel=1)
     operator = recipe.make()
     numbers = " x ".join(map(str, operator.measurement_shape))
 

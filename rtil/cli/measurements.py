@@ -5,20 +5,23 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rtil.cli.operator_options import OperatorOptions
 from rtil.data.alignment import Square, crop
-from rtil.data.images import EXTENSIONS, fit, read_with_transparency
+from rtil.data.arrays import read_array
+from rtil.data.images import EXTENSIONS, fit, note_fit, read_with_transparency
 from rtil.data.landmarks import FaceAligner
+from rtil.data.picture_notes import ENLARGED, PictureNotes
 from rtil.errors import UserError
 from rtil.inverse.measurement_file import load_measurement
 from rtil.inverse.operators import Operator, mask_from_file
 from rtil.inverse.operators.masks import WHITE_FROM, mask_size
 from rtil.inverse.perceptual import is_picture
 from rtil.inverse.recipe import OperatorRecipe
+from rtil.labels import as_label, is_label
+from rtil.reading import read_file, unreadable
 
 ARRAY = ".npy"
 SEALED = ".safetensors"
@@ -68,6 +71,9 @@ class MeasurementReader:
         side: Of the prior's pictures, in pixels.
         fitted: Crop and resize pictures to the side that is expected.
         aligner: Crops them to the face instead.
+
+    Attributes:
+        notes: What was done to pictures that were read.
     """
 
     def __init__(
@@ -79,6 +85,7 @@ class MeasurementReader:
         aligner: FaceAligner | None = None,
     ) -> None:
         self.options, self.given, self.side, self.fitted, self.aligner = options, given, side, fitted, aligner
+        self.notes = PictureNotes()
         self._made: dict[bytes, tuple[Operator, OperatorRecipe]] = {}
 
     def read(self, path: Path) -> list[Measurement]:
@@ -98,7 +105,7 @@ class MeasurementReader:
             yield from self._sealed(path)
         elif path.suffix.lower() == ARRAY:
             operator, recipe = self._chosen(path)
-            y = _read_array(path)
+            y = torch.from_numpy(read_array(path))
             y = y[None] if tuple(y.shape) == operator.measurement_shape else y
             checked = _checked(path, y, operator)
             for i, one in enumerate(checked):
@@ -121,7 +128,7 @@ class MeasurementReader:
             yield Measurement(y, operator, file.recipe, file.names[i] if file.names else name, stem, is_told=True)
 
     def _picture(self, path: Path) -> Measurement:
-        photo = _read_picture(path)
+        photo = _read_picture(path, self.notes)
         own = self._own_mask(path, photo)
         framed = photo if own is None else torch.cat([photo[:3], photo[3:].where(own, 0)])
         if own is None:
@@ -134,6 +141,8 @@ class MeasurementReader:
         if square is None:
             picture = self._framed(path, framed, shape[1])
         else:
+            if square.side < shape[1]:
+                self.notes.add(ENLARGED, str(path))
             picture = crop(framed, square, shape[1], outside_is_missing=own is not None)
         opaque = picture[3] >= WHITE_FROM
         if own is not None:
@@ -167,6 +176,7 @@ class MeasurementReader:
 
     def _framed(self, path: Path, photo: Tensor, side: int) -> Tensor:
         if self.fitted:
+            note_fit(self.notes, str(path), photo, side)
             return fit(photo, side)
         if photo.shape[1:] != (side, side):
             height, width = photo.shape[1:]
@@ -201,9 +211,15 @@ def files_in(folder: Path) -> list[Path]:
     Raises:
         UserError: There is none, or a file of another kind.
     """
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    try:
+        files = [path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith(".")]
+    except OSError as error:
+        raise unreadable(folder, "folder", error) from error
     valid = (*EXTENSIONS, ARRAY)
     for path in files:
+        if not path.is_file():
+            what = "a link that leads nowhere" if path.is_symlink() else "a pipe, socket or device"
+            raise UserError(f"{path} is {what}: take it out of the folder")
         if path.suffix.lower() not in valid:
             raise UserError(f"{path} is no picture or array: valid are {', '.join(valid)}; take it out of the folder")
     if not files:
@@ -218,10 +234,10 @@ def file_labels(measurements: Sequence[Measurement]) -> list[str]:
     """
     if len(measurements) == 1 and measurements[0].stem is None:
         return [""]
-    stems = [_safe(one.stem or "") for one in measurements]
-    whole = [_safe(one.name) if stem else "" for one, stem in zip(measurements, stems, strict=True)]
+    stems = [as_label(one.stem or "") for one in measurements]
+    whole = [as_label(one.name) if stem else "" for one, stem in zip(measurements, stems, strict=True)]
     for labels in (stems, whole):
-        if all(labels) and len({label.lower() for label in labels}) == len(labels):
+        if len({label.lower() for label in labels}) == len(labels) and all(map(is_label, labels)):
             return labels
     return numbers(len(measurements))
 
@@ -237,27 +253,15 @@ def _stem(name: str) -> str:
     return Path(file).stem + (f"-{place.rstrip(']')}" if place else "")
 
 
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.+-]+", "_", name).strip(".")
-
-
 def _checked(path: Path, y: Tensor, operator: Operator) -> Tensor:
-    operator.check_measurement(y)
+    try:
+        operator.check_measurement(y)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if is_picture(operator.measurement_shape) and y.abs().max() > MOST_PICTURE_VALUE:
         raise UserError(f"{path} holds values up to {y.abs().max():g}: pictures are in [0, 1]; divide bytes by 255")
     return torch.where(operator.observed, y.float(), 0)
 
 
-def _read_array(path: Path) -> Tensor:
-    try:
-        array = np.load(path, allow_pickle=False)
-        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
-    except (OSError, ValueError, EOFError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as an .npy file of numbers: {error}") from error
-
-
-def _read_picture(path: Path) -> Tensor:
-    try:
-        return read_with_transparency(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UserError(f"input {path} cannot be read ({error.strerror}): give a picture or an .npy file") from error
+def _read_picture(path: Path, notes: PictureNotes) -> Tensor:
+    return read_with_transparency(read_file(path, "picture"), str(path), notes)

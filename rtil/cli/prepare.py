@@ -8,13 +8,17 @@ mean; with ``--snapshot`` beside those of a prior, whose faces should have the s
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rtil.cli.common import Prepared, run_command
-from rtil.errors import UserError
+from rtil.errors import Notice, UserError, printable
+
+SHOWN = 10
+"""Pictures that were left out are named, if they are not more."""
 
 
 @dataclass
@@ -59,9 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_preparation(options: PrepareOptions) -> Prepared:
     """Open the source, and what it is aligned by and compared with."""
+    from rtil.cli.outputs import check_out_file
+    from rtil.data.images import check_side
     from rtil.data.landmarks import FaceAligner
-    from rtil.data.prepare import prepare
+    from rtil.data.picture_notes import PictureNotes
+    from rtil.data.prepare import equal_ones, prepare
     from rtil.data.stores import open_store
+
+    check_out_file(options.out)
+    if options.resolution is not None:
+        check_side(options.resolution)
 
     store = open_store(options.source, allow_compressed=True)
     aligner = None if options.align is None else FaceAligner(options.align)
@@ -71,10 +82,17 @@ def open_preparation(options: PrepareOptions) -> Prepared:
 
         prior = open_prior(options.snapshot, options.resolution)
 
+    notes = PictureNotes()
+
     def pack() -> None:
-        pictures, skipped = prepare(store, options.out, options.resolution, options.on_bad_image == "skip", aligner)
-        for entry in skipped:
-            print(f"skipped {entry.name!r}: {entry.reason}")
+        skip = options.on_bad_image == "skip"
+        pictures, skipped = prepare(store, options.out, options.resolution, skip, aligner, notes)
+        for entry in skipped[:SHOWN]:
+            print(printable(f"skipped {entry.name!r}: {entry.reason}"))
+        if len(skipped) > SHOWN:
+            print(f"skipped {len(skipped) - SHOWN} others: manifest.json in {options.out} names them")
+        for line in (*notes.lines(), *equal_ones(pictures)):
+            warnings.warn(line, Notice, stacklevel=1)
         if aligner is not None and aligner.several:
             several = sorted(aligner.several)
             print(f"{len(several)} pictures have several faces, of which the largest was taken; first: {several[0]!r}")

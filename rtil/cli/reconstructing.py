@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from rtil.cli.common import given_names
 from rtil.cli.measurements import TRANSPARENCY, Measurement, MeasurementReader, file_labels, numbers
+from rtil.cli.outputs import check_out_folder, owned_folder
 from rtil.cli.progress import Progress
 from rtil.cli.reconstruct import RESULT, ReconstructOptions
 from rtil.cli.reconstruction_files import (
@@ -35,7 +37,7 @@ from rtil.cli.reconstruction_files import (
 from rtil.data.alignment import put_back
 from rtil.data.landmarks import FaceAligner
 from rtil.devices import pick_device
-from rtil.errors import Notice, UserError
+from rtil.errors import Notice, UserError, printable
 from rtil.evaluation.batches import Batches
 from rtil.evaluation.candidates import candidates_of_methods, check_used
 from rtil.evaluation.sheets import Panel, measurement_panel, observed_panel, spread_panel, write_sheet
@@ -77,12 +79,15 @@ class Reconstructing:
         if options.frames is not None:
             FrameRecorder(options.frames)
         device = pick_device(options.device)
+        check_out_folder(options.out or RECONSTRUCT_RUNS)
         options.snapshot = chosen_prior(options.snapshot)
         self.snapshot = load_snapshot(options.snapshot, device)
         side = self.snapshot.generator.resolution
         aligner = None if options.align is None else FaceAligner(options.align)
         reader = MeasurementReader(options, given_names(options), side, options.fit, aligner)
         self.measurements = reader.read(options.input_path)
+        for line in reader.notes.lines():
+            warnings.warn(line, Notice, stacklevel=1)
         for name, faces in () if aligner is None else aligner.several.items():
             warnings.warn(f"{name} has {faces} faces: the largest is taken", Notice, stacklevel=1)
         count = len(self.measurements)
@@ -124,36 +129,39 @@ class Reconstructing:
 
     def run(self) -> None:
         """Reconstruct; of a sequence frame after frame."""
-        options, count = self.options, len(self.y)
         self._tell_doubts()
         for line in self._mask_lines():
-            print(line, flush=True)
-        out, start, seconds, images = options.out, self.start, 0.0, dict[int, dict[str, Any]]()
+            print(printable(line), flush=True)
+        with owned_folder(self.options.out or new_run(RECONSTRUCT_RUNS, self._description()), RESULT) as out:
+            self._run(out)
+
+    def _run(self, out: Path) -> None:
+        options, count = self.options, len(self.y)
+        start, seconds, images = self.start, 0.0, dict[int, dict[str, Any]]()
         progress = self._progress()
         try:
             for group in self.groups:
                 solver = self.first if start is None else self.following
                 found, errors, animations = self._invert(solver, group, start, progress)
-                out = out or new_run(RECONSTRUCT_RUNS, self._description())
                 labels, names = [self.labels[n] for n in group], [self.measurements[n].name for n in group]
-                pictures = labelled(out / PICTURE, labels)
-                write_pictures(found.x, pictures)
-                self._write_placed(out, group, found.x)
-                for path, frames in zip(labelled(out / FRAMES, labels), animations, strict=bool(animations)):
-                    write_animation(frames, path)
                 of_group = labels[0] if len(self.groups) > 1 else ""
                 spread_path, history_path, result_file = (
                     labelled(out / name, [of_group])[0] for name in (SPREAD, HISTORY, RESULT_FILE)
                 )
-                if found.spread is not None:
-                    write_spread(found.x, found.spread, spread_path)
-                write_history(history_path, found.history, names, group[0])
                 operator, recipe = self.measurements[group[0]].operator, self.measurements[group[0]].recipe
                 settings = solver.settings_for(operator).to_json() | {"seed": options.seed}
                 settings |= {} if start is None else {"start_from": start.sha256}
                 named = [] if options.sequence or self.labels == numbers(count) else labels
                 kept = ResultFile.of(found, self.y[group], recipe, self.snapshot, options.method, settings, named)
-                save_result(result_file, kept)
+                save_result(result_file, kept)  # first: all else can be made of it again
+                pictures = labelled(out / PICTURE, labels)
+                write_pictures(found.x, pictures)
+                self._write_placed(out, group, found.x)
+                for path, frames in zip(labelled(out / FRAMES, labels), animations, strict=bool(animations)):
+                    write_animation(frames, path)
+                if found.spread is not None:
+                    write_spread(found.x, found.spread, spread_path)
+                write_history(history_path, found.history, names, group[0])
                 told = images_of(found, names, pictures, errors)
                 images |= dict(zip(group, told, strict=True))
                 self._write_sheets(out, group, found, errors)
@@ -164,7 +172,6 @@ class Reconstructing:
             progress.close()
         in_order = [images[n] for n in range(count)]
         self._tell_unexplained([image["measurement_error"] for image in in_order])
-        assert out is not None  # noqa: S101  there is at least one measurement
         about = {"path": str(self.snapshot.path), "weight_hash": self.snapshot.weight_hash, "info": self.snapshot.info}
         report = {"images": in_order, "seconds": seconds, "settings": options.table(), "snapshot": about}
         write_text(out / RESULT, json.dumps(report, indent=2) + "\n")
@@ -253,8 +260,12 @@ class Reconstructing:
         options = self.options
         if options.start_from is None:
             return None
+        before = _stamp(options.start_from)
         earlier = load_result(options.start_from)
         earlier.check_snapshot(self.snapshot)
+        sha256 = sha256_of(options.start_from)
+        if _stamp(options.start_from) != before:
+            raise UserError(f"start_from {options.start_from} changed while it was read: start again")
         if len(earlier.y) != pictures:
             what = "a sequence starts from" if options.sequence else f"{options.input} has"
             raise UserError(f"start_from {options.start_from} holds {len(earlier.y)} pictures but {what} {pictures}")
@@ -262,7 +273,7 @@ class Reconstructing:
         attempts = len(earlier.latents["ws"])
         if options.frames is not None and attempts > 1:
             raise UserError(f"frames show one attempt but start_from holds {attempts}: leave one of them away")
-        return Start(earlier.latents, sha256_of(options.start_from))
+        return Start(earlier.latents, sha256)
 
     def _invert(
         self, solver: Solver, group: Sequence[int], start: Start | None, progress: Progress
@@ -297,6 +308,14 @@ class Reconstructing:
 
     def _description(self) -> str:
         return f"{self.options.method}-{self.options.task}"
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced."""
+    if not os.path.exists(path):
+        return None
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _input_panel(one: Measurement) -> Panel:

@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from rtil.errors import printable
 from rtil.evaluation.figures import picture_grid
 from rtil.inverse.history import steps_per_round
 from rtil.inverse.result import Inversion
 from rtil.pictures import save_png
+from rtil.reading import opened
 
 RESULT_FILE = "result.safetensors"
 HISTORY = "history.csv"
@@ -25,7 +27,7 @@ MASK = "mask.png"
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content, as hexadecimal digits."""
-    with path.open("rb") as file:
+    with opened(path, "result") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -102,4 +104,4 @@ def lines_of(pictures: Sequence[Path], images: Sequence[dict[str, Any]]) -> Iter
             words.append("converged" if image["converged"] else "not converged")
         if "steps_per_round" in image:
             words.append(f"{' + '.join(map(str, image['steps_per_round']))} steps")
-        yield ", ".join(words)
+        yield printable(", ".join(words))

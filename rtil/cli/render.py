@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def open_rendering(options: RenderOptions) -> Prepared:
     """Open the result and the prior that belongs to it."""
     from rtil.cli.measurements import numbers
+    from rtil.cli.outputs import check_out_folder, owned_folder
     from rtil.cli.reconstruction_files import (
         PICTURE,
         SPREAD,
@@ -60,19 +61,23 @@ def open_rendering(options: RenderOptions) -> Prepared:
 
     path, prior, folder = options.result, options.snapshot, options.out
     assert path is not None and prior is not None and folder is not None  # noqa: S101, PT018
+    check_out_folder(folder)
     result = load_result(path)
     snapshot = load_snapshot(prior, pick_device(options.device))
-    result.check_snapshot(snapshot)
-    operator = result.recipe.make()
+    try:
+        operator = result.check_fits(snapshot)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     pictures = labelled(folder / PICTURE, result.labels or numbers(len(result.y)))
     if os.path.exists(pictures[0]):
         raise UserError(f"{pictures[0]} already exists: give another folder as --out")
 
     def render() -> None:
-        x = result.render(snapshot)
-        write_pictures(x, pictures)
-        if result.spread is not None:
-            write_spread(x.cpu(), result.spread, folder / SPREAD)
+        with owned_folder(folder, pictures[0].name):
+            x = result.render(snapshot)
+            write_pictures(x, pictures)
+            if result.spread is not None:
+                write_spread(x.cpu(), result.spread, folder / SPREAD)
         errors = operator.to(x.device).error(x, result.y.to(x.device)).tolist()
         images = by_image({"status": result.status, "measurement_error": errors, "converged": result.latents.converged})
         print(*lines_of(pictures, images), sep="\n")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 8
 READABLE_PIXELS = 64
+BYTES_PER_PIXEL = 100
+"""Memory that a sample and its place in the grid take."""
 
 
 @dataclass
@@ -75,10 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_samples(options: SampleOptions) -> Prepared:
     """Open the prior."""
+    from rtil.budget import SHARE, available_bytes, check_memory
+    from rtil.cli.outputs import check_out_file
     from rtil.pictures import image_grid, save_png
     from rtil.sampling import samples
 
+    check_out_file(options.out)
     snapshot, branches = options.open()
+    rows_of = branches.count if branches else 1
+    bytes_each = BYTES_PER_PIXEL * rows_of * max(snapshot.generator.resolution, READABLE_PIXELS) ** 2
+    most = int(SHARE * (available_bytes() or 0)) // bytes_each
+    check_memory(bytes_each * options.count, f"count {options.count}", f"at most {most} fit")
 
     def sample() -> None:
         G = snapshot.generator

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rtil.errors import RunError
+from rtil.data.images import check_side
 
 Split = Literal["train", "validation", "test"]
 
@@ -26,8 +26,7 @@ class ImageDataset(Dataset[Tensor], ABC):
     split: Split
 
     def __init__(self, name: str, resolution: int, split: Split) -> None:
-        if resolution < 1:
-            raise RunError(f"resolution {resolution} is not valid: give a positive number of pixels")
+        check_side(resolution)
         self.name, self.resolution, self.split = name, resolution, split
 
     @abstractmethod

@@ -37,6 +37,8 @@ def preload(ds: ImageDataset) -> Tensor:
     if cached is not None:
         return cached
     images = _load_all(ds, shape)
+    if len(images) > 1 and all(torch.equal(image, images[0]) for image in images):
+        warnings.warn(f"all {len(images)} pictures of {ds.name} are equal: check the data", Notice, stacklevel=2)
     try:
         with atomic_path(path) as temporary:
             np.save(temporary, images.numpy(), allow_pickle=False)

@@ -11,24 +11,30 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
+from rtil.budget import SHARE, available_bytes
 from rtil.data.alignment import crop
-from rtil.data.images import fit, read_image
+from rtil.data.images import BYTES_PER_FITTED_PIXEL, check_side, fit, note_fit, read_image
 from rtil.data.landmarks import FaceAligner
+from rtil.data.picture_notes import ENLARGED, PictureNotes
 from rtil.data.stores import Store, is_safe
 from rtil.errors import RunError, UserError
 from rtil.files import atomic_path
 
 BAD_PICTURES, BAD_FRACTION = 10, 0.01
 """So many may be left out, whichever is more: a few of a folder of one's own, a hundredth of a large set."""
-CHUNK = 256
+AHEAD = 3
+"""Pictures for each thread that are worked on, or wait to be written."""
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: times would make equal content differ
 
 
@@ -56,6 +62,7 @@ def prepare(
     resolution: int | None = None,
     skip: bool = False,
     aligner: FaceAligner | None = None,
+    notes: PictureNotes | None = None,
 ) -> tuple[list[Picture], list[Skipped]]:
     """Pack pictures into an uncompressed zip with a manifest; return what was packed and what was left out.
 
@@ -66,14 +73,18 @@ def prepare(
         skip: Leave pictures out that cannot be read or show no face: at most ten or a hundredth of them, and less than
             half.
         aligner: Crops to the face, in place of the central square; needs a resolution.
+        notes: Is told what was done to pictures.
 
     Raises:
         RunError: A picture is bad, or too many are; the output cannot be written.
     """
     pictures: list[Picture] = []
     skipped: list[Skipped] = []
+    notes = PictureNotes() if notes is None else notes
+    if resolution is not None:
+        check_side(resolution)
     with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name, content, size in _convert_all(store, resolution, skip, skipped, aligner):
+        for name, content, size in _convert_all(store, resolution, skip, skipped, aligner, notes):
             archive.writestr(_member(name), content)
             pictures.append(Picture(name, *size, hashlib.sha256(content).hexdigest()))
         _check_skipped(skipped, len(store.names))
@@ -82,22 +93,34 @@ def prepare(
 
 
 def _convert_all(
-    store: Store, resolution: int | None, skip: bool, skipped: list[Skipped], aligner: FaceAligner | None
+    store: Store,
+    resolution: int | None,
+    skip: bool,
+    skipped: list[Skipped],
+    aligner: FaceAligner | None,
+    notes: PictureNotes,
 ) -> Iterator[tuple[str, bytes, tuple[int, int]]]:
     """Yield (name, content, (width, height)) of the good pictures in order, and append the others to ``skipped``."""
     outputs = store.names if resolution is None else png_names(store.names)
-    work = list(zip(store.names, outputs, strict=True))
+    workers = _workers(resolution)
 
-    def attempt(item: tuple[str, str]) -> tuple[bytes, tuple[int, int]] | UserError:
+    def attempt(name: str) -> tuple[bytes, tuple[int, int]] | UserError:
         try:
-            return _convert(store, item[0], resolution, aligner)
+            return _convert(store, name, resolution, aligner, notes)
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(work), unit="image", disable=None) as bar:
-        for start in range(0, len(work), CHUNK):  # in chunks, so that pictures do not pile up in memory
-            chunk = work[start : start + CHUNK]
-            for (name, output), result in zip(chunk, pool.map(attempt, chunk), strict=True):
+    ahead: deque[tuple[str, str, Future[tuple[bytes, tuple[int, int]] | UserError]]] = deque()
+    work = iter(zip(store.names, outputs, strict=True))
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(outputs), unit="image", disable=None) as bar:
+        try:
+            while True:
+                for name, output in islice(work, AHEAD * workers - len(ahead)):  # so that none pile up in memory
+                    ahead.append((name, output, pool.submit(attempt, name)))
+                if not ahead:
+                    return
+                name, output, done = ahead.popleft()
+                result = done.result()
                 bar.update()
                 if not isinstance(result, UserError):
                     yield output, *result
@@ -105,21 +128,41 @@ def _convert_all(
                     skipped.append(Skipped(name, str(result)))
                 else:
                     raise RunError(f"{result} (or leave bad images out with --on_bad_image skip)")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _workers(resolution: int | None) -> int:
+    """Return how many pictures may be worked on at a time."""
+    most, available = os.cpu_count() or 1, available_bytes()
+    if resolution is None or available is None:
+        return most
+    return max(1, min(most, int(SHARE * available) // (BYTES_PER_FITTED_PIXEL * resolution**2)))
 
 
 def _convert(
-    store: Store, name: str, resolution: int | None, aligner: FaceAligner | None
+    store: Store, name: str, resolution: int | None, aligner: FaceAligner | None, notes: PictureNotes
 ) -> tuple[bytes, tuple[int, int]]:
     if not is_safe(name):
         raise UserError(f"image {name!r} has a name that other systems cannot store: rename it")
     content = store.read(name)
-    image = read_image(content, name)
+    image = read_image(content, name, notes)
     if resolution is None:
         return content, (image.shape[2], image.shape[1])
-    framed = fit(image, resolution) if aligner is None else crop(image, aligner.square(image, name), resolution)
+    framed = _framed(image, name, resolution, aligner, notes)
     buffer = io.BytesIO()
     Image.fromarray(framed.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
     return buffer.getvalue(), (resolution, resolution)
+
+
+def _framed(image: Tensor, name: str, resolution: int, aligner: FaceAligner | None, notes: PictureNotes) -> Tensor:
+    if aligner is None:
+        note_fit(notes, name, image, resolution)
+        return fit(image, resolution)
+    square = aligner.square(image, name)
+    if square.side < resolution:
+        notes.add(ENLARGED, name)
+    return crop(image, square, resolution)
 
 
 def png_names(names: list[str]) -> list[str]:
@@ -159,3 +202,15 @@ def _member(name: str) -> zipfile.ZipInfo:
     member.create_system = 3  # Unix, on every system
     member.external_attr = 0o644 << 16
     return member
+
+
+def equal_ones(pictures: Sequence[Picture]) -> Iterator[str]:
+    """Yield a line where pictures are the same, bit for bit: a training would see them as often as they are there."""
+    first: dict[str, str] = {}
+    ones = [(picture.name, first.setdefault(picture.sha256, picture.name)) for picture in pictures]
+    repeated = [(name, one) for name, one in ones if name != one]
+    if len(first) == 1 and len(pictures) > 1:
+        yield f"all {len(pictures)} pictures are equal: there is nothing to learn from them"
+    elif repeated:
+        name, one = repeated[0]
+        yield f"{len(repeated)} pictures are equal to one before; first: {name!r} to {one!r}"

@@ -2,18 +2,21 @@
 
 import hashlib
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from rtil.data.base import ImageDataset, Split
-from rtil.data.images import fit, read_image
+from rtil.data.images import fit, note_fit, read_image
+from rtil.data.picture_notes import PictureNotes
 from rtil.data.stores import Store, open_store
 from rtil.data.synthetic_faces import SyntheticFaces
-from rtil.errors import RunError, unknown
+from rtil.errors import Notice, RunError, unknown
 
 VALIDATION_FRACTION = 0.05
 MAX_VALIDATION_IMAGES = 1000
@@ -45,6 +48,7 @@ class ImageFiles(ImageDataset):
         super().__init__(_short_name(store.path), resolution, split)
         self.store = store
         self.names = split_names(store.names, split)
+        self._told: set[str] = set()
         if not self.names:
             raise RunError(f"{str(store.path)!r} holds one image only, which is kept for validation; add images")
 
@@ -53,9 +57,23 @@ class ImageFiles(ImageDataset):
 
     def load(self, indices: Sequence[int]) -> Tensor:
         """Read several pictures."""
-        names = [self.names[index] for index in indices]
-        pictures = (read_image(self.store.read(name), f"{self.store.path}: {name}") for name in names)
-        return torch.stack([fit(picture, self.resolution) for picture in pictures])
+        notes = PictureNotes()
+        pictures = [self._picture(self.names[index], notes) for index in indices]
+        self._tell(notes)
+        return torch.stack(pictures)
+
+    def _picture(self, name: str, notes: PictureNotes) -> Tensor:
+        picture = read_image(self.store.read(name), f"{self.store.path}: {name}", notes)
+        note_fit(notes, f"{self.store.path}: {name}", picture, self.resolution)
+        return fit(picture, self.resolution)
+
+    def _tell(self, notes: PictureNotes) -> None:
+        """Tell of each kind of note once: of several processes that read the first one tells."""
+        worker = get_worker_info()
+        for kind, first in notes.firsts():
+            if kind not in self._told and (worker is None or worker.id == 0):
+                warnings.warn(f"{first!r}: {kind}; others are not told of", Notice, stacklevel=2)
+            self._told.add(kind)
 
     def key(self, index: int) -> str:
         """Return the file name relative to the folder or zip."""

@@ -26,6 +26,7 @@ from rtil.evaluation.shards import Part, Shard, parts, row_files, share
 from rtil.inverse.operators import Operator
 from rtil.inverse.registry import solver_class
 from rtil.pictures import save_png
+from rtil.reading import read_file
 from rtil.snapshot import Snapshot
 
 PICTURES = "pictures"
@@ -148,7 +149,7 @@ class Runner:
 def _read(path: Path, side: int) -> Tensor | None:
     """Return a saved picture [3, side, side] in [0, 1]; None where there is none any more."""
     try:
-        picture = read_image(path.read_bytes(), str(path)).float() / 255
+        picture = read_image(read_file(path), str(path)).float() / 255
     except (OSError, UserError):
         return None
     return picture if picture.shape == (3, side, side) else None

@@ -4,12 +4,14 @@ Each solver has a class of its own, which knows what its tensors mean; :class:`S
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
+from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
 from rtil.layout import DEFAULT_CHUNK
 from rtil.ranges import to_unit
 
@@ -22,6 +24,9 @@ class SolverLatents(Mapping[str, Tensor]):
             (``start_from`` of :meth:`rtil.inverse.solver.Solver.invert`), from those of type bool aside, which tell of
             an outcome.
     """
+
+    OTHER_TYPES: ClassVar[Mapping[str, torch.dtype]] = {}
+    """Of tensors that are not float32, by name."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = dict(tensors)
@@ -55,6 +60,32 @@ class SolverLatents(Mapping[str, Tensor]):
     def converged(self) -> list[bool] | None:
         """Whether all attempts at an image met its measurements, N times; None for solvers without a tolerance."""
         return None
+
+    def image_shapes(self, generator: LayeredGenerator) -> Shapes:
+        """Return the shapes that the tensors have for one image and attempt, by name; further tensors may be there."""
+        rows = row_shape(generator)
+        return {"v": rows, "ws": rows, **noise_start_shapes(generator)}
+
+    def check(self, generator: LayeredGenerator, images: int) -> None:
+        """Raise UserError unless pictures of so many images can be rendered from the tensors.
+
+        Args:
+            generator: The one that was inverted.
+            images: N.
+        """
+        shapes, attempts = self.image_shapes(generator), len(self["ws"])
+        missing = [name for name in shapes if name not in self and name != "v"]
+        if missing:
+            raise UserError(f"the latents lack {', '.join(missing)}")
+        for name, t in self.items():
+            if name.startswith("noise_") and name not in shapes:
+                raise UserError(f"the latents have the noise map {name}, which this generator does not have")
+            if t.dtype != (dtype := self.OTHER_TYPES.get(name, torch.float32)):
+                raise UserError(f"the latents' {name} is {t.dtype}: valid is {dtype}")
+            shape = shapes.get(name, tuple(t.shape[2:]))
+            if tuple(t.shape) != (attempts, images, *shape):
+                valid = [attempts, images, *shape]
+                raise UserError(f"the latents' {name} has shape {list(t.shape)}: valid is {valid} for this generator")
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return latents in which each tensor is changed."""

@@ -10,14 +10,16 @@ A sealed file (:mod:`rtil.inverse.sealed`) with the tensors ``y`` and, of a mask
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from rtil import __version__
 from rtil.errors import UserError
-from rtil.inverse.recipe import OperatorRecipe
+from rtil.inverse.file_content import table_of
+from rtil.inverse.recipe import OperatorRecipe, measurements_of
 from rtil.inverse.result_file import RESULT
-from rtil.inverse.sealed import Kind, complete, kept, load_sealed, save_sealed
+from rtil.inverse.sealed import Kind, content_of, kept, load_sealed, save_sealed
 
 MEASUREMENT = Kind(
     "measurement", 1, "give a file that rtil measure wrote, or the result.safetensors of a reconstruction"
@@ -70,6 +72,12 @@ def load_measurement(path: Path | str) -> MeasurementFile:
     """
     path = Path(path)
     kind, about, tensors = load_sealed(path, MEASUREMENT, RESULT)
-    with complete(path):
-        names = about["names"] if kind is MEASUREMENT else about.get("labels", [])
-        return MeasurementFile(tensors["y"], OperatorRecipe.from_json(about["operator"], tensors), names)
+    with content_of(path):
+        field = "names" if kind is MEASUREMENT else "labels"  # older results have none
+        told = table_of(about, {field: list[str], "operator": dict[str, Any]}, "its table 'about'", optional=["labels"])
+        recipe = OperatorRecipe.from_json(told["operator"], tensors)
+        y = measurements_of(tensors, recipe)
+        names = told.get(field, [])
+        if names and len(names) != len(y):
+            raise UserError(f"it has {len(names)} names for {len(y)} measurements")
+        return MeasurementFile(y, recipe, names)

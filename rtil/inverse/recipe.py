@@ -5,9 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from rtil.inverse.operators import GaussianNoise, Inpainting, Operator, make_operator
+from rtil.errors import UserError, unknown
+from rtil.inverse.file_content import check_finite, table_of, tensor_of
+from rtil.inverse.operators import OPERATORS, PARAMETERS, GaussianNoise, Inpainting, Operator, make_operator
+from rtil.inverse.operators.base import check_img_size
+from rtil.schema import typed_table
+
+KINDS: Mapping[str, Any] = {
+    "task": str,
+    "img_size": list[int],
+    "parameters": dict[str, Any],
+    "seed": int,
+    "noise_sigma": float,
+}
+OF_OTHER_TYPE = {"factor": int, "exposures": int, "mask": str}
+MOST_VALUES = 3 * 4096**2
+"""Of one picture that a file says its operator is for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +48,25 @@ class OperatorRecipe:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "OperatorRecipe":
-        """Return the recipe that :meth:`to_json` and :meth:`tensors` tell; KeyError or TypeError if they do not."""
-        C, H, W = values["img_size"]
-        told = values["task"], (C, H, W), values["parameters"], values["seed"], values["noise_sigma"]
-        return cls(*told, tensors.get("mask"))
+        """Return the recipe that :meth:`to_json` and :meth:`tensors` tell.
+
+        Raises:
+            UserError: They tell none, or one for pictures that are too large.
+        """
+        told = table_of(values, KINDS, "its operator")
+        task, size = told["task"], told["img_size"]
+        if task not in OPERATORS:
+            raise unknown("task", task, OPERATORS)
+        C, H, W = check_img_size(size)
+        if C * H * W > MOST_VALUES:
+            raise UserError(f"its operator is for pictures {size}: valid are at most {MOST_VALUES:,} values")
+        parameters = typed_table(told["parameters"], dict.fromkeys(PARAMETERS, float) | OF_OTHER_TYPE, "its operator")
+        mask = None if "mask" not in tensors else tensor_of(tensors, "mask", (H, W), torch.bool)
+        if (mask is None) != ("mask" not in parameters):
+            raise UserError("its operator and its tensors do not agree on whether there is a mask")
+        if mask is not None and task != "inpaint":
+            raise UserError(f"its operator has a mask but is of the task {task}")
+        return cls(task, (C, H, W), parameters, told["seed"], told["noise_sigma"], mask)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the mask, as JSON values."""
@@ -90,3 +121,22 @@ def make_with_recipe(
         given["mask"] = Path(given["mask"]).name
         mask = operator.mask
     return operator, OperatorRecipe(task, operator.img_size, given, seed, noise_sigma, mask)
+
+
+def measurements_of(tensors: Mapping[str, Tensor], recipe: OperatorRecipe) -> Tensor:
+    """Return the measurements y [N, ...] among the tensors of a file.
+
+    Args:
+        tensors: Of the file.
+        recipe: How they were made. Its operator is not, so that a file cannot ask for one that its reader does not use.
+
+    Raises:
+        UserError: There are none, or they cannot be measurements by any operator for its pictures.
+    """
+    found = tensors.get("y")
+    y = tensor_of(tensors, "y", (None,) * max(2, 2 if found is None else found.ndim), torch.float32)
+    exposures = recipe.parameters.get("exposures", 1)
+    if recipe.task == "phase" and y.shape[1] != exposures:
+        raise UserError(f"y has {y.shape[1]} exposures but its operator {exposures}")
+    check_finite("y", y)
+    return y

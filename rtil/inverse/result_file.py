@@ -5,6 +5,7 @@ scores, the spread of restarts and a mask file's content. The weights are not in
 and is refused by any other snapshot.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +15,39 @@ import torch
 from torch import Tensor
 
 from rtil import __version__
+from rtil.budget import check_memory
 from rtil.errors import UserError
 from rtil.inverse.back_projection import reported
+from rtil.inverse.file_content import check_finite, table_of, tensor_of
 from rtil.inverse.latents import SolverLatents
-from rtil.inverse.recipe import OperatorRecipe
+from rtil.inverse.operators import Operator
+from rtil.inverse.recipe import OperatorRecipe, measurements_of
 from rtil.inverse.registry import solver_class
 from rtil.inverse.result import Inversion, Status
-from rtil.inverse.sealed import Kind, complete, kept, load_sealed, save_sealed
+from rtil.inverse.sealed import Kind, content_of, kept, load_sealed, save_sealed
+from rtil.labels import is_label
 from rtil.snapshot import Snapshot
 
 RESULT = Kind("result", 1, "give the result.safetensors of a reconstruction")
 SHOWN_DIGITS = 12
 LATENTS = "latents."
+KINDS: Mapping[str, Any] = {
+    "tool": str,
+    "pictures": int,
+    "labels": list[str],
+    "batches": list[int],
+    "status": list[Status],
+    "seconds": float,
+    "method": str,
+    "settings": dict[str, Any],
+    "operator": dict[str, Any],
+    "snapshot": dict[str, Any],
+}
+"""What ``about`` holds."""
+OF_NEWER_FILES = ("labels", "batches")
+KINDS_OF_SNAPSHOT: Mapping[str, Any] = {"weight_hash": str, "info": dict[str, Any]}
+BYTES_PER_VALUE = 24
+"""Memory that rendering takes by the values of a picture: it, its like in other units, and copies of both."""
 TOLD_OF_SNAPSHOT = ("arch", "rtil", "data", "resolution", "kimg", "seed")
 
 
@@ -88,7 +110,11 @@ class ResultFile:
             method: Name of the solver.
             settings: Its arguments and seed, as JSON values.
             labels: What stands in the names of the pictures' files, if they are not numbered.
+
+        Raises:
+            UserError: Labels cannot stand there, or two are equal.
         """
+        _check_labels(labels)
         return cls(
             latents=found.latents.mapped(kept),
             y=kept(y.float()),
@@ -117,17 +143,36 @@ class ResultFile:
         Raises:
             UserError: It is another one.
         """
-        self.check_snapshot(snapshot)
+        operator = self.check_fits(snapshot)
         G = snapshot.generator
-        operator = self.recipe.make().to(G.device)
+        attempts, most = len(self.latents.ws), max(self.batches)
+        needed = BYTES_PER_VALUE * math.prod(operator.img_size) * (len(self.y) + attempts * most)
+        check_memory(needed, f"{len(self.y)} pictures, {most} at a time", "give a result of fewer pictures")
+        operator = operator.to(G.device)
         pictures = []
         for images in torch.arange(len(self.y)).split(self.batches):
             y, places = self.y[images].to(G.device), images
             latents = self.latents.mapped(lambda t, places=places: t[:, places].to(G.device))  # type: ignore[misc]
             back_projection = bool(self.settings.get("back_projection"))
-            attempts = [reported(x, y, operator, back_projection) for x in latents.render_attempts(G)]
-            pictures.append(torch.stack(attempts).mean(0))
+            attempts_at = [reported(x, y, operator, back_projection) for x in latents.render_attempts(G)]
+            pictures.append(torch.stack(attempts_at).mean(0))
         return torch.cat(pictures)
+
+    def check_fits(self, snapshot: Snapshot) -> Operator:
+        """Return the operator, after a check that pictures can be rendered with a snapshot.
+
+        Raises:
+            UserError: It is another one than was inverted, or the latents or measurements are for other pictures.
+        """
+        self.check_snapshot(snapshot)
+        side = snapshot.generator.resolution
+        if self.recipe.img_size != (3, side, side):
+            size = list(self.recipe.img_size)
+            raise UserError(f"the result is of pictures {size} but the snapshot's are {[3, side, side]}")
+        self.latents.check(snapshot.generator, len(self.y))
+        operator = self.recipe.make()
+        operator.check_measurement(self.y)
+        return operator
 
     def check_snapshot(self, snapshot: Snapshot) -> None:
         """Raise UserError unless the snapshot is the one that was inverted."""
@@ -173,25 +218,61 @@ def load_result(path: Path | str) -> ResultFile:
     """
     path = Path(path)
     _, about, tensors = load_sealed(path, RESULT)
-    with complete(path):
-        return _parse(about, tensors)
+    method = about.get("method")
+    try:
+        latents = solver_class(method).Latents if isinstance(method, str) else SolverLatents
+    except UserError as error:
+        raise UserError(f"{path} cannot be opened here: {error}") from error
+    with content_of(path):
+        return _parse(about, tensors, latents)
 
 
-def _parse(about: dict[str, Any], tensors: dict[str, Tensor]) -> ResultFile:
-    latents = {name.removeprefix(LATENTS): t for name, t in tensors.items() if name.startswith(LATENTS)}
+def _parse(about: dict[str, Any], tensors: dict[str, Tensor], kind: type[SolverLatents]) -> ResultFile:
+    told = table_of(about, KINDS, "its table 'about'", OF_NEWER_FILES)
+    of_snapshot = table_of(told["snapshot"], KINDS_OF_SNAPSHOT, "its snapshot")
+    recipe = OperatorRecipe.from_json(told["operator"], tensors)
+    y = measurements_of(tensors, recipe)
+    N = len(y)
+    batches, labels = told.get("batches", [N]), told.get("labels", [])
+    if len(told["status"]) != N or sum(batches) != N or min(batches) < 1 or len(labels) not in (0, N):
+        counts = f"{len(told['status'])} states, batches of {sum(batches)}, {len(labels)} labels"
+        raise UserError(f"it has {counts} for {N} measurements")
+    _check_labels(labels)
+    sound = [n for n, status in enumerate(told["status"]) if status == "ok"]
+    spread = None if "spread" not in tensors else tensor_of(tensors, "spread", (N, *recipe.img_size), torch.float32)
+    if spread is not None:
+        check_finite("spread", spread, sound)
     return ResultFile(
-        latents=solver_class(about["method"]).Latents(latents),
-        y=tensors["y"],
-        score=tensors["score"],
-        spread=tensors.get("spread"),
-        status=about["status"],
-        seconds=about["seconds"],
-        method=about["method"],
-        settings=about["settings"],
-        recipe=OperatorRecipe.from_json(about["operator"], tensors),
-        weight_hash=about["snapshot"]["weight_hash"],
-        info=about["snapshot"]["info"],
-        batches=about.get("batches", [len(tensors["y"])]),
-        labels=about.get("labels", []),
-        tool=about["tool"],
+        latents=kind(_latents(tensors, N, sound)),
+        y=y,
+        score=tensor_of(tensors, "score", (N,), torch.float32),
+        spread=spread,
+        status=told["status"],
+        seconds=told["seconds"],
+        method=told["method"],
+        settings=told["settings"],
+        recipe=recipe,
+        weight_hash=of_snapshot["weight_hash"],
+        info=of_snapshot["info"],
+        batches=batches,
+        labels=labels,
+        tool=told["tool"],
     )
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if not all(map(is_label, labels)) or len({label.lower() for label in labels}) != len(labels):
+        raise UserError(f"its labels cannot all stand in names of files: {', '.join(map(repr, labels[:5]))}")
+
+
+def _latents(tensors: Mapping[str, Tensor], N: int, sound: Sequence[int]) -> dict[str, Tensor]:
+    """Return the latents, [S, N, ...] each and with ws among them."""
+    latents = {name.removeprefix(LATENTS): t for name, t in tensors.items() if name.startswith(LATENTS)}
+    if "ws" not in latents:
+        raise UserError("its latents have no ws")
+    attempts = len(latents["ws"]) if latents["ws"].ndim else 0
+    for name, t in latents.items():
+        if t.ndim < 2 or not attempts or t.shape[:2] != (attempts, N):
+            raise UserError(f"its latents' {name} has shape {list(t.shape)}: valid is [{attempts}, {N}, ...]")
+        check_finite(f"its latents' {name}", t.transpose(0, 1), sound)
+    return latents

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rtil import __version__
-from rtil.errors import UserError
+from rtil.budget import check_memory
+from rtil.errors import UserError, in_short
 from rtil.files import atomic_path
+from rtil.inverse.file_content import TYPES
+from rtil.schema import json_table
 
 
 @dataclass(frozen=True)
@@ -69,28 +72,37 @@ def load_sealed(path: Path, *kinds: Kind) -> tuple[Kind, dict[str, Any], dict[st
     """
     name, wanted = kinds[0].name, kinds[0].wanted
     if not os.path.isfile(path):  # False also where one may not look
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        what = "is a folder" if os.path.isdir(path) else "is no file" if os.path.exists(path) else "does not exist"
         raise UserError(f"{name} {path} {what}: {wanted}")
     try:
+        check_memory(2 * path.stat().st_size, f"{name} {path}", "reconstruct fewer pictures at a time")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             kind = _kind(path, metadata.get("format", ""), kinds)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged, or no {name} ({error}): get another copy of it") from error
-    with complete(path):
+    except UserError:
+        raise
+    except Exception as error:  # of an unknown type of tensor AttributeError, of a strange shape RuntimeError, ...
+        raise UserError(f"{path} is damaged, or no {name} ({in_short(error)}): get another copy of it") from error
+    with content_of(path):
+        missing = {"about", "sha256"} - metadata.keys()
+        if missing:
+            raise UserError(f"its metadata lacks {', '.join(sorted(missing))}")
+        unknown = {f"{key} of {t.dtype}" for key, t in tensors.items() if t.dtype not in TYPES}
+        if unknown:
+            raise UserError(f"its tensors are of unknown types: {', '.join(sorted(unknown))}")
         if metadata["sha256"] != digest(metadata["about"], tensors):
-            raise UserError(f"{path} is damaged (its content does not fit its checksum): get another copy of it")
-        return kind, json.loads(metadata["about"]), tensors
+            raise UserError("its content does not fit its checksum")
+        return kind, json_table(metadata["about"], "its table 'about'"), tensors
 
 
 @contextmanager
-def complete(path: Path) -> Iterator[None]:
-    """Turn what is missing in a file, within the ``with`` block that reads it, into one line."""
+def content_of(path: Path) -> Iterator[None]:
+    """Put a file's name before what is wrong with its content, within the ``with`` block that reads it."""
     try:
         yield
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is incomplete (no {error}): get a file that this tool wrote") from error
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error}): get another copy of it") from error
 
 
 def digest(about: str, tensors: Mapping[str, Tensor]) -> str:

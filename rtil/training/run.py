@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
+from rtil.data.workers import worker_errors_in_one_line
 from rtil.devices import compute_dtype, pick_device, training_convolutions
 from rtil.training.callbacks import Checkpoints, Log, Snapshots
 from rtil.training.card import Card
@@ -30,6 +31,7 @@ MODULES: Mapping[str, type[Any]] = {"stylegan2": StyleGAN2Training, "pggan": PGG
 """The training steps by the name of their architecture."""
 
 
+@worker_errors_in_one_line()
 def train(
     config: TrainingConfig,
     run: Path,

@@ -1,5 +1,6 @@
 """Inpainting: some pixels are observed, the others are 0 in y. The mask is shared by the channels."""
 
+import io
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,13 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rtil.errors import UserError
+from rtil.errors import Notice, UserError, in_short
 from rtil.inverse.operators.base import LinearOperator, check_img_size, check_rate
 from rtil.inverse.operators.noise import GaussianNoise
+from rtil.reading import read_file
 from rtil.seeds import generator
 
 WHITE_FROM = 128
 """Grey level, of 255, from which a pixel of a mask file counts as white, and alpha from which it counts as opaque."""
+WHITE = 255
+MASK_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MASK_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
 HOLE_MARGIN = 16
 """A drawn hole stays the side of the picture over this away from the border: 16 of 256 pixels."""
@@ -203,21 +207,34 @@ def mask_from_file(path: str | Path, height: int, width: int) -> Tensor:
             f"mask '{path}' observes no pixel: white (grey >= {WHITE_FROM}) and opaque is observed, black or "
             "transparent is missing"
         )
+    is_between = ((grey > 0) & (grey < WHITE)) | ((alpha > 0) & (alpha < WHITE))
+    if is_between.any():
+        share = f"{is_between.sum()} of {mask.numel()} pixels"
+        _tell(path, f"{share} are grey or half transparent: observed from {WHITE_FROM} of {WHITE} on")
+    if mask.all():
+        _tell(path, "all pixels are observed: none is missing")
     return mask
+
+
+def _tell(path: str | Path, what: str) -> None:
+    warnings.warn(f"mask '{path}': {what}", Notice, stacklevel=3)
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
+    content = read_file(path, "mask")
     try:
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(path) as picture,
+            Image.open(io.BytesIO(content), formats=MASK_FORMATS) as picture,
         ):
             yield picture
     except UserError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"mask '{path}' cannot be read as a picture: {error}") from error
+    except Exception as error:  # decoders raise anything from KeyError to struct.error on damaged content
+        no_image = isinstance(error, Image.UnidentifiedImageError)
+        reason = "its content is no image" if no_image else in_short(error)
+        raise UserError(f"mask '{path}' cannot be read as a picture: {reason}") from error
 
 
 def _percent(fraction: float) -> str:

@@ -214,7 +214,10 @@ def _flip(path: Path, place: int) -> None:
         ),
         (lambda path: _rewrite(path, format="rtil-snapshot-1"), "is no result (format 'rtil-snapshot-1')"),
         (lambda path: save_file({"y": torch.ones(1)}, path), "is no result (format '')"),
-        (lambda path: save_file({"y": torch.ones(1)}, path, {"format": "rtil-result-1"}), "incomplete (no 'sha256')"),
+        (
+            lambda path: save_file({"y": torch.ones(1)}, path, {"format": "rtil-result-1"}),
+            "its metadata lacks about, sha256",
+        ),
         (lambda path: path.unlink(), "does not exist"),
         (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
     ],
