@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from benchmarks import PROG
-from rtil.cli.common import launch, run_subcommand
+from rtil.cli.common import run_subcommand
+from rtil.launch import launch
 
 BENCHMARKS = {
     "inversion": "benchmarks.inversion",

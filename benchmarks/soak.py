@@ -37,7 +37,7 @@ CLOCKS = ["--log_kimg", "0.2", "--checkpoint_kimg", "0.1", "--snapshot_kimg", "1
 OWN = {"stylegan2": ["--w_dim", "64", "--mapping_layers", "2", "--batch", "8"], "pggan": []}
 INVERSION = ["--method", "ilo", "--lpips", "none", "--no_linear", "--images", "16", "--batch", "4", "--device", "cpu"]
 NEVER = 1e9
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS = 0.2
 LIVES_AT_MOST = 200
 
 
@@ -48,7 +48,7 @@ class SoakOptions(Recorded):
     Args:
         minutes: How long rounds go on; the last one is finished.
         steady_minutes: How long a training, and then an evaluation, runs undisturbed to see whether its memory grows.
-        mean_life: Seconds until the next kill, on the average of an exponential distribution.
+        mean_life: Seconds of computing until the next kill, on the average of an exponential distribution.
         kimg: Length of each training.
         steps: Steps of each of ILO's rounds.
         core: Processor on which everything runs; null is any.
@@ -58,7 +58,7 @@ class SoakOptions(Recorded):
 
     minutes: float = 180
     steady_minutes: float = 20
-    mean_life: float = 25
+    mean_life: float = 15
     kimg: float = 2
     steps: int = 40
     core: int | None = None
@@ -81,24 +81,30 @@ class Life:
     output: Path
 
 
-def live(words: Sequence[str], seconds: float, output: Path) -> Life:
-    """Run a command of rtil; kill it and its children after so many seconds, unless it has ended."""
-    memory = []
+def live(words: Sequence[str], output: Path, cpu_seconds: float = NEVER, seconds: float = NEVER) -> Life:
+    """Run a command of rtil; kill it and its children after so much time, unless it has ended."""
+    memory: list[tuple[float, float]] = []
     with output.open("ab") as log:
         command = [sys.executable, "-m", "rtil", *words]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)  # noqa: S603
     try:
         started = time.monotonic()
-        while (left := started + seconds - time.monotonic()) > 0:
+        while used_seconds(process.pid) < cpu_seconds and (passed := time.monotonic() - started) < seconds:
             try:
-                return Life(process.wait(min(SECONDS_BETWEEN_LOOKS, left)), memory, output)
+                return Life(process.wait(SECONDS_BETWEEN_LOOKS), memory, output)
             except subprocess.TimeoutExpired:
-                memory.append((time.monotonic() - started, held_mb(process.pid)))
+                memory.append((passed, held_mb(process.pid)))
         return Life(None, memory, output)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def used_seconds(process: int) -> float:
+    """Return how long a process has computed, which other programs on the machine do not change."""
+    words = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def held_mb(process: int) -> float:
@@ -249,7 +255,7 @@ class Soak:
         for count in range(1, LIVES_AT_MOST + 1):
             resume = ["--resume"] if (folder / "settings.json").exists() else []
             seconds = 2 + self.rng.expovariate(1 / self.options.mean_life) if killing else NEVER
-            life = live([*words, *resume], seconds, folder.with_suffix(".log"))
+            life = live([*words, *resume], folder.with_suffix(".log"), seconds)
             if life.code == 0:
                 return count
             if life.code is not None:
@@ -273,7 +279,7 @@ class Soak:
         words = training("stylegan2", own, 1e6)
         if name == "eval":
             words = evaluation(prior, own, self.options.steps, images=512)
-        memory = live(words, seconds, own.with_suffix(".log")).memory
+        memory = live(words, own.with_suffix(".log"), seconds=seconds).memory
         return memory[-1][1], growth_mb_per_hour(memory)
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 from rtil.errors import RunError, UserError
-from rtil.files import write_text, writing
+from rtil.files import drop_leftovers, write_text, writing
+from rtil.locks import Timeout, acquire, locked
 
 TRAIN_RUNS = Path("runs/train")
 EVAL_RUNS = Path("runs/eval")
@@ -46,7 +47,7 @@ def new_run(parent: Path, description: str) -> Path:
     """
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent / LOCK):
+        with locked(parent / LOCK):
             numbers = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
             run = parent / f"{max(numbers, default=-1) + 1:05d}-{description}"
             run.mkdir()
@@ -75,6 +76,7 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
         lock = _own(out)
     try:
         check_resume(out, resume)  # again: another process may have come and gone in between
+        drop_leftovers(out)
         yield out
     finally:
         lock.release()
@@ -82,9 +84,8 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
 
 def _own(out: Path) -> FileLock:
     """Return the lock of a folder, held."""
-    lock = FileLock(out / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock = acquire(out / LOCK)
     except Timeout:
         owner = (out / OWNER).read_text(encoding="utf-8").strip() if (out / OWNER).is_file() else "unknown"
         raise RunError(f"{out} is in use by process {owner}: wait for it, or give another folder as --out") from None

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rtil.cli.common import Prepared, Terminated, given_names, mistake, run_command
+from rtil.cli.common import Prepared, given_names, mistake, run_command
 from rtil.cli.values import read_yaml
 from rtil.errors import UserError, unknown
 from rtil.presets import config_path
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
+from rtil.stopping import Terminated
 from rtil.training.config import CONFIGS, TrainingConfig, config_of
 
 LEAST_PICTURES = 16
@@ -97,7 +98,7 @@ def open_training(options: TrainOptions) -> Prepared:
     """Check settings, data, device and the checkpoint to go on from."""
     from rtil.data import open_dataset
     from rtil.devices import pick_device
-    from rtil.training.checkpoint import read_checkpoint, resume_point
+    from rtil.training.checkpoint import checkpoints, read_checkpoint, resume_point
     from rtil.training.run import train
 
     config, out = options.config, options.out
@@ -127,8 +128,9 @@ def open_training(options: TrainOptions) -> Prepared:
             print(f"{description(config)}: {kimg} into {folder}", flush=True)
             try:
                 train(config, folder, options.resume)
-            except (KeyboardInterrupt, Terminated):
-                print(f"checkpoint kept: go on with --out {folder} --resume", file=sys.stderr)
+            except (KeyboardInterrupt, Terminated) as error:
+                kept = "a checkpoint is kept" if checkpoints(folder) else "before the first checkpoint"
+                error.add_note(f"{kept}, go on with --out {folder} --resume")
                 raise
             print(f"done: {folder}", flush=True)
 

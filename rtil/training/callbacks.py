@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
 from tqdm import tqdm
 
 from rtil.branches import MixtureBranches
 from rtil.devices import peak_memory_mb
 from rtil.snapshot import save_snapshot
 from rtil.training.checkpoint import checkpoint_path, drop_others
+from rtil.training.event_file import LastingTensorBoard
 from rtil.training.module import GANTraining
 from rtil.training.stop import StopRequest
 
@@ -47,7 +47,7 @@ class EveryImages(pl.Callback, ABC):
             self.act(trainer, pl_module)
 
 
-class Curves(TensorBoardLogger):
+class Curves(LastingTensorBoard):
     """TensorBoard's files in the run folder itself; no ``hparams.yaml``, as the folder's settings.json says it all."""
 
     def __init__(self, run: Path) -> None:
@@ -129,6 +129,10 @@ class Checkpoints(EveryImages):
     def __init__(self, every_kimg: float, stop: StopRequest) -> None:
         super().__init__(every_kimg)
         self.stop = stop
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """From now on, a step that has begun is kept."""
+        self.stop.finish_steps()
 
     def is_due(self, module: GANTraining) -> bool:
         """Whether it is time to, or somebody asked to stop."""

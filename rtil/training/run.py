@@ -2,8 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.devices import compute_dtype, pick_device, training_convolutions
+from rtil.errors import RunError
 from rtil.training.callbacks import Checkpoints, Curves, Log, Snapshots
 from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
 from rtil.training.config import TrainingConfig
@@ -36,7 +37,8 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
 
     Raises:
         UserError: If the data, the device or the checkpoint cannot be used.
-        KeyboardInterrupt: On Ctrl-C, after a checkpoint was written.
+        KeyboardInterrupt: On Ctrl-C, after the step it fell into and a checkpoint; at once before the first step.
+        RunError: The disk is full, or a process that reads pictures was killed; the last checkpoint is kept.
         TrainingDivergedError: If gradients stay non-finite, or weights are; the last good checkpoint is kept.
     """
     device = pick_device(config.device)
@@ -48,9 +50,9 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     if module.is_done:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return
-    quality = [QualityLog(config.quality_kimg, data.dataset)] if config.quality_kimg else []
-    _quiet_lightning()
     stop = StopRequest()
+    quality = [QualityLog(config.quality_kimg, data.dataset, stop)] if config.quality_kimg else []
+    _quiet_lightning()
     trainer = pl.Trainer(
         accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -70,8 +72,20 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         ],
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
-    with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM
+    with stop.listening(), suppress(SIGTERMException), convolutions, _lost_workers_told():  # SIGTERM's code is ours
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+@contextmanager
+def _lost_workers_told() -> Iterator[None]:
+    """Turn the death of a process that reads pictures into one line; torch tells of it with any line's traceback."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        what = "a process that reads pictures was killed, most often because memory ran out"
+        raise RunError(f"{what}: make room and go on with --resume, from the last checkpoint") from error
 
 
 def _quiet_lightning() -> None:
