@@ -92,9 +92,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp-{HOST}-{os.getpid()}{path.suffix}")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-{HOST}-*"):
                 if not _is_running(int(left.name.removeprefix(f".{path.name}.tmp-{HOST}-").partition(".")[0])):
                     left.unlink(missing_ok=True)
@@ -106,7 +106,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             temporary.replace(path)
             _sync_folder(path.parent)
-        finally:
+    finally:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ TensorBoard's own writer has a thread, which dies of a full disk with a tracebac
 
 import io
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ class EventFile:
                         file.write(data[-1:])  # the system says why there is no room only to who asks for more
                         raise OSError("a part was not written")
                 except OSError:
-                    file.truncate(size)
+                    with suppress(OSError):
+                        file.truncate(size)  # else the reader would stop at half a record
                     raise
         except RunError as error:
             if not self.is_told:
