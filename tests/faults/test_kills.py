@@ -75,7 +75,7 @@ def test_train(here: Path, arch: str) -> None:
 
 def test_eval(here: Path, prior: Path) -> None:
     words = ["--checkpoints", f"a={prior}", "--images", "6", "--batch", "1", "--steps", "2", "--lpips", "none"]
-    words += ["--linear", "--device", "cpu", "--out"]
+    words += ["--no_linear", "--device", "cpu", "--out"]
     whole = wait(start("rtil.cli.eval", [*words, "whole"], here))
     assert whole.code == 0, (here / "log").read_text()
     counts, run = [0], here / "run"
