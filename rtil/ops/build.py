@@ -80,9 +80,9 @@ def make(recipe: Recipe) -> Path:
     cached = _cached(recipe)
     ops, key = cached.parents[1], cached.parent.name
     failed = ops / f"{key}.log"
-    before = _changed(failed)
     try:
         ops.mkdir(parents=True, exist_ok=True)
+        before = _changed(failed)
         with _locked(ops / f"{key}.lock"):
             if cached.is_file():
                 return cached
