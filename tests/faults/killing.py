@@ -73,26 +73,34 @@ def wait(process: Any, moment: float = float("inf")) -> Outcome:
 
 
 def killed_until_done(
-    name: str, start_anew: Callable[[], Any], look: Callable[[], object], cpu_seconds: float, kills: int = KILLS
+    name: str,
+    start_anew: Callable[[], Any],
+    look: Callable[[], object],
+    finish: Callable[[], object],
+    cpu_seconds: float,
+    kills: int = KILLS,
 ) -> None:
-    """Kill a command at random moments until it has been so often, then let it finish.
+    """Kill a command at random moments until it has been so often; whenever it is done, begin anew.
 
     Args:
         name: What is killed, for the table.
         start_anew: Starts its process, to go on where the one before was killed.
         look: Is called after every life: nothing may be lost.
+        finish: Is called whenever it is done: checks what was made, and takes it away.
         cpu_seconds: How long a life takes that nobody ends.
         kills: How often.
     """
     rng = random.Random(name)  # noqa: S311  no secret
-    count = ends = 0
-    while count < kills:
-        assert count + ends < LIVES_AT_MOST * kills, f"{name} ended {ends} times before it could be killed"
-        outcome = wait(start_anew(), rng.uniform(0.0, cpu_seconds))
+    count = lives = finished = 0
+    while count < kills or not finished:
+        lives += 1
+        assert lives < LIVES_AT_MOST * kills, f"{name} was killed {count} times, and ended {finished} times"
+        outcome = wait(start_anew(), rng.uniform(0.0, cpu_seconds) if count < kills else float("inf"))
         assert outcome.code in (0, -signal.SIGKILL), (name, outcome.code)
-        count += outcome.code != 0
-        ends += outcome.code == 0
         look()
-    assert wait(start_anew()).code == 0
-    look()
-    print(f"\n{name}: {count} kills in {count + ends + 1} lives")
+        if outcome.code:
+            count += 1
+        else:
+            finished += 1
+            finish()
+    print(f"\n{name}: {count} kills in {lives} lives, {finished} times done")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -22,8 +23,6 @@ from rtil.snapshot import load_snapshot
 from rtil.training.checkpoint import checkpoints
 from tests.faults.conftest import training
 from tests.faults.killing import KILLS, killed_until_done, start, wait
-
-FINISHED = 0
 
 
 def state_of(run: Path) -> dict[str, Tensor]:
@@ -66,11 +65,15 @@ def test_train(here: Path, arch: str) -> None:
         assert images >= seen[-1], "a checkpoint is gone"
         seen.append(images)
 
-    killed_until_done(f"train {arch}", start_anew, look, whole.cpu_seconds)
-    assert seen[-1] == 80
-    assert_equal(state_of(run), state_of(here / "whole"))
-    assert parts(run) == []
-    assert {path.name for path in run.glob("*.png")} == {path.name for path in (here / "whole").glob("*.png")}
+    def finish() -> None:
+        assert seen[-1] == 80
+        assert_equal(state_of(run), state_of(here / "whole"))
+        assert parts(run) == []
+        assert {path.name for path in run.glob("*.png")} == {path.name for path in (here / "whole").glob("*.png")}
+        shutil.rmtree(run)
+        seen.append(0)
+
+    killed_until_done(f"train {arch}", start_anew, look, finish, whole.cpu_seconds)
 
 
 def test_eval(here: Path, prior: Path) -> None:
@@ -93,11 +96,15 @@ def test_eval(here: Path, prior: Path) -> None:
         counts.append(path.read_bytes().count(b"\n") if path.exists() else 0)
         assert counts[-1] >= counts[-2], "rows are gone"
 
-    killed_until_done("eval", start_anew, look, whole.cpu_seconds)
-    assert rows(run) == rows(here / "whole")
-    assert parts(run) == []
-    for path in (here / "whole").rglob("*.png"):
-        assert (run / path.relative_to(here / "whole")).read_bytes() == path.read_bytes(), path
+    def finish() -> None:
+        assert rows(run) == rows(here / "whole")
+        assert parts(run) == []
+        for path in (here / "whole").rglob("*.png"):
+            assert (run / path.relative_to(here / "whole")).read_bytes() == path.read_bytes(), path
+        shutil.rmtree(run)
+        counts.append(0)
+
+    killed_until_done("eval", start_anew, look, finish, whole.cpu_seconds)
 
 
 def test_convert(here: Path, prior: Path) -> None:
@@ -142,10 +149,11 @@ def check_files_that_are_made_at_once(
         (folder / out).unlink(missing_ok=True)
         return start(module, [*words, out if "/" not in out else out.partition("/")[0]], folder)
 
-    killed_until_done(name, start_anew, look, cpu_seconds)
-    assert (folder / out).exists()
-    left = [path for path in parts(folder) if ".tmp-" in path.name]
-    assert left == []
+    def finish() -> None:
+        assert (folder / out).exists()
+        assert [path for path in parts(folder) if ".tmp-" in path.name] == []
+
+    killed_until_done(name, start_anew, look, finish, cpu_seconds)
 
 
 COMPILER = """#!/bin/sh
