@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 from benchmarks import PROG
-from rtil.cli.common import launch, run_subcommand
+from rtil.cli.common import run_subcommand
+from rtil.launch import launch
 
 BENCHMARKS = {
     "inversion": "benchmarks.inversion",
     "mixtures": "benchmarks.mixtures",
     "multicode": "benchmarks.multicode",
     "ops": "benchmarks.ops",
+    "soak": "benchmarks.soak",
     "training": "benchmarks.training",
 }
 """{name: module with ``main(argv)``}."""

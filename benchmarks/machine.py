@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rtil.cli.common import LAUNCHED
+from rtil.launch import LAUNCHED
 from rtil.machine import gpus, processor
 
 FLAGS = ("avx2", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")

@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from benchmarks.machine import describe
 from rtil.files import write_text
+from rtil.locks import locked
 
 RESULTS = Path(__file__).parent / "results"
 ABSOLUTE_FOLDERS = re.compile(r"(?<![^\s=,:'\"])~?(?:/[^/\s]+)*/(?=[^/\s])")
@@ -72,7 +71,7 @@ def append_row(folder: Path, name: str, command: Sequence[str], figures: dict[st
     line = json.dumps(row, allow_nan=False) + "\n"
     path = folder / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / ".lock"):
+    with locked(path.parent / ".lock"):
         before = path.read_text(encoding="utf-8") if path.exists() else ""
         write_text(path, before + line)
     return path

@@ -1,12 +1,11 @@
 """``rtil``, and ``python -m rtil``: one program with a command for everything."""
 
-import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import rtil
-from rtil.cli.common import launch, run_subcommand
+from rtil.launch import launch
 
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "train and evaluate": {
@@ -46,6 +45,10 @@ def help_text() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names; returns its exit code."""
+    import importlib.metadata
+
+    from rtil.cli.common import run_subcommand
+
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(help_text())

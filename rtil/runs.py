@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 from rtil.errors import RunError, UserError
-from rtil.files import write_text, writing
+from rtil.files import drop_leftovers, write_text, writing
+from rtil.locks import Timeout, acquire, locked
 
 TRAIN_RUNS = Path("runs/train")
 EVAL_RUNS = Path("runs/eval")
@@ -47,7 +48,7 @@ def new_run(parent: Path, description: str) -> Path:
     """
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent / LOCK):
+        with locked(parent / LOCK):
             numbers = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
             run = parent / f"{max(numbers, default=-1) + 1:05d}-{description}"
             run.mkdir()
@@ -76,6 +77,7 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
         lock = own(out)
     try:
         check_resume(out, resume)  # again: another process may have come and gone in between
+        drop_leftovers(out)
         yield out
     finally:
         lock.release()
@@ -92,9 +94,9 @@ def own(out: Path, part: str = "", patience_seconds: float = 0) -> FileLock:
     Raises:
         RunError: Another process holds it.
     """
-    lock, owner = FileLock(out / f"{LOCK}{part}"), out / f"{OWNER}{part}"
+    owner = out / f"{OWNER}{part}"
     try:
-        lock.acquire(timeout=patience_seconds)
+        lock = acquire(out / f"{LOCK}{part}", patience_seconds)
     except Timeout:
         who = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "unknown"
         raise RunError(f"{out} is in use by process {who}: wait for it, or give another folder as --out") from None

@@ -1,6 +1,6 @@
 """``python -m docs.convergence``: see :mod:`docs.convergence.measure`."""
 
-from rtil.cli.common import launch
+from rtil.launch import launch
 
 if __name__ == "__main__":
     launch("docs.convergence.measure")

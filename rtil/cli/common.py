@@ -5,66 +5,20 @@ Exit codes: 0, or what the work returns; 2 for a mistake of the user, in one lin
 UserError is such a mistake; while it runs only a RunError is. Everything else is a bug of ours: a traceback, and 1.
 """
 
-import errno
-import os
-import platform
-import select
 import signal
 import sys
-import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TextIO
+from typing import Any, Protocol
 
 from rtil.cli.options import GIVEN, Reader, table_reader
 from rtil.errors import Notice, RunError, UserError, printable, unknown
 from rtil.presets import Kind
-
-CLOSED_PIPE = 128 + 13
-LAUNCHED = "RTIL_LAUNCHED"
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(2**26)}
-
-
-def launch(module: str) -> NoReturn:
-    """Run ``module.main()`` and exit with its code, first starting the process anew with other malloc settings.
-
-    glibc hands every big block that is freed back to the kernel, and a network frees hundreds of them in each step:
-    the page faults when they are allocated again take a third of the time of small models on a CPU. glibc reads these
-    settings once, when a process starts, hence the restart; it happens before anything heavy is imported. Variables
-    that the user has set are kept.
-    """
-    if platform.libc_ver()[0] == "glibc" and LAUNCHED not in os.environ:
-        environment = {**MALLOC, **os.environ, LAUNCHED: "1"}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
-    try:
-        code: int = import_module(module).main()
-        sys.stdout.flush()
-    except OSError as error:
-        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed_pipe(stream)]
-        if error.errno not in (errno.EPIPE, errno.EINVAL) or not closed:  # the second on Windows
-            raise
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in closed:  # Python flushes them once more at its end
-            os.dup2(nowhere, stream.fileno())
-        code = CLOSED_PIPE
-    sys.exit(code)
-
-
-def _is_closed_pipe(stream: TextIO) -> bool:
-    """Return whether nobody reads a stream."""
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(stream.fileno(), 0)  # errors are always told
-        return bool(poll.poll(0))
-    try:
-        stream.flush()  # Windows; what could not be written is still in the buffer
-    except OSError:
-        return True
-    return False
+from rtil.stopping import WORDS, Request, Terminated, handled
 
 
 class Work(Protocol):
@@ -124,7 +78,8 @@ def run_command(
             with what is given now over them. ``--print_config`` and ``--dry_run`` show these.
     """
     mistakes: type[UserError] = UserError
-    with _termination_raises(), _notices_in_one_line():
+    request = Request()
+    with handled(request.receive), _notices_in_one_line():
         try:
             reader = Reader(options, prog, nested or {}, short or {}, bare or {}, presets)
             wish, given, names = reader.read(sys.argv[1:] if argv is None else argv)
@@ -144,14 +99,14 @@ def run_command(
                 return 0
             mistakes = RunError
             return work.run() or 0
-        except mistakes as error:
-            return mistake(error)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
-        except Terminated:
-            print("terminated", file=sys.stderr)
-            return 143
+        except BaseException as error:
+            number = request.number or {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}.get(type(error))
+            if number is not None:  # also where an import turned the exception into another
+                print(": ".join([WORDS[number], *getattr(error, "__notes__", [])]), file=sys.stderr)
+                return 128 + number
+            if isinstance(error, mistakes):
+                return mistake(error)
+            raise
 
 
 def mistake(error: UserError) -> int:
@@ -193,17 +148,13 @@ def given_names(options: object) -> frozenset[str]:
     return names
 
 
-class Terminated(BaseException):
-    """SIGTERM, raised in the main thread so that ``finally`` blocks run."""
-
-
 @contextmanager
 def kept_rows(folder: Path, more: str = "") -> Iterator[None]:
     """Tell whoever stops an evaluation within the ``with`` block how to go on with it, by which options more."""
     try:
         yield
-    except (KeyboardInterrupt, Terminated):
-        print(f"finished rows are kept: go on with --out {folder} --resume{more}", file=sys.stderr)
+    except (KeyboardInterrupt, Terminated) as error:
+        error.add_note(f"finished rows are kept, go on with --out {folder} --resume{more}")
         raise
 
 
@@ -222,22 +173,6 @@ def _notices_in_one_line() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = before
-
-
-@contextmanager
-def _termination_raises() -> Iterator[None]:
-    def terminate(signal_number: int, frame: types.FrameType | None) -> None:
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not the main thread: whoever owns it also owns the signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def run_subcommand(commands: Mapping[str, str], argv: Sequence[str] | None, prog: str) -> int:

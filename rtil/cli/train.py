@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rtil.cli.class_paths import instance_of
-from rtil.cli.common import Prepared, Terminated, given_names, mistake, run_command
+from rtil.cli.common import Prepared, given_names, mistake, run_command
 from rtil.cli.values import read_yaml
 from rtil.errors import UserError, unknown
 from rtil.presets import config_path
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
+from rtil.stopping import Terminated
 from rtil.training.config import CONFIGS, TrainingConfig, config_of
 from rtil.training.trainer_options import TrainerOptions
 
@@ -115,7 +116,7 @@ def open_training(options: TrainOptions) -> Prepared:
 
     from rtil.data import open_dataset
     from rtil.devices import pick_device
-    from rtil.training.checkpoint import read_checkpoint, resume_point
+    from rtil.training.checkpoint import checkpoints, read_checkpoint, resume_point
     from rtil.training.run import train
 
     config, out = options.config, options.out
@@ -149,8 +150,9 @@ def open_training(options: TrainOptions) -> Prepared:
                 is_done = train(
                     config, folder, options.resume, loggers=loggers, callbacks=callbacks, extra=options.trainer
                 )
-            except (KeyboardInterrupt, Terminated):
-                print(f"checkpoint kept: go on with --out {folder} --resume", file=sys.stderr)
+            except (KeyboardInterrupt, Terminated) as error:
+                kept = "a checkpoint is kept" if checkpoints(folder) else "before the first checkpoint"
+                error.add_note(f"{kept}, go on with --out {folder} --resume")
                 raise
             print(f"done: {folder}" if is_done else f"stopped: go on with --out {folder} --resume", flush=True)
 

@@ -188,5 +188,6 @@ class FacesDataModule(pl.LightningDataModule):
 
 
 def _leave_stopping_to_the_training(_: int) -> None:
-    """Ignore what a batch system sends to all processes of a job: the training still needs batches to end well."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Ignore what a batch system or a terminal sends to all processes of a job: to end well, it still needs batches."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

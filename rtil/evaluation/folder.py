@@ -4,7 +4,6 @@ A shard holds the folder's lock only while it enters, when settings are written 
 part. Whoever wants the whole folder takes its lock and those of all parts.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ OPTIONS, IDENTITY, SOLVERS, PICTURES = "options", "identity", "solvers", "pictur
 """Tables of settings.json, and the list of the pictures' ids."""
 OF_A_PROCESS = ("out", "resume", "device", "shard", "devices", "checkpoints")
 """Options in which processes that share an evaluation may differ; checkpoints are compared by their weights."""
-LEFTOVERS = re.compile(r"\..+\.tmp-[\w-]+(\.\w+)?")
 ENTER_SECONDS = 20
 
 
@@ -42,8 +40,6 @@ def whole(folder: Path, resume: bool) -> Iterator[None]:
         own_parts()  # before anything that shards may be writing is touched
         held.enter_context(claim(folder, resume))
         own_parts()  # of shards that have come meanwhile; from now on none can
-        for path in [path for path in folder.rglob(".*.tmp-*") if LEFTOVERS.fullmatch(path.name)]:
-            path.unlink(missing_ok=True)
         yield
 
 

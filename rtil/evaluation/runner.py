@@ -149,7 +149,7 @@ class Runner:
 def _read(path: Path, side: int) -> Tensor | None:
     """Return a saved picture [3, side, side] in [0, 1]; None where there is none any more."""
     try:
-        picture = read_image(read_file(path), str(path)).float() / 255
+        picture = read_image(read_file(path, "picture"), str(path)).float() / 255
     except (OSError, UserError):
         return None
     return picture if picture.shape == (3, side, side) else None

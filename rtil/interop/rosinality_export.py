@@ -67,10 +67,7 @@ def save_rosinality(path: Path, generator: LayeredGenerator, info: dict[str, Any
     """
     content = rosinality_checkpoint(generator) | {"info": info}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:  # torch tells of a full disk in words of its own
-            raise OSError(f"the disk may be full, torch says: {error}") from error
+        torch.save(content, file)
 
 
 def rosinality_checkpoint(generator: LayeredGenerator) -> dict[str, Any]:

@@ -12,15 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from rtil.files import cache_folder
+from rtil.locks import Timeout, acquire
 from rtil.ops import prebuilt
 from rtil.ops.build_log import explain
 from rtil.ops.build_recipe import LIBRARY, Recipe
@@ -81,13 +80,13 @@ def make(recipe: Recipe) -> Path:
     cached = _cached(recipe)
     ops, key = cached.parents[1], cached.parent.name
     failed = ops / f"{key}.log"
-    asked = time.time()
     try:
         ops.mkdir(parents=True, exist_ok=True)
+        before = _changed(failed)
         with _locked(ops / f"{key}.lock"):
             if cached.is_file():
                 return cached
-            if failed.is_file() and failed.stat().st_mtime > asked:  # the process that was waited for
+            if _changed(failed) not in (None, before):  # by the process that was waited for
                 raise _failure(failed)
             for abandoned in ops.glob(f"{key}.tmp-*"):
                 shutil.rmtree(abandoned, ignore_errors=True)
@@ -117,15 +116,22 @@ def _cached(recipe: Recipe) -> Path:
     return cache_folder() / "ops" / recipe.key() / LIBRARY
 
 
+def _changed(path: Path) -> tuple[int, int] | None:
+    """Return what differs when a file is written anew, whatever the clock says; None where there is none."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns
+    return None
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock = acquire(path)
     except Timeout:
         _say("waiting for another process that builds the fused ops")
         try:
-            lock.acquire(timeout=TIMEOUT_SECONDS)
+            lock = acquire(path, TIMEOUT_SECONDS)
         except Timeout as error:
             raise BuildError(
                 f"another process has been building the fused ops for {TIMEOUT_SECONDS} seconds (it holds {path}): "

@@ -142,6 +142,10 @@ class Checkpoints(EveryImages):
         super().__init__(every_kimg)
         self.stop = stop
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """From now on, a step that has begun is kept."""
+        self.stop.finish_steps()
+
     def is_due(self, module: GANTraining) -> bool:
         """Whether it is time to, or somebody asked to stop."""
         return bool(self.stop) or super().is_due(module)

@@ -20,6 +20,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from rtil.errors import Notice, UserError, unknown
 from rtil.training.config import BESIDE
+from rtil.training.event_file import LastingTensorBoard
 
 TABLE = "metrics.csv"
 NAMES = ("tensorboard", "csv", "wandb")
@@ -61,7 +62,7 @@ def make_loggers(given: Sequence[str | Logger], run: Path, seen: int) -> list[Lo
     return [makers[one]() if isinstance(one, str) else one for one in map(check_logger, given)]
 
 
-class Curves(TensorBoardLogger):
+class Curves(LastingTensorBoard):
     """TensorBoard's files in the run folder itself."""
 
     def __init__(self, run: Path, seen: int) -> None:

@@ -23,16 +23,14 @@ from torch import Tensor, nn
 
 from rtil.branches import Part
 from rtil.devices import compute_dtype
-from rtil.errors import RunError
 from rtil.generators.base import LayeredGenerator
 from rtil.ops import Noise, draw_later, no_weight_gradients
 from rtil.ranges import uint8_to_signed
 from rtil.seeds import generator as seeded
 from rtil.training.config import TrainingConfig
+from rtil.training.divergence import raise_if_diverged
 from rtil.training.ema import ema_decay, update_ema
 from rtil.training.lightning import LightningHooks
-
-MAX_BAD_STEPS = 20
 
 
 class Fakes(NamedTuple):
@@ -49,10 +47,6 @@ class Fakes(NamedTuple):
     images: Tensor
     scores: Tensor
     generator_loss: Tensor
-
-
-class TrainingDivergedError(RunError):
-    """Gradients stayed non-finite for many steps in a row, or weights are not finite."""
 
 
 class GANTraining(LightningHooks):
@@ -232,19 +226,13 @@ class GANTraining(LightningHooks):
         opt.zero_grad(set_to_none=True)
 
     def raise_if_diverged(self) -> None:
-        """Give up where many steps in a row were skipped or a weight is not finite; waits for the device.
-
-        Raises:
-            TrainingDivergedError: If so.
-        """
-        for phase, count in zip(self.phases, self.bad_steps.tolist(), strict=True):
-            if count >= MAX_BAD_STEPS:
-                raise TrainingDivergedError(f"the last {count} {phase} steps were not finite: lower lr")
+        """Give up where the training has diverged; waits for the device. See :mod:`rtil.training.divergence`."""
         weights = {name: weight for name, weight in self.state_dict().items() if weight.is_floating_point()}
         finite = torch.stack([weight.isfinite().all() for weight in weights.values()]).tolist()
-        bad = [name for name, is_finite in zip(weights, finite, strict=True) if not is_finite]
-        if bad:
-            raise TrainingDivergedError(f"{len(bad)} weights are not finite, {bad[0]} the first: lower lr")
+        bad_weights = [name for name, is_finite in zip(weights, finite, strict=True) if not is_finite]
+        bad_steps = dict(zip(self.phases, self.bad_steps.tolist(), strict=True))
+        scores = {of: float(self.stats[f"scores/{of}"]) for of in ("real", "fake")}
+        raise_if_diverged(self.config, self.seen / 1000, bad_steps, bad_weights, scores)
 
     def scalars(self) -> dict[str, Tensor]:
         """Return what the log shows, on the device."""

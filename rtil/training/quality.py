@@ -26,6 +26,7 @@ from rtil.training.callbacks import EveryImages
 from rtil.training.loggers import log_values
 from rtil.training.module import GANTraining
 from rtil.training.progress import say
+from rtil.training.stop import StopRequest
 
 FILE = "quality.csv"
 COLUMNS = ("kimg", "of", *Distances._fields, "score_train", "score_heldout")
@@ -39,13 +40,15 @@ class QualityLog(EveryImages):
     Args:
         every_kimg: Thousands of images from one measurement to the next.
         ds: The training set.
+        stop: Ends a measurement, which is then left out.
 
     Raises:
         UserError: The weights of the feature network are not on this machine, or the set is too small.
     """
 
-    def __init__(self, every_kimg: float, ds: ImageDataset) -> None:
+    def __init__(self, every_kimg: float, ds: ImageDataset, stop: StopRequest) -> None:
         super().__init__(every_kimg)
+        self.stop = stop
         self.ds, self.network = ds, PooledFeatures("alex")
         self.quality: Quality | None = None
         self.floor: QualityLine | None = None
@@ -60,6 +63,12 @@ class QualityLog(EveryImages):
         self.heldout = heldout.load(range(min(SCORED_PICTURES, len(heldout))))
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
+        """Measure, unless somebody asks to stop."""
+        if not self.stop:
+            with self.stop.leaving_out():
+                self._measure(trainer, module)
+
+    def _measure(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Measure, log and warn."""
         quality = cast(Quality, self.quality)
         lines = quality.of_generator(module.G_ema, module.branches)

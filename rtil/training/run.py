@@ -57,7 +57,8 @@ def train(
 
     Raises:
         UserError: If the data, the device, the checkpoint or a logger cannot be used.
-        KeyboardInterrupt: On Ctrl-C, after a checkpoint was written.
+        KeyboardInterrupt: On Ctrl-C, after the step it fell into and a checkpoint; at once before the first step.
+        RunError: The disk is full, or a process that reads pictures was killed; the last checkpoint is kept.
         TrainingDivergedError: If gradients stay non-finite, or weights are; the last good checkpoint is kept.
     """
     device = pick_device(config.device)
@@ -69,9 +70,9 @@ def train(
     if module.is_done:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return True
-    quality = [QualityLog(config.quality_kimg, data.dataset)] if config.quality_kimg else []
-    _quiet_lightning()
     stop, pace = StopRequest(), Pace()
+    quality = [QualityLog(config.quality_kimg, data.dataset, stop)] if config.quality_kimg else []
+    _quiet_lightning()
     trainer = pl.Trainer(
         accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -94,7 +95,7 @@ def train(
         **trainer_arguments(extra, run, callbacks),
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
-    with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM
+    with stop.listening(), suppress(SIGTERMException), convolutions:  # SIGTERM's code is ours
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return bool(module.is_done)
 

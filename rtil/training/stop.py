@@ -3,37 +3,54 @@
 import signal
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from rtil.stopping import handled, leave
+
+
+class StopNow(BaseException):
+    """A request while nothing is under way that must be finished."""
 
 
 class StopRequest:
-    """Whether somebody asked the process to stop; a second request acts at once."""
+    """Whether somebody asked the training to stop; a second request ends the process at once.
+
+    Attributes:
+        number: The signal; None until there is one.
+    """
 
     def __init__(self) -> None:
-        self.signal_number: int | None = None
-        self._before: dict[int, signal.Handlers | int | None] = {}
+        self.number: int | None = None
+        self._finishing_steps = False
 
     def __bool__(self) -> bool:
-        return self.signal_number is not None
+        return self.number is not None
 
-    def _receive(self, signal_number: int, frame: types.FrameType | None) -> None:
+    def _receive(self, number: int, frame: types.FrameType | None) -> None:
         if self:
-            self._restore()
-            signal.raise_signal(signal_number)
-        self.signal_number = signal_number
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+            leave(number)
+        self.number = number
+        if not self._finishing_steps:
+            raise StopNow
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take requests inside the ``with`` block; at its end, pass one on to whoever handled it before."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._receive)  # type: ignore[assignment]
-        try:
+        with handled(self._receive), suppress(StopNow):
             yield
+        if self.number is not None:
+            signal.raise_signal(self.number)
+
+    def finish_steps(self) -> None:
+        """Let every step finish from now on; a request before the first one ends the block that listens."""
+        self._finishing_steps = True
+
+    @contextmanager
+    def leaving_out(self) -> Iterator[None]:
+        """Between two steps, let a request end the ``with`` block: what takes long there and can be left out."""
+        self._finishing_steps = False
+        try:
+            with suppress(StopNow):
+                yield
         finally:
-            self._restore()
-        if self.signal_number is not None:
-            signal.raise_signal(self.signal_number)
+            self._finishing_steps = True

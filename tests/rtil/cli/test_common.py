@@ -13,8 +13,9 @@ from torch._utils import ExceptionWrapper
 
 from rtil import presets
 from rtil.cli import common, options
-from rtil.cli.common import LAUNCHED, MALLOC, Prepared, given_names, read_table, run_command
+from rtil.cli.common import Prepared, given_names, read_table, run_command
 from rtil.errors import RunError, UserError
+from rtil.launch import LAUNCHED, MALLOC
 
 
 @dataclass
@@ -278,7 +279,7 @@ def test_launch_starts_the_process_anew_once_with_malloc_settings(tmp_path: Path
         f"    print([os.environ.get(n) for n in {sorted(MALLOC)}], os.environ.get('{LAUNCHED}'), sys.argv[1:])\n"
         "    return 5\n"
     )
-    (tmp_path / "start.py").write_text("from rtil.cli.common import launch\nlaunch('job')\n")
+    (tmp_path / "start.py").write_text("from rtil.launch import launch\nlaunch('job')\n")
     environment = {n: v for n, v in os.environ.items() if n not in MALLOC and n != LAUNCHED}
     environment |= {"MALLOC_TOP_PAD_": "123", "PYTHONPATH": str(Path(common.__file__).parents[2])}
     done = subprocess.run(
@@ -293,6 +294,7 @@ TALKING = """
 import sys
 from dataclasses import dataclass
 from rtil.cli import common
+from rtil.launch import launch
 
 @dataclass
 class Options:
@@ -306,7 +308,7 @@ def main():
     return common.run_command(lambda options: common.Prepared([], talk), Options, [], "do")
 
 sys.modules["job"] = sys.modules["__main__"]
-common.launch("job")
+launch("job")
 """
 
 
@@ -329,7 +331,7 @@ def test_a_closed_pipe_ends_a_command_quietly(stream: str, lines: int, flush: bo
 def test_another_broken_pipe_is_a_bug(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text("def main():\n    raise BrokenPipeError(32, 'of a worker')\n")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(common.__file__).parents[2]}"}
-    command = [sys.executable, "-c", "from rtil.cli.common import launch; launch('job')"]
+    command = [sys.executable, "-c", "from rtil.launch import launch; launch('job')"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert "of a worker" in done.stderr

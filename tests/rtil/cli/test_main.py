@@ -11,14 +11,13 @@ import pytest
 import rtil
 import rtil.__main__
 from rtil.__main__ import COMMANDS, main
-from rtil.cli import common
 
 CLI = Path(rtil.__file__).parent / "cli"
 
 
 def test_it_starts_the_process_anew_with_malloc_settings(monkeypatch):
     launched = []
-    monkeypatch.setattr(common, "launch", launched.append)
+    monkeypatch.setattr("rtil.launch.launch", launched.append)
     runpy.run_path(rtil.__main__.__file__, run_name="__main__")
     assert launched == ["rtil.__main__"]
 

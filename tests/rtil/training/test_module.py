@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rtil.branches import Part
 from rtil.training.checkpoint import checkpoints
 from rtil.training.config import config_of
-from rtil.training.module import MAX_BAD_STEPS, TrainingDivergedError
+from rtil.training.divergence import MAX_BAD_STEPS, TrainingDivergedError
 from rtil.training.run import MODULES, train
 from rtil.training.stylegan2 import StyleGAN2Training
 
@@ -72,7 +72,7 @@ def test_training_gives_up_after_many_such_steps(clock, faces, tmp_path, monkeyp
     """When it next looks, before it writes a checkpoint."""
     poison(monkeypatch, lambda step: step >= 2)
     clocks = {"log_kimg": 9.0, "checkpoint_kimg": 9.0} | {clock: BATCH / 1000}
-    message = f"the last {MAX_BAD_STEPS} generator steps were not finite: lower lr"
+    message = f"the last {MAX_BAD_STEPS} generator steps were not finite; in a new run try a lower lr"
     with pytest.raises(TrainingDivergedError, match=message):
         after(MAX_BAD_STEPS + 10, faces, tmp_path / "run", **clocks)
     last = int(checkpoints(tmp_path / "run")[-1].stem.split("-")[-1]) if clock == "checkpoint_kimg" else 0
@@ -81,7 +81,9 @@ def test_training_gives_up_after_many_such_steps(clock, faces, tmp_path, monkeyp
 
 def test_weights_that_are_not_finite_are_not_kept(faces, tmp_path):
     """A learning rate that is left in the numbers of float32 by the second step."""
-    with pytest.raises(TrainingDivergedError, match=r"weights are not finite, .* the first: lower lr"):
+    with pytest.raises(
+        TrainingDivergedError, match=r"weights are not finite, .* the first; in a new run try a lower lr"
+    ):
         after(9, faces, tmp_path, lr=1e30, log_kimg=9, checkpoint_kimg=BATCH / 1000, snapshot_kimg=2 * BATCH / 1000)
     kept = checkpoints(tmp_path)
     assert kept
@@ -145,3 +147,10 @@ def test_one_forward_pass_of_the_discriminator_serves_both(arch, fast, monkeypat
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
     torch.testing.assert_close(fakes.generator_loss, 0.3 * loss_of(D(images)).detach())
+
+
+def test_scores_without_bounds_end_a_training_whose_numbers_are_finite(faces, tmp_path):
+    """At 500 times the usual learning rate."""
+    told = r"diverged at \S+ kimg: D scores \w+ pictures \S+e\+\d+; in a new run .* a higher r1_gamma \(here 0.5\)"
+    with pytest.raises(TrainingDivergedError, match=told):
+        after(60, faces, tmp_path, lr=1.0, log_kimg=BATCH / 1000)
