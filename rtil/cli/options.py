@@ -11,10 +11,11 @@ from dataclasses import MISSING, Field, fields
 from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
-from rtil.cli.values import as_yaml, describe, holds_pairs, not_of_type, pairs, read_yaml, readings
+from rtil.cli.values import as_yaml, holds_pairs, not_of_type, pairs, read_yaml, readings
 from rtil.errors import UserError, did_you_mean
 from rtil.presets import Kind, config_path
 from rtil.presets import names as preset_names
+from rtil.schema import describe, shown
 
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 SETTINGS = "settings"
@@ -207,7 +208,7 @@ class Reader:
             elif isinstance(value, Mapping):
                 flat |= {f"{name}.{field}": of_field for field, of_field in value.items()}
             else:
-                raise UserError(f"{where}: {name} is {value!r}: give a table of its settings")
+                raise UserError(f"{where}: {name} is {shown(value)}: give a table of its settings")
         valid = [*self.places, *self.short]
         for name in flat:
             if name not in valid:
