@@ -3,7 +3,10 @@
 Atomic writing: a reader sees the old file or the new one, never a part, also after a kill or a full disk.
 """
 
+import errno
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,8 @@ import platformdirs
 from safetensors import SafetensorError
 
 from rtil.errors import RunError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -25,6 +30,11 @@ def writing(path: str | Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
+        told = re.search(r"os error (\d+)", str(error))  # safetensors' errors have no errno
+        if (getattr(error, "errno", None) or int(told[1] if told else 0)) in DISK_FULL:
+            folder = next(folder for folder in Path(path).absolute().parents if folder.is_dir())
+            left = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are left in {folder}"
+            raise RunError(f"{path} cannot be written (the disk is full, {left}): make room there") from error
         if isinstance(error, FileExistsError | NotADirectoryError):
             reason = "a file is in the way"
         raise RunError(f"{path} cannot be written ({reason}): mend that, or name another place") from error
@@ -53,6 +63,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def drop_leftovers(folder: Path) -> None:
+    """Delete what killed processes had begun to write into a folder; only for a folder that nobody else writes to."""
+    for path in folder.glob(".*.tmp-*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

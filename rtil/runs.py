@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rtil.errors import RunError, UserError
-from rtil.files import write_text, writing
+from rtil.files import drop_leftovers, write_text, writing
 from rtil.schema import json_table, read_small_text
 from rtil.snapshot_header import read_header
 
@@ -78,6 +78,7 @@ def claim(out: Path, resume: bool = False) -> Iterator[Path]:
         lock = _own(out)
     try:
         check_resume(out, resume)  # again: another process may have come and gone in between
+        drop_leftovers(out)
         yield out
     finally:
         lock.release()

@@ -47,7 +47,7 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError) and named:
         return f"it names {named[1]}, which is no part of weights; nothing of it was run"
     text = (str(error).splitlines() or [""])[0]
-    return f"it is damaged or cut short ({text[:200] or type(error).__name__}): get it again"
+    return f"it is damaged or cut short ({text[:200] or type(error).__name__})"
 
 
 def _check_members(path: Path) -> None:

@@ -97,8 +97,8 @@ def open_training(options: TrainOptions) -> Prepared:
     """Check settings, data, device and the checkpoint to go on from."""
     from rtil.data import open_dataset
     from rtil.devices import pick_device
-    from rtil.training.checkpoint import read_checkpoint, resume_point
-    from rtil.training.run import train
+    from rtil.training.checkpoint import checkpoints, resume_point
+    from rtil.training.run import check_checkpoint, train
 
     config, out = options.config, options.out
     if out is not None:
@@ -106,7 +106,7 @@ def open_training(options: TrainOptions) -> Prepared:
     if options.resume and out is not None:
         checkpoint = resume_point(out, options.resume)
         if checkpoint is not None:
-            read_checkpoint(checkpoint, config)
+            check_checkpoint(checkpoint, config)
     pick_device(config.device)
     pictures = len(open_dataset(config.data, config.resolution, "train"))
     if config.quality_kimg and pictures < LEAST_PICTURES:
@@ -128,7 +128,8 @@ def open_training(options: TrainOptions) -> Prepared:
             try:
                 train(config, folder, options.resume)
             except (KeyboardInterrupt, Terminated):
-                print(f"checkpoint kept: go on with --out {folder} --resume", file=sys.stderr)
+                kept = f"checkpoint kept: go on with --out {folder} --resume"
+                print(kept if checkpoints(folder) else "stopped before the first checkpoint", file=sys.stderr)
                 raise
             print(f"done: {folder}", flush=True)
 

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.devices import compute_dtype, pick_device, training_convolutions
 from rtil.training.callbacks import Checkpoints, Curves, Log, Snapshots
-from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
+from rtil.training.checkpoint import (
+    AtomicCheckpointIO,
+    check_weights,
+    read_checkpoint,
+    resume_point,
+    set_aside_damaged,
+)
 from rtil.training.config import TrainingConfig
 from rtil.training.grids import Grids
 from rtil.training.pggan import PGGANTraining
@@ -44,7 +51,9 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     module = MODULES[config.arch](config)
     checkpoint = resume_point(run, resume) if resume else None
     if checkpoint is not None:
-        data.images_seen = module.seen = read_checkpoint(checkpoint, config)
+        data.images_seen = module.seen = check_checkpoint(checkpoint, config)
+        if resume == "latest":
+            set_aside_damaged(run, checkpoint)
     if module.is_done:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return
@@ -72,6 +81,19 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
     with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+def check_checkpoint(path: Path, config: TrainingConfig) -> int:
+    """Check that a checkpoint is of these settings, and its weights of their networks; return images seen.
+
+    Raises:
+        UserError: It is not.
+    """
+    images_seen = read_checkpoint(path, config)
+    with torch.device("meta"):
+        module = MODULES[config.arch](config)
+    check_weights(path, module, (module.G, module.D))
+    return images_seen
 
 
 def _quiet_lightning() -> None:

@@ -1,5 +1,4 @@
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,8 +78,7 @@ def test_a_full_disk_is_told_of_whoever_writes(tmp_path: Path) -> None:
     assert text == "x.bin cannot be written (File too large): mend that, or name another place"
     assert tensors.startswith("x.bin cannot be written (")
     assert "File too large" in tensors
-    told = r"x\.bin cannot be written \(the disk may be full, torch says: .+\): mend that, or name another place"
-    assert re.fullmatch(told, checkpoint)
+    assert checkpoint == text
     assert not os.listdir(tmp_path)
 
 
