@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Protocol, TextIO
 
 from rtil.cli.options import GIVEN, Reader, table_reader
 from rtil.errors import Notice, RunError, UserError, unknown
+from rtil.packages import broken_package
 from rtil.presets import Kind
 
 CLOSED_PIPE = 128 + 13
@@ -146,6 +147,11 @@ def run_command(
             return work.run() or 0
         except mistakes as error:
             return mistake(error)
+        except Exception as error:
+            said = broken_package(error)
+            if said is None:
+                raise
+            return mistake(UserError(said))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
@@ -157,8 +163,13 @@ def run_command(
 def mistake(error: UserError) -> int:
     """Print a mistake in one line; returns the exit code."""
     message = str(error).rpartition(f"{RunError.__module__}.RunError: ")[2]  # a DataLoader's has its worker's traceback
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {plain(' '.join(message.split()))}", file=sys.stderr)
     return 2
+
+
+def plain(text: str) -> str:
+    """Return text without what a terminal obeys: names and values from files may hold its commands."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def read_table(

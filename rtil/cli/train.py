@@ -30,6 +30,10 @@ class TrainOptions:
     resume: str | None = None
     settings: dict[str, TrainingConfig] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.resume == "":
+            raise UserError("resume is empty: give latest, the path of a checkpoint, or --resume alone")
+
     @property
     def config(self) -> TrainingConfig:
         """The settings of the training, which stand among the options."""
@@ -57,7 +61,7 @@ def asked_arch(words: Sequence[str]) -> str:
         return str(found["arch"])
     if found.get("resume"):
         with suppress(UserError):  # likewise
-            run = Path(found["out"]) if found.get("out") else newest_run()
+            run = Path(str(found["out"])) if found.get("out") else newest_run()
             return str(read_settings(run).get("arch", TrainingConfig.arch))
     return TrainingConfig.arch
 
