@@ -47,11 +47,8 @@ def examine(build_now: bool) -> Report:
             {**vars(outcome), "ok": outcome.ok} for outcome in selftest.run_all(library["state"] == "loaded", devices)
         ],
     }
-    wrong = (
-        library["state"] == "failed"
-        or set(report["packages"].values()) != {"ok"}
-        or any(row["tier"] is None for row in report["tiers"])
-    )
+    broken = set(report["packages"].values()) != {"ok"}
+    wrong = broken or library["state"] == "failed" or any(row["tier"] is None for row in report["tiers"])
     report["ok"] = not wrong and all(row["ok"] for row in report["selftest"])
     return report
 

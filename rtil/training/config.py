@@ -291,4 +291,12 @@ def config_of(settings: Mapping[str, Any]) -> TrainingConfig:
     for name in settings:
         if name not in known:
             raise unknown(f"setting of {arch}", name, known)
-    return CONFIGS[arch](**typed_table(settings, get_type_hints(CONFIGS[arch]), "the settings"))
+    kinds = get_type_hints(CONFIGS[arch])
+    try:
+        config = CONFIGS[arch](**settings)
+    except (TypeError, ValueError, AttributeError) as error:
+        if not isinstance(error, UserError):
+            typed_table(settings, kinds, "the settings")  # says which of them it was
+        raise
+    typed_table(settings, kinds, "the settings")
+    return config
