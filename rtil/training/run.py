@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.devices import compute_dtype, pick_device, training_convolutions
+from rtil.errors import RunError, UserError
 from rtil.training.callbacks import Checkpoints, Curves, Log, Snapshots
 from rtil.training.checkpoint import (
     AtomicCheckpointIO,
@@ -80,7 +81,13 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
     with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if checkpoint is None or module.step_images or isinstance(error, UserError):
+                raise
+            what = f"checkpoint {checkpoint} cannot be gone on from ({type(error).__name__}: {error})"
+            raise RunError(f"{what}: give an older one with --resume") from error
 
 
 def check_checkpoint(path: Path, config: TrainingConfig) -> int:
