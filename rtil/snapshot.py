@@ -20,7 +20,7 @@ from rtil.interop.checkpoint_files import is_safetensors
 from rtil.interop.foreign import read_foreign
 from rtil.pretrained import path_of
 from rtil.runs import newest_snapshot
-from rtil.schema import typed_table
+from rtil.schema import shown, typed_table
 from rtil.snapshot_header import FORMAT, Header, read_header
 from rtil.tensor_files import read_tensors, write_tensors
 
@@ -137,12 +137,11 @@ def _check_size(build: type[LayeredGenerator], config: dict[str, Any], header: H
     Layers are counted and a network without values is compared: a few bytes could ask for a billion weights.
     """
     for name, value in config.items():
-        if isinstance(value, int) and not 0 <= value <= MOST:
-            raise UserError(f"its {name} is {value}: valid is at most {MOST}")
-    if config.get("mapping_layers", 0) > len(header.shapes):
-        raise UserError(
-            f"its config has {config['mapping_layers']} mapping layers, the file {len(header.shapes)} weights"
-        )
+        sizes = value.values() if isinstance(value, dict) else [value]
+        if any(type(size) is int and not 1 <= size <= MOST for size in sizes):
+            raise UserError(f"its {name} is {shown(value)}: valid is from 1 to {MOST}")
+    if (layers := config.get("mapping_layers", 0)) > len(header.shapes):
+        raise UserError(f"its config has {layers} mapping layers, and the file only {len(header.shapes)} weights")
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in build(**config).state_dict().items()}
     if wrong := sorted(expected.keys() ^ header.shapes.keys()):
