@@ -12,6 +12,8 @@ from rtil.schema import alternatives, describe, read_small_text, shown
 
 MOST_BYTES = 2**17
 """Of a config file; ours have two kilobytes."""
+MOST_BRACKETS = 1000
+"""PyYAML takes the square of their number to find out that they nest too deep."""
 
 
 def readings(value: Any, kind: Any) -> list[Any]:
@@ -82,6 +84,8 @@ def read_yaml(path: Path) -> Mapping[Any, Any]:
     """
     try:
         text = read_small_text(path, MOST_BYTES, "give a file of options").decode("utf-8")
+        if text.count("[") + text.count("{") > MOST_BRACKETS:
+            raise RecursionError
         values = yaml.load(text, _PlainLoader)  # noqa: S506  a safe loader
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"

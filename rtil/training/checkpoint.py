@@ -8,6 +8,7 @@ A run has one course. Going on from an older checkpoint begins a new one: its fi
 takes the place of all that have seen more images. Until then the old course is still there, and ``latest`` is its end.
 """
 
+import json
 import math
 import os
 import warnings
@@ -201,6 +202,7 @@ def _contents(path: Path, modified_ns: int, size: int) -> Contents:
             {int(n): tuple(tuple(slots[m].shape) for m in MOMENTS) for n, slots in optimiser["state"].items()}
             for optimiser in optimisers
         )
+        json.dumps(settings)  # plain values, or a TypeError
         known = {"state", "param_groups"}
         whole = isinstance(settings, dict) and images_seen >= 0 and {"loops", "callbacks"} <= state.keys()
         if not whole or not all(known <= optimiser.keys() for optimiser in optimisers):

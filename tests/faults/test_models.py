@@ -124,7 +124,7 @@ def test_3_equal_trainings_give_equal_snapshots(here: Path) -> None:
     [
         ("config", {"channels": {"4": 4000, "8": 4000}}, "has shape [4, 4, 4], not [4000, 4, 4]"),
         ("config", {"mapping_layers": 10**7}, "mapping layers, and the file only"),
-        ("config", {"w_dim": 10**9}, "its w_dim is 1000000000: valid is from 0 to 1048576"),
+        ("config", {"w_dim": 10**9}, "its w_dim is 1000000000: valid is from 1 to 1048576"),
         ("config", {"resolution": 2**40}, "its resolution is"),
         ("config", {"resolution": "8"}, "resolution in its config is '8': valid is a whole number"),
         ("config", {"colour": 1}, "unknown key in its config 'colour'"),
