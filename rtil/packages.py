@@ -17,8 +17,8 @@ NEEDED = (
 def broken_package(error: Exception) -> str | None:
     """Return in one line which package cannot be imported and what to do; None for any other error."""
     name = _importing(error.__traceback__)
-    if isinstance(error, ImportError) and error.name:
-        name = name or error.name.partition(".")[0]
+    if isinstance(error, ImportError) and error.name and (name is None or isinstance(error, ModuleNotFoundError)):
+        name = error.name.partition(".")[0]
     if name is None or name in OURS or name in sys.stdlib_module_names:
         return None
     reason = (str(error).splitlines() or [""])[0][:200]

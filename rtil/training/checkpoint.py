@@ -142,7 +142,7 @@ def _named(path: Path) -> Path:
     try:
         contents_of(path)
     except UserError as error:
-        older = [other for other in checkpoints(path.parent) if other.name < path.name]
+        older = [other for other in checkpoints(path.parent) if other.name < path.name and path.match(PATTERN)]
         raise UserError(
             f"{error}" + (f"; an older one is {older[-1]}: give it with --resume" if older else "")
         ) from error

@@ -5,6 +5,7 @@ Numbers are those of the table in docs/faults/models.md.
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -40,6 +41,7 @@ from rtil.tensor_files import read_tensors
 from rtil.training.checkpoint import SET_ASIDE, AtomicCheckpointIO, checkpoints
 from rtil.weights.classifiers import read_weights
 from tests.faults import models
+from tests.faults.fuzz import TRIES
 
 SMALL = ["--resolution", "8", "--channels", "{4:4,8:4}", "--mapping_layers", "1", "--z_dim", "8", "--w_dim", "8"]
 SMALL += ["--batch", "4", "--device", "cpu"]
@@ -123,7 +125,8 @@ def test_3_equal_trainings_give_equal_snapshots(here: Path) -> None:
     ("table", "values", "words"),
     [
         ("config", {"channels": {"4": 4000, "8": 4000}}, "has shape [4, 4, 4], not [4000, 4, 4]"),
-        ("config", {"mapping_layers": 10**7}, "mapping layers, and the file only"),
+        ("config", {"mapping_layers": 10**7}, "its mapping_layers is 10000000: valid is from 1 to 1048576"),
+        ("config", {"mapping_layers": 10**6}, "1000000 mapping layers, and the file only 29 weights"),
         ("config", {"w_dim": 10**9}, "its w_dim is 1000000000: valid is from 1 to 1048576"),
         ("config", {"resolution": 2**40}, "its resolution is"),
         ("config", {"resolution": "8"}, "resolution in its config is '8': valid is a whole number"),
@@ -225,7 +228,8 @@ def test_39_the_newest_is_damaged_so_the_one_before_is_taken_and_it_is_set_aside
 ) -> None:
     older, newest = checkpoints(run)
     if damage == "a bit":
-        flipped(newest, newest.stat().st_size // 2)
+        weight = torch.load(newest, weights_only=True)["state_dict"]["G.blocks.0.const"]
+        flipped(newest, newest.read_bytes().index(weight.numpy().tobytes()))
     elif damage == "not finite":
         changed(newest, lambda state: state["state_dict"]["G_ema.w_mean"].fill_(float("nan")))
     else:
@@ -270,7 +274,7 @@ def _no_table(state: dict[str, Any]) -> None:
 
 
 def _loops(state: dict[str, Any]) -> None:
-    state["loops"] = {"fit_loop": {}}
+    state["loops"] = {"fit_loop": 3}
 
 
 @pytest.mark.parametrize(
@@ -289,8 +293,9 @@ def test_37_checkpoints_with_other_weights(
     path = checkpoints(run)[-1]
     changed(path, change)
     settings = (run / "settings.json").read_text()
-    assert words in refused(train, "--out", "run", "--resume", str(path), "--seed", "0")
-    assert (run / "settings.json").read_text() == settings
+    assert words in refused(train, "--out", "run", "--resume", str(path), "--kimg", "0.02")
+    if change is not _loops:  # which only Lightning reads, once the run is opened
+        assert (run / "settings.json").read_text() == settings
 
 
 @pytest.mark.parametrize("what", ["nope.ckpt", "other.ckpt"])
@@ -341,7 +346,7 @@ def test_8_a_checkpoint_is_said_to_be_kept_where_there_is_one(
         (["--out", ""], "--out is empty: give a path, or leave it away"),
         (["--out="], "--out is empty"),
         (["--resume="], "resume is empty"),
-        (["--data="], "data  is not valid: use 'synthetic', or the path of pictures"),
+        (["--data="], "data is not valid: use 'synthetic', or the path of pictures"),
     ],
 )
 def test_48_options_out_of_their_range(words: list[str], line: str, here: Path, refused: Callable[..., str]) -> None:
@@ -393,8 +398,8 @@ def test_48_config_files(text: str, words: str, here: Path, refused: Callable[..
 @pytest.mark.parametrize("text", ["[1]", "3", "null", '{"arch": 5}', '{"channels": 5}', '{"kimg": null}', "{", "\xff"])
 def test_9_settings_of_other_types(text: str, run: Path, refused: Callable[..., str]) -> None:
     (run / "settings.json").write_text(text, encoding="latin-1")
-    line = refused(train, "--out", "run", "--resume", "--seed", "0")
-    assert "run" in line
+    refused(train, "--out", "run", "--resume", "--seed", "0")
+    assert (run / "settings.json").read_text(encoding="latin-1") == text
 
 
 # disks
@@ -530,7 +535,7 @@ sys.exit(main({words!r}))
             [*SMALL, "--kimg", "0.004"],
             "operator torchvision::nms does not exist",
         ),
-        ("lpips", "missing", "rtil.cli.quality", ["--snapshot", "a.safetensors"], "No module named 'lpips'"),
+        ("torchmetrics", "missing", "rtil.cli.train", [*SMALL, "--kimg", "0.004"], "No module named 'torchmetrics'"),
         ("torchvision", "broken", "rtil.cli.doctor", [], ""),
     ],
 )
@@ -549,6 +554,16 @@ def test_53_packages_that_cannot_be_imported(
     assert f"the package {name} cannot be imported ({line}): pip install" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["lpips", "matplotlib"])
+def test_53_packages_that_are_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError) as caught:
+        importlib.import_module(name)
+    said = str(broken_package(caught.value))
+    assert said.startswith(f"the package {name} cannot be imported (")
+    assert f"pip install {name}; rtil doctor tells of all" in said
+
+
 def test_53_a_bug_of_ours_stays_one() -> None:
     with pytest.raises(ImportError) as caught:
         from rtil.errors import no_such_name  # noqa: F401
@@ -565,28 +580,40 @@ def test_40_no_pickle_runs_anything_wherever_a_model_is_read(
     folder, touched = tmp_path / "pickles", tmp_path / "touched"
     folder.mkdir()
     written = models.canaries(folder, touched)
-    tried = 0
+    tried, library, each = 0, 3, 8
+
+    def command(main: Callable[..., int], *words: str) -> Callable[[Path], None]:
+        def door(path: Path) -> None:
+            assert main([word.replace("PATH", str(path)) for word in words]) == 2
+            assert path.name in capsys.readouterr().err
+
+        return door
+
+    photo = ("--input", "faces/0.png", "--fit", "--task", "cs", "--rate", "0.1")
     doors: list[Callable[[Path], object]] = [
         load_snapshot,
         read_weights,
         inception,
-        lambda path: sample(["--snapshot", str(path)]) == 2 or pytest.fail("accepted"),
-        lambda path: quality(["--snapshot", str(path)]) == 2 or pytest.fail("accepted"),
-        lambda path: convert([str(path), "--out", "x.safetensors"]) == 2 or pytest.fail("accepted"),
-        lambda path: convert([str(path), "--to", "rosinality", "--out", "x.pt"]) == 2 or pytest.fail("accepted"),
-        lambda path: measure(["faces", "--snapshot", str(path)]) == 2 or pytest.fail("accepted"),
-        lambda path: reconstruct(["faces", "--snapshot", str(path)]) == 2 or pytest.fail("accepted"),
-        lambda path: evaluate(["--checkpoints", f"a={path}"]) == 2 or pytest.fail("accepted"),
-        lambda path: train(["--out", "run", "--resume", str(path)]) == 2 or pytest.fail("accepted"),
+        command(sample, "--snapshot", "PATH"),
+        command(quality, "--snapshot", "PATH"),
+        command(convert, "PATH", "--out", "x.safetensors"),
+        command(convert, "PATH", "--to", "rosinality", "--out", "x.pt"),
+        command(measure, *photo, "--out", "y.safetensors", "--snapshot", "PATH"),
+        command(reconstruct, *photo, "--snapshot", "PATH"),
+        command(evaluate, "--task", "inversion", "--checkpoints", "a=PATH"),
+        command(train, "--out", "run", "--resume", "PATH"),
     ]
-    for path in written:
-        for door in doors:
+    for n, path in enumerate(written):
+        for m, door in enumerate(doors):
+            if m >= library and (n + m) % each and TRIES < 500:
+                continue  # commands take their time; each sees some of the pickles, all of them where many are tried
             with contextlib.suppress(UserError):
                 door(path)
             tried += 1
-    assert "Traceback" not in capsys.readouterr().err
     assert not touched.exists()
-    assert tried == len(written) * len(doors) > 400
+    assert tried >= 120
+    with capsys.disabled():
+        print(f"\ncanaries: {tried} times read by {len(doors)} doors, executed {int(touched.exists())}")
 
 
 def test_40_the_canaries_sing_where_they_are_unpickled(tmp_path: Path) -> None:
