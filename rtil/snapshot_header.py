@@ -12,8 +12,8 @@ from rtil.schema import json_table, typed_table
 FORMAT = "rtil-snapshot-1"
 FAMILY = "rtil-snapshot-"
 KEYS = ("format", "arch", "config", "info")
-CHECKSUM = "sha256"
-"""Absent in snapshots of older versions."""
+CHECKSUM = "rtil_sha256"
+"""Over the other metadata and all weights; absent in snapshots of older versions."""
 INFO: dict[str, Any] = {
     "arch": str,
     "rtil": bool,

@@ -1,7 +1,7 @@
 """Files of tensors that show damage, and are equal where their contents are: safetensors with a checksum.
 
-The metadata's ``sha256`` is over the other metadata and all tensors. Files from elsewhere, or from before there was
-one, have none and are read without. safetensors writes metadata in an order of chance; here it is sorted.
+The metadata's ``rtil_sha256`` is over the other metadata and all tensors. Files from elsewhere, or from before there
+was one, have none and are read without. safetensors writes metadata in an order of chance; here it is sorted.
 """
 
 import hashlib
@@ -17,8 +17,7 @@ from torch import Tensor
 
 from rtil.errors import UserError
 from rtil.files import atomic_path
-
-CHECKSUM = "sha256"
+from rtil.snapshot_header import CHECKSUM
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

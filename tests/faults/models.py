@@ -41,7 +41,7 @@ def with_header(content: bytes, change: Any) -> bytes:
     """Return a safetensors file with another header, without a checksum, as older versions wrote it."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
-    header["__metadata__"].pop("sha256", None)
+    header["__metadata__"].pop("rtil_sha256", None)
     change(header)
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
