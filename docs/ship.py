@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from rtil.data import open_dataset
-from rtil.files import atomic_path, write_text
+from rtil.files import write_text
 from rtil.machine import processor, versions
 from rtil.pretrained import FOLDER, NAMES, SCHEME
 from rtil.quality.features import PooledFeatures
@@ -22,6 +21,8 @@ from rtil.quality.measure import Quality
 from rtil.runs import newest_snapshot
 from rtil.sampling import branches_of
 from rtil.snapshot import load_snapshot
+from rtil.snapshot_header import CHECKSUM
+from rtil.tensor_files import write_tensors
 from rtil.training.config import BESIDE
 
 MOST_BYTES = 4 * 10**6
@@ -44,8 +45,8 @@ def ship(sources: list[Path]) -> dict[str, Any]:
         info = {key: value for key, value in json.loads(metadata["info"]).items() if key not in BESIDE_THE_POINT}
         infos.append(info)
         half = {key: t.to(torch.float16) if t.is_floating_point() else t for key, t in tensors.items()}
-        with atomic_path(FOLDER / f"{name}.safetensors") as temporary:
-            save_file(half, temporary, metadata | {"info": json.dumps(info)})
+        metadata.pop(CHECKSUM, None)
+        write_tensors(FOLDER / f"{name}.safetensors", half, metadata | {"info": json.dumps(info)})
         if (size := (FOLDER / f"{name}.safetensors").stat().st_size) > MOST_BYTES:
             raise ValueError(f"{name} takes {size} bytes: at most {MOST_BYTES} are shipped")
     differing = {key for key in infos[0] if infos[0][key] != infos[1].get(key)}

@@ -14,6 +14,7 @@ from rtil.machine import gpus, processor, short, versions
 from rtil.ops import build, extension, selftest
 from rtil.ops.tier import COMPILED, OPERATIONS, choice
 from rtil.ops.toolchain import BuildError, find_compiler, find_cuda
+from rtil.packages import examined
 from rtil.weights.backbones import BACKBONES, find_backbone
 
 Report = dict[str, Any]
@@ -34,6 +35,7 @@ def examine(build_now: bool) -> Report:
     library = _library(build_now)
     report: Report = {
         "versions": versions(),
+        "packages": dict(examined()),
         "cpu": processor(),
         "gpus": gpus(),
         "compiler": _answer(_compiler),
@@ -45,7 +47,8 @@ def examine(build_now: bool) -> Report:
             {**vars(outcome), "ok": outcome.ok} for outcome in selftest.run_all(library["state"] == "loaded", devices)
         ],
     }
-    wrong = library["state"] == "failed" or any(row["tier"] is None for row in report["tiers"])
+    broken = set(report["packages"].values()) != {"ok"}
+    wrong = broken or library["state"] == "failed" or any(row["tier"] is None for row in report["tiers"])
     report["ok"] = not wrong and all(row["ok"] for row in report["selftest"])
     return report
 

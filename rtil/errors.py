@@ -33,10 +33,10 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
+def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
     """Return the error for a name that is not among the valid ones."""
     names = list(valid)
-    return UserError(f"unknown {kind} '{name}': valid are {', '.join(names)}{did_you_mean(name, names)}")
+    return UserError(f"unknown {kind} '{name}': valid are {', '.join(names)}{did_you_mean(str(name), names)}")
 
 
 def in_short(error: BaseException) -> str:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
 
 from rtil.errors import RunError, UserError
 from rtil.files import drop_leftovers, write_text, writing
 from rtil.locks import Timeout, acquire, locked
+from rtil.schema import json_table, read_small_text
+from rtil.snapshot_header import read_header
 
 TRAIN_RUNS = Path("runs/train")
 EVAL_RUNS = Path("runs/eval")
@@ -27,6 +28,8 @@ SETTINGS = "settings.json"
 SNAPSHOTS = "snapshot-*.safetensors"
 LOCK, OWNER = ".lock", ".owner"
 """Two files: a lock is emptied by whoever asks for it, and on Windows nobody else may read it."""
+MOST_BYTES = 2**24
+"""Of the settings of a run."""
 AGREEING = ("arch", "data", "resolution", "kimg")
 
 
@@ -133,12 +136,13 @@ def read_settings(run: Path) -> dict[str, Any]:
     """
     path = run / SETTINGS
     try:
-        settings: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+        return json_table(read_small_text(path, MOST_BYTES, "give the folder of a run"), "it")
     except FileNotFoundError as error:
         raise UserError(f"{run} holds no {SETTINGS}: give the folder of a run") from error
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}): mend that, or delete it") from error
+    except UserError as error:
         raise UserError(f"{path} cannot be read ({error}): mend or delete it") from error
-    return settings
 
 
 def newest_snapshot(folder: Path) -> Path:
@@ -209,9 +213,5 @@ def newest_pair(parent: Path = TRAIN_RUNS) -> dict[str, RunInfo]:
 
 
 def _info(snapshot: Path) -> dict[str, Any]:
-    try:
-        with safe_open(snapshot, framework="pt") as file:
-            info: dict[str, Any] = json.loads((file.metadata() or {}).get("info", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{snapshot} is not a readable snapshot ({error}): delete it") from error
-    return info
+    header = read_header(snapshot)
+    return {} if header is None else header.info

@@ -134,6 +134,15 @@ def alternatives(kind: Any) -> Collection[Any]:
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
+def is_finite(value: Any) -> bool:
+    """Return whether all numbers in nested lists and tables are finite."""
+    if isinstance(value, dict):
+        return all(is_finite(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return all(is_finite(item) for item in value)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def shown(value: Any) -> str:
     """Return a value as a message shows it, cut short."""
     try:

@@ -9,22 +9,23 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 
 from rtil.errors import RunError, UserError, unknown
-from rtil.files import atomic_path
 from rtil.generators import GENERATORS, LayeredGenerator
 from rtil.generators.base import load_strictly, weight_hash
 from rtil.interop.checkpoint_files import is_safetensors
 from rtil.interop.foreign import read_foreign
 from rtil.pretrained import path_of
 from rtil.runs import newest_snapshot
+from rtil.schema import shown, typed_table
+from rtil.snapshot_header import FORMAT, Header, read_header
+from rtil.tensor_files import read_tensors, write_tensors
 
-FORMAT = "rtil-snapshot-1"
+MOST = 2**20
+"""Of a side, a width or a number of layers; a network without values is made of them, and has to end."""
 
 
 @dataclass
@@ -72,8 +73,7 @@ def save_snapshot(path: Path, generator: LayeredGenerator, info: dict[str, Any])
         "config": json.dumps(generator.config),
         "info": json.dumps(info),
     }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_tensors(path, tensors, metadata)
 
 
 def is_snapshot(path: Path) -> bool:
@@ -82,7 +82,7 @@ def is_snapshot(path: Path) -> bool:
     Raises:
         UserError: It cannot be read.
     """
-    return "format" in _metadata(path)
+    return _header_of(path) is not None
 
 
 def load_snapshot(path: Path | str, device: torch.device | str = "cpu") -> Snapshot:
@@ -96,35 +96,56 @@ def load_snapshot(path: Path | str, device: torch.device | str = "cpu") -> Snaps
         path = newest_snapshot(path)
     if not os.path.isfile(path):
         raise UserError(f"snapshot {path} does not exist: give a run folder, a snapshot, a checkpoint or shipped:rtil")
-    metadata = _metadata(path)
-    if "format" in metadata:
-        generator, info = _open_own(path, metadata)
-    else:
+    header = _header_of(path)
+    if header is None:
         foreign = read_foreign(path)
         generator, info = foreign.generator, foreign.info
+    else:
+        try:
+            generator, info = _generator_of(header, path), header.info
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     generator.to(device).eval().requires_grad_(False)
     return Snapshot(generator, info, weight_hash(generator), path)
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file; of any other file none."""
+def _header_of(path: Path) -> Header | None:
+    """Return what a snapshot says of itself; of any other file None."""
     try:
-        if not is_safetensors(path):
-            return {}
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable snapshot or checkpoint ({error}): get it again") from error
+        return read_header(path) if is_safetensors(path) else None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}): mend that, or give another") from error
 
 
-def _open_own(path: Path, metadata: dict[str, str]) -> tuple[LayeredGenerator, dict[str, Any]]:
-    if metadata["format"] != FORMAT:
-        raise UserError(f"{path} has format '{metadata['format']}', this version reads '{FORMAT}'")
-    if metadata["arch"] not in GENERATORS:
-        raise unknown("architecture", metadata["arch"], GENERATORS)
-    generator = GENERATORS[metadata["arch"]](**json.loads(metadata["config"]))
-    try:
-        load_strictly(generator, load_file(path))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    return generator, json.loads(metadata["info"])
+def _generator_of(header: Header, path: Path) -> LayeredGenerator:
+    if header.arch not in GENERATORS:
+        raise unknown("architecture", header.arch, GENERATORS)
+    build = GENERATORS[header.arch]
+    kinds = {name: kind for name, kind in get_type_hints(build.__init__).items() if name != "return"}
+    config = typed_table(header.config, kinds, "its config")
+    if "resolution" not in config:
+        raise UserError("its config lacks the resolution: get it again")
+    _check_size(build, config, header)
+    generator = build(**config)
+    load_strictly(generator, read_tensors(path))
+    return generator
+
+
+def _check_size(build: type[LayeredGenerator], config: dict[str, Any], header: Header) -> None:
+    """Refuse a config whose weights are not those of the file, before any memory is taken for them.
+
+    Layers are counted and a network without values is compared: a few bytes could ask for a billion weights.
+    """
+    for name, value in config.items():
+        sizes = value.values() if isinstance(value, dict) else [value]
+        if any(type(size) is int and not 1 <= size <= MOST for size in sizes):
+            raise UserError(f"its {name} is {shown(value)}: valid is from 1 to {MOST}")
+    if (layers := config.get("mapping_layers", 0)) > len(header.shapes):
+        raise UserError(f"its config has {layers} mapping layers, and the file only {len(header.shapes)} weights")
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in build(**config).state_dict().items()}
+    if wrong := sorted(expected.keys() ^ header.shapes.keys()):
+        raise UserError(f"{len(wrong)} weights are missing or unknown: {', '.join(wrong[:5])}")
+    for name, shape in expected.items():
+        if header.shapes[name] != shape:
+            raise UserError(f"weight '{name}' has shape {list(header.shapes[name])}, not {list(shape)}")

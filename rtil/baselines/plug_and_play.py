@@ -16,6 +16,7 @@ from rtil.baselines.block_matching import BM3D, SMALLEST_SIDE
 from rtil.baselines.checks import baseline_package, linear
 from rtil.errors import UserError
 from rtil.inverse.operators.base import Operator
+from rtil.torch_files import read_torch
 
 LEAST_SIGMA = 0.01
 """The last noise level where the measurements have none; deepinv's step sizes use the same floor."""
@@ -91,7 +92,7 @@ def dpir(weights: Path | None) -> PlugAndPlay:
         raise UserError(f"drunet {weights} is no file: give a state dict of deepinv's DRUNet")
     network = baseline_package("deepinv.models", "dpir").DRUNet(pretrained=None)
     try:
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        network.load_state_dict(read_torch(weights))
     except Exception as error:
         said = (str(error).splitlines() or [""])[0]
         raise UserError(f"drunet {weights} is no state dict of deepinv's DRUNet for colours ({said})") from error

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from rtil.cli.options import GIVEN, Reader, table_reader
 from rtil.errors import Notice, RunError, UserError, printable, unknown
+from rtil.packages import broken_package
 from rtil.presets import Kind
 from rtil.stopping import WORDS, Request, Terminated, handled
 
@@ -106,6 +107,9 @@ def run_command(
                 return 128 + number
             if isinstance(error, mistakes):
                 return mistake(error)
+            said = broken_package(error) if isinstance(error, Exception) else None
+            if said is not None:
+                return mistake(UserError(said))
             raise
 
 
@@ -114,6 +118,11 @@ def mistake(error: UserError) -> int:
     message = str(error).rpartition(f"{RunError.__module__}.RunError: ")[2]  # a DataLoader's has its worker's traceback
     print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2
+
+
+def plain(text: str) -> str:
+    """Return text without what a terminal obeys: names and values from files may hold its commands."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def read_table(

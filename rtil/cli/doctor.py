@@ -48,6 +48,10 @@ def open_checkup(options: DoctorOptions) -> Prepared:
 def as_text(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of a report."""
     yield _line("versions", ", ".join(f"{name} {number}" for name, number in report["versions"].items()))
+    broken = {name: state for name, state in report["packages"].items() if state != "ok"}
+    yield _line("packages", "all can be imported" if not broken else "broken: " + ", ".join(broken))
+    for name, state in broken.items():
+        yield _line("", f"{name}: {state}")
     cpu = dict(report["cpu"])
     about = f"{cpu.pop('name')}, {cpu.pop('cores')} cores"
     yield _line("cpu", f"{about}, {', '.join(f'{name} {_yes(there)}' for name, there in cpu.items())}")

@@ -9,12 +9,14 @@ types and writes the help; each value is checked on its own, wherever it came fr
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple, get_origin, get_type_hints
 
-from rtil.cli.values import as_yaml, describe, holds_pairs, not_of_type, pairs, read_yaml, readings
+from rtil.cli.values import as_yaml, holds_pairs, not_of_type, pairs, read_yaml, readings
 from rtil.errors import UserError, did_you_mean
 from rtil.presets import Kind, config_path
 from rtil.presets import names as preset_names
+from rtil.schema import alternatives, describe, is_finite, shown
 
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 SETTINGS = "settings"
@@ -226,7 +228,7 @@ class Reader:
             elif isinstance(value, Mapping):
                 flat |= {f"{name}.{field}": of_field for field, of_field in value.items()}
             else:
-                raise UserError(f"{where}: {name} is {value!r}: give a table of its settings")
+                raise UserError(f"{where}: {name} is {shown(value)}: give a table of its settings")
         valid = [*self.places, *self.short]
         for name in flat:
             if name in self.elsewhere:
@@ -248,14 +250,20 @@ class Reader:
         group, field, kind = self.places[name]
         if holds_pairs(kind) and isinstance(value, str | list):
             value = pairs(where, [value] if isinstance(value, str) else value)
+        if value == "" and Path in alternatives(kind):  # which would be the current folder
+            raise UserError(f"{where} is empty: give a path, or leave it away")
         for reading in readings(value, kind):
             try:
                 if isinstance(reading, str):
-                    return self.parser.parse_args([f"--{name}={reading}"], defaults=False)[name]
-                table = {group: {field: reading}} if group else {field: reading}
-                return self.parser.parse_object(table, defaults=False)[name]
-            except (ArgumentError, TypeError, ValueError):
+                    found = self.parser.parse_args([f"--{name}={reading}"], defaults=False)[name]
+                else:
+                    table = {group: {field: reading}} if group else {field: reading}
+                    found = self.parser.parse_object(table, defaults=False)[name]
+            except (ArgumentError, TypeError, ValueError, RecursionError):
                 continue
+            if not is_finite(found):
+                raise UserError(f"{where} is {shown(value)}: use finite numbers")
+            return found
         raise not_of_type(where, value, kind)
 
 

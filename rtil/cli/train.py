@@ -38,6 +38,10 @@ class TrainOptions:
     callbacks: list[str | dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.resume == "":
+            raise UserError("resume is empty: give latest, the path of a checkpoint, or --resume alone")
+
     @property
     def config(self) -> TrainingConfig:
         """The settings of the training, which stand among the options."""
@@ -72,7 +76,7 @@ def asked_arch(words: Sequence[str]) -> str:
         return str(found["arch"])
     if found.get("resume"):
         with suppress(UserError):  # likewise
-            run = Path(found["out"]) if found.get("out") else newest_run()
+            run = Path(str(found["out"])) if found.get("out") else newest_run()
             return str(read_settings(run).get("arch", TrainingConfig.arch))
     return TrainingConfig.arch
 
@@ -116,8 +120,8 @@ def open_training(options: TrainOptions) -> Prepared:
 
     from rtil.data import open_dataset
     from rtil.devices import pick_device
-    from rtil.training.checkpoint import checkpoints, read_checkpoint, resume_point
-    from rtil.training.run import train
+    from rtil.training.checkpoint import checkpoints, resume_point
+    from rtil.training.run import check_checkpoint, train
 
     config, out = options.config, options.out
     if out is not None:
@@ -125,7 +129,7 @@ def open_training(options: TrainOptions) -> Prepared:
     if options.resume and out is not None:
         checkpoint = resume_point(out, options.resume)
         if checkpoint is not None:
-            read_checkpoint(checkpoint, config)
+            check_checkpoint(checkpoint, config)
     loggers = [chosen_logger(one) for one in options.logger]
     callbacks = [instance_of(Callback, one, "--callbacks") for one in options.callbacks]
     pick_device(config.device)

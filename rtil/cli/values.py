@@ -1,16 +1,19 @@
 """Values of options: what text may mean for a type, and types and values as text."""
 
 import re
-import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
 from rtil.errors import UserError, did_you_mean
+from rtil.schema import alternatives, describe, read_small_text, shown
 
-WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+MOST_BYTES = 2**17
+"""Of a config file; ours have two kilobytes."""
+MOST_BRACKETS = 1000
+"""PyYAML takes the square of their number to find out that they nest too deep."""
 
 
 def readings(value: Any, kind: Any) -> list[Any]:
@@ -20,7 +23,7 @@ def readings(value: Any, kind: Any) -> list[Any]:
         >>> readings("0.1,0.2", list[float]), readings("{4:64}", dict[int, int])
         (['[0.1,0.2]', '0.1,0.2'], ['{4: 64}'])
     """
-    kinds = _alternatives(kind)
+    kinds = alternatives(kind)
     if value is None and type(None) not in kinds:
         return []
     if any(get_origin(k) is dict for k in kinds) and isinstance(value, str):
@@ -39,7 +42,7 @@ def readings(value: Any, kind: Any) -> list[Any]:
 
 def holds_pairs(kind: Any) -> bool:
     """Return whether values of a type may be written ``name=value name=value``."""
-    return dict[str, str] in _alternatives(kind)
+    return dict[str, str] in alternatives(kind)
 
 
 def pairs(where: str, words: Sequence[Any]) -> dict[str, str]:
@@ -63,27 +66,8 @@ def pairs(where: str, words: Sequence[Any]) -> dict[str, str]:
 
 def not_of_type(where: str, value: Any, kind: Any) -> UserError:
     """Return the error for a value that is not of an option's type."""
-    choices = [text for k in _alternatives(kind) if get_origin(k) is Literal for text in get_args(k)]
-    return UserError(f"{where} is {value!r}: valid is {describe(kind)}{did_you_mean(str(value), choices)}")
-
-
-def describe(kind: Any) -> str:
-    """Return a type in a user's words.
-
-    Example:
-        >>> describe(list[float] | None)
-        'a comma-separated list, each a number or null'
-    """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin in (Union, types.UnionType):
-        return " or ".join(describe(k) for k in arguments)
-    if origin in (list, tuple):
-        return f"a comma-separated list, each {describe(arguments[0])}"
-    if origin is dict:
-        return f"a table from {describe(arguments[0])} to {describe(arguments[1])}"
-    return WORDS.get(kind) or getattr(kind, "__name__", str(kind)).lower()
+    choices = [text for k in alternatives(kind) if get_origin(k) is Literal for text in get_args(k)]
+    return UserError(f"{where} is {shown(value)}: valid is {describe(kind)}{did_you_mean(str(value), choices)}")
 
 
 def as_yaml(value: Any) -> str:
@@ -99,30 +83,43 @@ def read_yaml(path: Path) -> Mapping[Any, Any]:
         UserError: It cannot be read, has a key twice, or holds something else.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)  # noqa: S506  a safe loader
+        text = read_small_text(path, MOST_BYTES, "give a file of options").decode("utf-8")
+        if text.count("[") + text.count("{") > MOST_BRACKETS:
+            raise RecursionError
+        values = yaml.load(text, _PlainLoader)  # noqa: S506  a safe loader
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(f"config file '{path}' cannot be read ({reason}): give a YAML file") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"config file '{path}' is not YAML: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"config file '{path}' is nested too deep: write one 'name: value' a line") from error
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
+        raise UserError(f"config file '{path}' is not YAML: {error}") from error  # dates, numbers: of Python's words
     if not isinstance(values, dict | None):
         raise UserError(f"config file '{path}' holds no options: write one 'name: value' a line")
     return values or {}
 
 
-class _KeysOnce(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would take the last."""
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would take the last, and values that point to others.
+
+    A few lines in which each points twice to the one before stand for a million values.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"it points to a value elsewhere (*{self.peek_event().anchor}): write that out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        plain = set[Any]()
         for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"it has the key '{key}' twice")
+            if isinstance(key, Hashable) and key in plain:
+                raise yaml.YAMLError(f"it has the key {shown(key)} twice")
+            plain |= {key} if isinstance(key, Hashable) else set()
         return super().construct_mapping(node, deep)
-
-
-def _alternatives(kind: Any) -> Collection[Any]:
-    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def _plain(value: Any) -> Any:

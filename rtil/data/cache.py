@@ -9,6 +9,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,12 +49,21 @@ def preload(ds: ImageDataset) -> Tensor:
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> Tensor | None:
-    """Map a cached set, or return None if it is absent or not the array that was written."""
-    try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    """Map a cached set, or return None if it is absent, or not the array that was written, which is told.
+
+    Its length, type and shape are those of the array; the pixels are not read, which would take as long as to decode.
+    """
+    if not path.is_file():
         return None
-    return torch.from_numpy(array) if array.shape == shape and array.dtype == np.uint8 else None
+    try:
+        array: Any = np.load(path, mmap_mode="c", allow_pickle=False)
+        if array.shape == shape and array.dtype == np.uint8 and array.flags.c_contiguous:
+            return torch.from_numpy(array)
+        reason = "it is another array"
+    except Exception as error:  # a damaged header can bring any
+        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    warnings.warn(f"the decoded images {path} are made again: {reason}", Notice, stacklevel=3)
+    return None
 
 
 def _load_all(ds: ImageDataset, shape: tuple[int, ...]) -> Tensor:

@@ -211,6 +211,8 @@ def load_strictly(generator: LayeredGenerator, weights: Mapping[str, Tensor]) ->
     for name, weight in weights.items():
         if weight.shape != expected[name].shape:
             raise UserError(f"weight '{name}' has shape {list(weight.shape)}, not {list(expected[name].shape)}")
-        if not bool(weight.isfinite().all()):
+        if weight.is_floating_point() != expected[name].is_floating_point():
+            raise UserError(f"weight '{name}' is of type {weight.dtype}, not {expected[name].dtype}")
+        if not bool(weight.to(expected[name].dtype).isfinite().all()):
             raise UserError(f"weight '{name}' is not finite")
     generator.load_state_dict(dict(weights))

@@ -5,24 +5,21 @@ it is returned flat: tensors and plain values by their dotted place (``g_ema.con
 """
 
 import argparse
-import pickle
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from rtil.errors import UserError
 from rtil.interop.safe_pickle import Module, Settings, read_pickle
+from rtil.tensor_files import read_tensors
+from rtil.torch_files import ZIP, read_torch, reason_of
 
 Fact = str | int | float | bool | None
 
 HEAD_BYTES = 512
-ZIP = b"PK\x03\x04"
 TORCH_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number with which files of torch.save began before version 1.6; storages within pickles do, too."""
 LEGACY_BYTES = 16
@@ -77,17 +74,16 @@ def read_checkpoint_file(path: Path) -> Content:
     except UserError as error:
         raise UserError(f"{path} is not a readable snapshot or checkpoint: {error}") from error
     except Exception as error:  # a damaged file can bring any
-        raise UserError(f"{path} is not a readable snapshot or checkpoint: {_reason(error)}") from error
+        raise UserError(f"{path} is not a readable snapshot or checkpoint: {reason_of(error)}") from error
 
 
 def _read(path: Path, head: bytes) -> Any:
     if head.startswith(ZIP) or TORCH_LEGACY in head[:LEGACY_BYTES]:
-        with torch.serialization.safe_globals([argparse.Namespace, (Settings, GAN_ZOO_CONFIG)]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=head.startswith(ZIP))
+        return read_torch(path, [argparse.Namespace, (Settings, GAN_ZOO_CONFIG)])
     if head.startswith(PICKLE):
         return read_pickle(path)
     if is_safetensors(path):
-        return load_file(path)
+        return read_tensors(path)
     raise UserError(_what_else(head))
 
 
@@ -100,14 +96,6 @@ def _what_else(head: bytes) -> str:
     if head.startswith(GIT_LFS):
         return "it is a pointer of Git LFS: get the file itself (git lfs pull)"
     return f"it begins with {head[:8]!r}: valid are safetensors, files of torch.save, and NVIDIA's .pkl"
-
-
-def _reason(error: Exception) -> str:
-    named = re.search(r"GLOBAL (\S+)", str(error))
-    if isinstance(error, pickle.UnpicklingError) and named:
-        return f"it names {named[1]}, which is no part of weights; nothing of it was run"
-    text = (str(error).splitlines() or [""])[0]
-    return f"it is damaged or cut short ({text or type(error).__name__}): get it again"
 
 
 def _flat(value: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

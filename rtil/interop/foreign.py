@@ -23,6 +23,7 @@ AVERAGED = {"g_ema", "G_ema", "avgG", "g_running", "generator_smooth", "netG_ema
 """Names of moving averages."""
 STYLEGAN3 = r"(.*\.)?synthesis\.input\.(freqs|phases|transform)"
 SHOWN_NAMES = 3
+OUR_TRAININGS = "rtil_settings."
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def _find(whole: Content) -> tuple[Layout, str]:
 def _what_instead(whole: Content) -> str:
     if any(re.fullmatch(STYLEGAN3, key) for key in whole.tensors):
         return "it is StyleGAN3, whose layers ours cannot be"
+    if any(place.startswith(OUR_TRAININGS) for place in whole.facts):
+        return "it is a checkpoint of a training: give its run folder, or a snapshot of it"
     if not whole.tensors:
         return "it holds no tensors"
     names = ", ".join(list(whole.tensors)[:SHOWN_NAMES])

@@ -81,7 +81,9 @@ KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 """What a pickle may name."""
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own, not the one in C, which takes gigabytes for a file of ten bytes that numbers its memo so."""
+
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("dnnlib.tflib"):
             raise UserError(

@@ -12,19 +12,20 @@ code shares one file between all generators), and are kept in a cache by the has
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rtil import seeds
 from rtil.caches import made_once
-from rtil.errors import Notice, RunError
-from rtil.files import atomic_path, cache_folder
+from rtil.errors import Notice, RunError, UserError
+from rtil.files import cache_folder
 from rtil.generators.base import LayeredGenerator, weight_hash
 from rtil.inverse.settings import NoiseRule, Start
+from rtil.tensor_files import read_tensors, write_tensors
 
 FIT_DRAWS = 100_000
 FIT_CHUNK = 2_000
@@ -176,17 +177,28 @@ def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
     The cache is the folder RTIL_CACHE, by default the user's cache folder.
     """
     path = cache_folder() / f"gaussian-fit-{weight_hash(generator)}-{FIT_DRAWS}.safetensors"
-    if path.exists():
-        tensors = load_file(path)
-        return tensors["mean"], tensors["std"]
+    if path.is_file() and (kept := _kept_fit(path)) is not None:
+        return kept
     mean, std = fit_gaussian(generator)
     try:
-        with atomic_path(path) as temporary:
-            save_file({"mean": mean, "std": std}, temporary)
+        write_tensors(path, {"mean": mean, "std": std}, {})
     except RunError as error:
         warnings.warn(
             f"the Gaussian fit is not cached ({error}); set RTIL_CACHE to a writable folder", Notice, stacklevel=2
         )
+    return mean, std
+
+
+def _kept_fit(path: Path) -> tuple[Tensor, Tensor] | None:
+    """Return a fit from its file, or None where that is damaged, which is told."""
+    try:
+        tensors = read_tensors(path)
+        mean, std = tensors["mean"], tensors["std"]
+        if mean.ndim != 1 or mean.shape != std.shape or not bool((mean.isfinite() & (std >= 0) & std.isfinite()).all()):
+            raise UserError("it holds no mean and standard deviation")
+    except (UserError, KeyError) as error:
+        warnings.warn(f"the Gaussian fit {path} is made again: {error}", Notice, stacklevel=2)
+        return None
     return mean, std
 
 

@@ -22,13 +22,15 @@ from rtil.files import cache_folder
 from rtil.locks import Timeout, acquire
 from rtil.ops import prebuilt
 from rtil.ops.build_log import explain
-from rtil.ops.build_recipe import LIBRARY, Recipe
+from rtil.ops.build_recipe import LIBRARY, Recipe, digest
 from rtil.ops.toolchain import MEANWHILE, BuildError, find_compiler, find_cuda, find_ninja, gpu_archs
 
 __all__ = ["BuildError", "found", "library", "make", "prebuild"]
 
 SOURCES = Path(__file__).parent / "csrc"
 TIMEOUT_SECONDS = 900
+CHECKSUM = "sha256"
+"""File beside a cached library."""
 TYPICAL_SECONDS = {False: 25, True: 85}  # on one core, without and with CUDA (of that 60 for one GPU architecture)
 
 
@@ -55,7 +57,7 @@ def found(cuda: bool) -> Path | None:
     if prebuilt.problem(SOURCES, gpu_archs() if cuda else (), prebuilt.PREBUILT) is None:
         return prebuilt.PREBUILT / LIBRARY
     cached = _cached(_recipe(cuda))
-    return cached if cached.is_file() else None
+    return cached if is_whole(cached) else None
 
 
 def prebuild(folder: Path) -> Path:
@@ -84,8 +86,10 @@ def make(recipe: Recipe) -> Path:
         ops.mkdir(parents=True, exist_ok=True)
         before = _changed(failed)
         with _locked(ops / f"{key}.lock"):
-            if cached.is_file():
+            if is_whole(cached):
                 return cached
+            if cached.is_file():
+                _say(f"{cached} is damaged, or of an older version without a checksum: it is built again")
             if _changed(failed) not in (None, before):  # by the process that was waited for
                 raise _failure(failed)
             for abandoned in ops.glob(f"{key}.tmp-*"):
@@ -102,6 +106,14 @@ def make(recipe: Recipe) -> Path:
             f"the fused ops cannot be built in {ops} ({error.strerror or error}): set RTIL_CACHE to a folder with room "
             f"that can be written; {MEANWHILE}"
         ) from error
+
+
+def is_whole(cached: Path) -> bool:
+    """Return whether a library is there as it was built: to load a part of one ends the process."""
+    try:
+        return cached.with_name(CHECKSUM).read_text(encoding="utf-8") == digest(cached)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _recipe(cuda: bool) -> Recipe:
@@ -168,6 +180,7 @@ def _compile(recipe: Recipe, folder: Path, failed: Path) -> None:
     for path in folder.iterdir():
         if path.name != LIBRARY:
             path.unlink()
+    (folder / CHECKSUM).write_text(digest(folder / LIBRARY), encoding="utf-8")
     with (folder / LIBRARY).open("rb") as file:
         os.fsync(file.fileno())
     folder.chmod(0o755)  # a cache may be shared

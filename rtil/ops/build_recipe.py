@@ -88,6 +88,12 @@ class Recipe:
         return [f"-gencode=arch=compute_{arch[3:]},code={arch}" for arch in self.archs]
 
 
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def source_files(sources: Path, cuda: bool) -> list[Path]:
     """Return all files below a folder of sources, headers too, sorted; those in its folder ``cuda`` only with CUDA."""
     files = (path.relative_to(sources) for path in sources.rglob("*") if path.is_file())
@@ -98,8 +104,7 @@ def source_digest(sources: Path, cuda: bool) -> str:
     """Return the SHA-256 of the names and contents of the sources."""
     total = hashlib.sha256()
     for path in source_files(sources, cuda):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        total.update(f"{path.relative_to(sources).as_posix()} {content}\n".encode())
+        total.update(f"{path.relative_to(sources).as_posix()} {digest(path)}\n".encode())
     return total.hexdigest()
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import torch
 
+from rtil.errors import UserError
 from rtil.files import atomic_path, write_text
-from rtil.ops.build_recipe import LIBRARY, Recipe, source_digest
+from rtil.ops.build_recipe import LIBRARY, Recipe, digest, source_digest
 from rtil.ops.toolchain import cpu_features
+from rtil.schema import json_table, typed_table
 
 PREBUILT = Path(__file__).parent / "prebuilt"
 MANIFEST = "manifest.json"
+KINDS = {"torch": str, "cuda": bool, "archs": list[str], "cpu": list[str], "library": str, "sources": str}
 
 
 def put(library: Path, recipe: Recipe, folder: Path) -> Path:
@@ -26,6 +29,7 @@ def put(library: Path, recipe: Recipe, folder: Path) -> Path:
         "cuda": recipe.cuda is not None,
         "archs": recipe.archs,
         "cpu": cpu_features(),
+        "library": digest(library),
         "sources": source_digest(recipe.sources, recipe.cuda is not None),
     }
     (folder / MANIFEST).unlink(missing_ok=True)  # between the two files there is none, so that they always agree
@@ -44,15 +48,21 @@ def problem(sources: Path, archs: Sequence[str], folder: Path) -> str | None:
         folder: Where it is looked for.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json_table((folder / MANIFEST).read_bytes(), "its manifest")
+        if lacking := KINDS.keys() - typed_table(manifest, KINDS, "its manifest").keys():
+            return f"its manifest has no {', '.join(sorted(lacking))}"
+        if manifest["library"] != digest(folder / LIBRARY):
+            return "it is damaged"
     except FileNotFoundError:
         return "none was built"
+    except (UserError, OSError) as error:
+        return str(error)
     if manifest["torch"] != torch.__version__:
         return f"built for torch {manifest['torch']}, this is {torch.__version__}"
     if manifest["sources"] != source_digest(sources, manifest["cuda"]):
         return "built from other sources"
     if missing := sorted(set(manifest["cpu"]) - set(cpu_features())):
         return f"built for a processor with {', '.join(missing)}"
-    if lacking := sorted(set(archs) - set(manifest["archs"])):
-        return f"built without {', '.join(lacking)}"
+    if missing := sorted(set(archs) - set(manifest["archs"])):
+        return f"built without {', '.join(missing)}"
     return None

@@ -7,7 +7,6 @@ file that torch-fidelity downloads gets FID and KID as others report them.
 
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from rtil.errors import UserError
 from rtil.layout import LpipsNet
 from rtil.ranges import uint8_to_signed
+from rtil.torch_files import read_torch
 from rtil.weights import load_lpips
 
 LEAST_PIXELS = 96
@@ -68,8 +68,9 @@ def inception(weights: Path) -> nn.Module:
     if not weights.is_file():
         raise UserError(f"inception weights {weights} do not exist: give the file that torch-fidelity downloads")
     try:
+        read_torch(weights)  # nothing of it runs, and it is whole
         network: nn.Module = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
-    except (RuntimeError, UnpicklingError, KeyError, EOFError) as error:
+    except (ValueError, TypeError, AttributeError, RuntimeError, KeyError) as error:  # UserError among them
         raise UserError(f"{weights} cannot be used as weights of FID's Inception network: {error}") from error
     return network.eval().requires_grad_(False)
 

@@ -18,6 +18,7 @@ from rtil.layout import (
     resolutions,
 )
 from rtil.precision import Precision
+from rtil.schema import typed_table
 from rtil.training.growing import GrowthPreset, GrowthSchedule, growth_schedule
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class TrainingConfig(ABC):
                 setattr(self, name, {int(side): value for side, value in getattr(self, name).items()})
         self.channels = check_channels(self.channels or DEFAULT_CHANNELS, self.resolution)
         self._check_choices_and_finiteness()
-        self._check(lambda x: x > 0, "a number above 0", "kimg", "lr", "ema_halflife_kimg", "z_dim")
+        self._check(lambda x: x > 0, "a number above 0", "kimg", "ema_halflife_kimg", "z_dim", "chunk")
+        self._check(lambda x: 0 < x <= 1, "a number above 0, at most 1", "lr")
+        self._check(bool, "'synthetic', or the path of pictures", "data")
         self._check(lambda x: x > 0, "a number above 0", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg")
         self._check(lambda x: x is None or x > 0, "a number above 0, or null", "quality_kimg")
         self._check(lambda x: x >= 0, "a number >= 0", "ema_rampup", "sigma")
@@ -282,10 +285,18 @@ def config_of(settings: Mapping[str, Any]) -> TrainingConfig:
         UserError: An architecture, name or value is not valid.
     """
     arch = settings.get("arch", TrainingConfig.arch)
-    if arch not in CONFIGS:
+    if not isinstance(arch, str) or arch not in CONFIGS:
         raise unknown("architecture", arch, CONFIGS)
     known = [f.name for f in fields(CONFIGS[arch])]
     for name in settings:
         if name not in known:
             raise unknown(f"setting of {arch}", name, known)
-    return CONFIGS[arch](**settings)
+    kinds = get_type_hints(CONFIGS[arch])
+    try:
+        config = CONFIGS[arch](**settings)
+    except (TypeError, ValueError, AttributeError) as error:
+        if not isinstance(error, UserError):
+            typed_table(settings, kinds, "the settings")  # says which of them it was
+        raise
+    typed_table(settings, kinds, "the settings")
+    return config

@@ -8,15 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.data.workers import worker_errors_in_one_line
 from rtil.devices import compute_dtype, pick_device, training_convolutions
+from rtil.errors import RunError, UserError
 from rtil.training.callbacks import Checkpoints, Log, Snapshots
 from rtil.training.card import Card
-from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
+from rtil.training.checkpoint import (
+    AtomicCheckpointIO,
+    check_weights,
+    read_checkpoint,
+    resume_point,
+    set_aside_damaged,
+)
 from rtil.training.config import TrainingConfig
 from rtil.training.grids import Grids
 from rtil.training.loggers import DEFAULT_LOGGERS, make_loggers
@@ -66,7 +74,9 @@ def train(
     module = MODULES[config.arch](config)
     checkpoint = resume_point(run, resume) if resume else None
     if checkpoint is not None:
-        data.images_seen = module.seen = read_checkpoint(checkpoint, config)
+        data.images_seen = module.seen = check_checkpoint(checkpoint, config)
+        if resume == "latest":
+            set_aside_damaged(run, checkpoint)
     if module.is_done:
         print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return True
@@ -96,8 +106,27 @@ def train(
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
     with stop.listening(), suppress(SIGTERMException), convolutions:  # SIGTERM's code is ours
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if checkpoint is None or module.step_images or isinstance(error, UserError):
+                raise
+            what = f"checkpoint {checkpoint} cannot be gone on from ({type(error).__name__}: {error})"
+            raise RunError(f"{what}: give an older one with --resume") from error
     return bool(module.is_done)
+
+
+def check_checkpoint(path: Path, config: TrainingConfig) -> int:
+    """Check that a checkpoint is of these settings, and its weights of their networks; return images seen.
+
+    Raises:
+        UserError: It is not.
+    """
+    images_seen = read_checkpoint(path, config)
+    with torch.device("meta"):
+        module = MODULES[config.arch](config)
+    check_weights(path, module, (module.G, module.D))
+    return images_seen
 
 
 def _quiet_lightning() -> None:

