@@ -45,6 +45,8 @@ class TrainingConfig(ABC):
         seed: Root seed of every draw.
         device: ``auto`` (``cuda`` where there is one, else ``cpu``), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: Type of the main phases; ``auto`` takes bfloat16 where the hardware multiplies it faster.
+        activation_checkpointing: Keep each block's input only and compute the block again in the backward pass: less
+            memory, more time, the same numbers. For large pictures.
         channels: {side: width} of generator and discriminator, for sides from 4 to the resolution.
         z_dim: Entries of the latent code z.
         lr: Adam's learning rate (StyleGAN2: before the correction for lazy regularisation).
@@ -76,6 +78,7 @@ class TrainingConfig(ABC):
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
+    activation_checkpointing: bool = False
     channels: dict[int, int] | None = None
     z_dim: int = 512
     lr: float = 0.001
@@ -125,7 +128,7 @@ class TrainingConfig(ABC):
     @property
     def changeable(self) -> set[str]:
         """Names of the settings that may change when a run goes on."""
-        return {"kimg", "device", "chunk", *(f"{what}_kimg" for what in BESIDE)}
+        return {"kimg", "device", "chunk", "activation_checkpointing", *(f"{what}_kimg" for what in BESIDE)}
 
     @property
     @abstractmethod
