@@ -1,7 +1,7 @@
 """``python train.py``: train a prior, vanilla or RTIL."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,21 @@ class TrainOptions:
     def config(self) -> TrainingConfig:
         """The settings of the training, which stand among the options."""
         return self.settings[""]
+
+
+@dataclass(frozen=True)
+class PlannedTraining(Prepared):
+    """A training as its lines and what does it; what it needs is counted only where it is asked for."""
+
+    config: TrainingConfig
+
+    def plan(self) -> Iterable[str]:
+        """Yield the lines, and the memory."""
+        from rtil.devices import pick_device
+        from rtil.training.memory import memory_line
+
+        yield from self.lines
+        yield memory_line(self.config, pick_device(self.config.device))
 
 
 def asked_arch(words: Sequence[str]) -> str:
@@ -94,10 +109,11 @@ def settled(options: TrainOptions) -> TrainOptions:
 
 
 def open_training(options: TrainOptions) -> Prepared:
-    """Check settings, data, device and the checkpoint to go on from."""
+    """Check settings, data, device, memory and the checkpoint to go on from."""
     from rtil.data import open_dataset
     from rtil.devices import pick_device
     from rtil.training.checkpoint import read_checkpoint, resume_point
+    from rtil.training.memory import check_memory
     from rtil.training.run import train
 
     config, out = options.config, options.out
@@ -107,7 +123,7 @@ def open_training(options: TrainOptions) -> Prepared:
         checkpoint = resume_point(out, options.resume)
         if checkpoint is not None:
             read_checkpoint(checkpoint, config)
-    pick_device(config.device)
+    check_memory(config, pick_device(config.device))
     pictures = len(open_dataset(config.data, config.resolution, "train"))
     if config.quality_kimg and pictures < LEAST_PICTURES:
         raise UserError(
@@ -132,7 +148,7 @@ def open_training(options: TrainOptions) -> Prepared:
                 raise
             print(f"done: {folder}", flush=True)
 
-    return Prepared(lines, run)
+    return PlannedTraining(lines, run, config)
 
 
 def description(config: TrainingConfig) -> str:

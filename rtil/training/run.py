@@ -16,6 +16,7 @@ from rtil.training.callbacks import Checkpoints, Curves, Log, Snapshots
 from rtil.training.checkpoint import AtomicCheckpointIO, read_checkpoint, resume_point
 from rtil.training.config import TrainingConfig
 from rtil.training.grids import Grids
+from rtil.training.memory import running_out_in_one_line
 from rtil.training.pggan import PGGANTraining
 from rtil.training.quality import QualityLog
 from rtil.training.stop import StopRequest
@@ -36,6 +37,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
 
     Raises:
         UserError: If the data, the device or the checkpoint cannot be used.
+        RunError: If memory runs out; the last checkpoint is kept.
         KeyboardInterrupt: On Ctrl-C, after a checkpoint was written.
         TrainingDivergedError: If gradients stay non-finite, or weights are; the last good checkpoint is kept.
     """
@@ -70,7 +72,8 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         ],
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
-    with stop.listening(), suppress(SIGTERMException), convolutions:  # ours is the exit code that says SIGTERM
+    memory = running_out_in_one_line(config, device, run)
+    with stop.listening(), suppress(SIGTERMException), convolutions, memory:  # ours is the exit code that says SIGTERM
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
