@@ -97,7 +97,11 @@ def measure_all(options: MemoryOptions) -> dict[str, Any]:
             for checkpointing in (False, True):
                 of_case = settings(resolution, batch, options, checkpointing)
                 needed = Planner(StyleGAN2Config(**of_case), CPU).estimate()
-                row = {"resolution": resolution, "batch": batch, "activation_checkpointing": checkpointing}
+                row: dict[str, Any] = {
+                    "resolution": resolution,
+                    "batch": batch,
+                    "activation_checkpointing": checkpointing,
+                }
                 row |= {"counted_mb": needed.total / 1e6, "step_mb": needed.step / 1e6}
                 if options.measure:
                     row["measured_mb"] = _in_own_process(of_case)

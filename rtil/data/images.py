@@ -82,7 +82,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))  # torch takes twice as long
 
 
 def fit(image: Tensor, resolution: int) -> Tensor:

@@ -24,4 +24,4 @@ def recomputed(layers: Callable[..., T], *inputs: Any) -> T:
     """
     if not torch.is_grad_enabled():
         return layers(*inputs)
-    return checkpoint(layers, *inputs, use_reentrant=False, preserve_rng_state=False)  # type: ignore[no-any-return]
+    return checkpoint(layers, *inputs, use_reentrant=False, preserve_rng_state=False)

@@ -11,7 +11,7 @@ Operations are those of the tier that the training's device would take, so a ste
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rtil.branches import Branches, MixtureBranches
+from rtil.budget import in_gb
 from rtil.devices import compute_dtype, peak_memory_mb
 from rtil.errors import RunError, UserError
-from rtil.memory import in_gb, is_out_of_memory, memory_of
+from rtil.memory import free_on, is_out_of_memory
 from rtil.ops.tier import meta_stands_for
 from rtil.training.checkpoint import checkpoints
 from rtil.training.config import PGGANConfig, StyleGAN2Config, TrainingConfig
@@ -120,6 +121,8 @@ class _PGGANStep(_Step, PGGANTraining):
 
 
 STEPS: Mapping[str, type[Any]] = {"stylegan2": _StyleGAN2Step, "pggan": _PGGANStep}
+SHARING = ("devices", "num_nodes", "accumulate")
+"""Settings that say into how many shares a batch is cut."""
 MOST_COUNTED = 32
 """Pictures of a step that is run; what more of them need is linear in their number."""
 
@@ -134,8 +137,10 @@ class Planner:
 
     def __init__(self, config: TrainingConfig, device: torch.device) -> None:
         self.config, self.device = config, device
+        self.shares = _processes(config, device) * getattr(config, "accumulate", 1)
+        self._alone = replace(config, **{name: 1 for name in SHARING if hasattr(config, name)})
         with torch.device(META):
-            self._module = STEPS[config.arch](config)
+            self._module = STEPS[config.arch](self._alone)
         self._module.to(META)
         self._module.dtype_main = compute_dtype(config.precision, device)
         self._module.branches = _worst(self._module.branches)
@@ -148,13 +153,13 @@ class Planner:
         return Estimate(networks=G + D + average, adam=2 * (G + D), step=step)
 
     def steps(self) -> dict[int, int]:
-        """Return {images seen at its start: batch} of every kind of step: a PGGAN has one for each stage."""
-        if isinstance(self.config, PGGANConfig):
-            return {stage.first_image: stage.batch for stage in self.config.schedule().stages}
-        return {0: self.config.batch_at(0)}
+        """Return {images seen at its start: share of its batch} of every kind of step: a PGGAN has one a stage."""
+        stages = self.config.schedule().stages if isinstance(self.config, PGGANConfig) else ()
+        batches = {stage.first_image: stage.batch for stage in stages} or {0: self.config.batch_at(0)}
+        return {first: max(1, batch // self.shares) for first, batch in batches.items()}
 
     def step_bytes(self, seen: int, batch: int) -> int:
-        """Return the bytes of a step beside networks and Adam, where the batch of that step was of another size."""
+        """Return the bytes of a step beside networks and Adam, were this its share of the batch."""
         if batch > MOST_COUNTED:
             half, full = (self.step_bytes(seen, n) for n in (MOST_COUNTED // 2, MOST_COUNTED))
             return full + (full - half) * (batch - MOST_COUNTED) // (MOST_COUNTED // 2)
@@ -173,7 +178,9 @@ class Planner:
         return 4 * low or next((n for n in (2, 1) if self.step_bytes(seen, n) <= room), 0)
 
     def fitting(self, limit: int, halved: bool = False) -> str | None:
-        """Return the option with the largest batch that fits into a limit in bytes; None where not one picture does.
+        """Return the options with which a step fits into a limit in bytes; None where not one picture does.
+
+        The largest batch and, where a batch can be taken in turns, the fewest turns.
 
         Args:
             limit: Bytes, networks and Adam included.
@@ -183,16 +190,30 @@ class Planner:
         fits = {seen: min(self.largest_batch(seen, limit), most[seen]) for seen in most}
         if not all(fits.values()):
             return None
+        turns = f", or as large with --accumulate {n}" if (n := self._turns(fits)) else ""
         if not isinstance(self.config, PGGANConfig):
-            return f"--batch {fits[0]}"
+            return f"--batch {fits[0] * self.shares}{turns}"
         schedule = self.config.schedule()
         smaller = {schedule.at(seen)[0].side: n for seen, n in fits.items() if n < self.steps()[seen]}
-        return f"--batches '{(self.config.batches or {}) | smaller}'"
+        whole = {side: n * self.shares for side, n in smaller.items()}
+        return f"--batches '{(self.config.batches or {}) | whole}'{turns}"
+
+    def _turns(self, fits: Mapping[int, int]) -> int | None:
+        """Return the least ``accumulate`` with which no share is larger than what fits, if that can be."""
+        config: Any = self.config
+        processes = _processes(config, self.device)
+        batches = {seen: share * self.shares for seen, share in self.steps().items()}
+        for turns in range(2, min(batches.values()) + 1) if hasattr(config, "accumulate") else ():
+            if all(batch <= fits[seen] * processes * turns for seen, batch in batches.items()):
+                with suppress(UserError):
+                    replace(config, accumulate=turns).check_processes(processes)
+                    return turns
+        return None
 
     def _count(self, seen: int, batch: int) -> int:
         module, side = self._module, self.config.resolution
         if isinstance(self.config, StyleGAN2Config):
-            module.config = replace(self.config, batch=batch)
+            module.config = replace(self._alone, batch=batch)
         module.seen = seen
         with meta_stands_for(self.device), LiveBytes() as counter:
             counter.know([*module.parameters(), *module.buffers()])
@@ -208,8 +229,8 @@ def check_memory(config: TrainingConfig, device: torch.device) -> None:
     Raises:
         UserError: It needs more; the message names the largest batch that fits.
     """
-    limit = memory_of(device)
-    if _crude_bound(config) < limit:
+    limit = _free(config, device)
+    if limit is None or _crude_bound(config) < limit:
         return
     planner = Planner(config, device)
     needed = planner.estimate().total
@@ -218,16 +239,17 @@ def check_memory(config: TrainingConfig, device: torch.device) -> None:
     fitting = planner.fitting(limit)
     way = f"the largest that fits is {fitting}" if fitting else f"not even one picture of {config.resolution} px fits"
     more = "" if config.activation_checkpointing else ", or try --activation_checkpointing"
-    raise UserError(
-        f"this training needs at least {in_gb(needed)} of memory and {named(device)} has {in_gb(limit)}: {way}{more}"
-    )
+    free = f"{in_gb(limit)} are free for it on {_named(device)}"
+    raise UserError(f"this training needs at least {in_gb(needed)} of memory and {free}: {way}{more}")
 
 
 def memory_line(config: TrainingConfig, device: torch.device) -> str:
     """Return a line that says what a training needs and what there is."""
     need = Planner(config, device).estimate()
     parts = f"networks {in_gb(need.networks)}, Adam {in_gb(need.adam)}, a step {in_gb(need.step)}"
-    return f"memory: at least {in_gb(need.total)} ({parts}) of the {in_gb(memory_of(device))} of {named(device)}"
+    limit = _free(config, device)
+    free = "" if limit is None else f", and {in_gb(limit)} are free for it on {_named(device)}"
+    return f"memory: at least {in_gb(need.total)} ({parts}){free}"
 
 
 @contextmanager
@@ -245,19 +267,36 @@ def running_out_in_one_line(config: TrainingConfig, device: torch.device, run: P
             raise
     # behind that block nothing of the step is held any more
     kept = checkpoints(run)
-    fitting = Planner(config, device).fitting(min(memory_of(device), int(peak_memory_mb(device) * 1e6)), halved=True)
+    fitting = Planner(config, device).fitting(int(peak_memory_mb(device) * 1e6), halved=True)
     ways = [f"a new run with {fitting}"] if fitting else []
     if not config.activation_checkpointing:
         on = f"go on with --out {run} --resume --activation_checkpointing" if kept else "--activation_checkpointing"
         ways.insert(0, on)
     way = ", or ".join(ways) or "fewer channels"
     held = f"checkpoint kept: {kept[-1].name}" if kept else "no checkpoint was written yet"
-    raise RunError(f"{named(device)} has no memory left for a step of this training: {way}; {held}")
+    raise RunError(f"{_named(device)} has no memory left for a step of this training: {way}; {held}")
 
 
-def named(device: torch.device) -> str:
-    """Return what has a device's memory, for messages."""
+def _named(device: torch.device) -> str:
     return str(device) if device.type == "cuda" else "this machine"
+
+
+def _processes(config: TrainingConfig, device: torch.device) -> int:
+    """Return how many processes share a batch."""
+    return _processes_here(config, device) * int(getattr(config, "num_nodes", 1))
+
+
+def _processes_here(config: TrainingConfig, device: torch.device) -> int:
+    count = getattr(config, "devices", 1)
+    if count == "auto":
+        count = torch.cuda.device_count() if device.type == "cuda" else 1
+    return max(1, count)
+
+
+def _free(config: TrainingConfig, device: torch.device) -> int | None:
+    """Return the bytes to plan with for each process: those on one machine have a GPU each, or share its memory."""
+    free = free_on(device)
+    return free if free is None or device.type == "cuda" else free // _processes_here(config, device)
 
 
 def _worst(branches: Branches) -> Branches:

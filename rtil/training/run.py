@@ -42,7 +42,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
         TrainingDivergedError: If gradients stay non-finite, or weights are; the last good checkpoint is kept.
     """
     device = pick_device(config.device)
-    data = FacesDataModule(config.data, config.resolution, config.batch_at, config.seed, config.mirror)
+    data = FacesDataModule(config.data, config.resolution, config.batch_at, config.seed, config.mirror, config.workers)
     module = MODULES[config.arch](config)
     checkpoint = resume_point(run, resume) if resume else None
     if checkpoint is not None:

@@ -141,7 +141,7 @@ def test_order_can_be_asked_at_any_position():
 @pytest.fixture
 def few(monkeypatch) -> None:
     monkeypatch.setattr("rtil.data.batches.open_dataset", lambda data, *arguments: FewFaces(*arguments))
-    monkeypatch.setattr("rtil.data.batches.WORKERS", 2)
+    monkeypatch.setattr("rtil.data.batches.cores", lambda: 2)
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_lightning_trains_on_it():
 def test_a_signal_to_all_processes_leaves_the_training_its_batches(from_memory_and_files, monkeypatch):
     """The training itself decides when to stop; it cannot end its step without pictures."""
     _, module = from_memory_and_files("synthetic", 8, 4)
-    monkeypatch.setattr("rtil.data.batches.WORKERS", 1)
+    module.workers = 1
     batches = iter(module.train_dataloader())
     next(batches)
     (worker,) = batches._workers

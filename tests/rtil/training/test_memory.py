@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from rtil.cli.train import main
 from rtil.errors import UserError
 from rtil.training import memory
 from rtil.training.checkpoint import checkpoints
-from rtil.training.config import config_of
+from rtil.training.config import StyleGAN2Config, config_of
 from rtil.training.memory import META, LiveBytes, Planner, check_memory
 from rtil.training.run import MODULES
 from rtil.training.stylegan2 import StyleGAN2Training
@@ -99,7 +100,7 @@ def test_the_branch_that_needs_most_is_counted() -> None:
 @pytest.fixture
 def small_machine(monkeypatch: pytest.MonkeyPatch) -> int:
     limit = 40_000_000
-    monkeypatch.setattr(memory, "memory_of", lambda device: limit)
+    monkeypatch.setattr(memory, "free_on", lambda device: limit)
     return limit
 
 
@@ -110,7 +111,9 @@ def test_a_batch_that_cannot_fit_is_refused_with_the_largest_that_does(
     settings: dict[str, Any], small_machine: int
 ) -> None:
     config = config_of(settings)
-    with pytest.raises(UserError, match=r"needs at least .* has 0\.04 GB: the largest that fits is --batch") as caught:
+    with pytest.raises(
+        UserError, match=r"at least .* and 0\.0 GB are free for it on this machine: the largest that fits is --batch"
+    ) as caught:
         check_memory(config, CPU)
     assert str(caught.value).endswith("or try --activation_checkpointing")
     n = int(re.findall(r"\d+", str(caught.value))[-1])
@@ -151,13 +154,17 @@ def here(tmp_path, monkeypatch, make_pictures):
 def test_a_command_with_a_huge_batch_ends_in_one_line(here, capsys) -> None:
     assert main([*OPTIONS, "--data", "faces", "--batch", str(4 * 10**8)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.match(r"error: this training needs at least .* GB of memory and this machine has", line)
+    assert re.match(r"error: this training needs at least .* GB of memory and .* are free", line)
     assert not (here / "run").exists()
 
 
 def test_a_dry_run_says_the_memory(here, capsys) -> None:
     assert main([*OPTIONS, "--data", "faces", "--batch", "4", "--dry_run"]) == 0
-    assert re.search(r"^# memory: at least 0\.\d\d GB \(networks .* of this machine$", capsys.readouterr().out, re.M)
+    assert re.search(
+        r"^# memory: at least 0\.\d GB \(networks .*\), and \d.* are free for it on this machine$",
+        capsys.readouterr().out,
+        re.M,
+    )
 
 
 @pytest.mark.parametrize("step", [0, 3])
@@ -185,3 +192,24 @@ def test_running_out_of_memory_keeps_the_checkpoint(step: int, here, monkeypatch
         assert main(["--out", "run", "--resume", "--activation_checkpointing"]) == 0
         assert int(torch.load(checkpoints(here / "run")[-1], weights_only=True)["state_dict"]["images_seen"]) == 80
     assert not any(map(math.isnan, losses))
+
+
+def test_a_batch_that_can_be_taken_in_turns_is_counted_by_turn(small_machine: int) -> None:
+    """As settings with ``accumulate`` have it."""
+
+    @dataclass
+    class Sharing(StyleGAN2Config):
+        devices: int = 1
+        accumulate: int = 1
+
+        def check_processes(self, count: int) -> None:
+            if self.batch % (4 * count * self.accumulate):
+                raise UserError("groups")
+
+    turns = Planner(Sharing(**STYLEGAN2 | {"batch": 96}, accumulate=4), CPU)
+    assert turns.steps() == {0: 24}
+    assert turns.estimate() == Planner(config_of(STYLEGAN2 | {"batch": 24}), CPU).estimate()
+    whole = Planner(Sharing(**STYLEGAN2 | {"batch": 96}, devices=2), CPU)
+    rest = whole.estimate().networks + whole.estimate().adam
+    assert whole.fitting(rest + whole.step_bytes(0, 5)) == "--batch 8, or as large with --accumulate 12"
+    assert whole.fitting(rest + whole.step_bytes(0, 9)) == "--batch 16, or as large with --accumulate 6"
