@@ -7,6 +7,7 @@ from rtil.cli.common import launch, run_subcommand
 
 BENCHMARKS = {
     "inversion": "benchmarks.inversion",
+    "loader": "benchmarks.loader",
     "memory": "benchmarks.memory",
     "mixtures": "benchmarks.mixtures",
     "multicode": "benchmarks.multicode",

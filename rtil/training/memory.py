@@ -138,7 +138,8 @@ class Planner:
     def __init__(self, config: TrainingConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         self.shares = _processes(config, device) * getattr(config, "accumulate", 1)
-        self._alone = replace(config, **{name: 1 for name in SHARING if hasattr(config, name)})
+        alone: dict[str, Any] = {name: 1 for name in SHARING if hasattr(config, name)}
+        self._alone = replace(config, **alone)
         with torch.device(META):
             self._module = STEPS[config.arch](self._alone)
         self._module.to(META)
@@ -212,7 +213,7 @@ class Planner:
 
     def _count(self, seen: int, batch: int) -> int:
         module, side = self._module, self.config.resolution
-        if isinstance(self.config, StyleGAN2Config):
+        if isinstance(self._alone, StyleGAN2Config):
             module.config = replace(self._alone, batch=batch)
         module.seen = seen
         with meta_stands_for(self.device), LiveBytes() as counter:
