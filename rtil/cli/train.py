@@ -38,17 +38,21 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class PlannedTraining(Prepared):
-    """A training as its lines and what does it; what it needs is counted only where it is asked for."""
+    """A training as its lines and what does it; memory and time are counted only where they are asked for."""
 
     config: TrainingConfig
 
     def plan(self) -> Iterable[str]:
-        """Yield the lines, and the memory."""
+        """Yield the lines, memory and time."""
         from rtil.devices import pick_device
+        from rtil.training.duration import time_line
         from rtil.training.memory import memory_line
 
         yield from self.lines
-        yield memory_line(self.config, pick_device(self.config.device))
+        device = pick_device(self.config.device)
+        yield memory_line(self.config, device)
+        if line := time_line(self.config, device):
+            yield line
 
 
 def asked_arch(words: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ Operations are those of the tier that the training's device would take, so a ste
 """
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rtil.branches import Branches, MixtureBranches
+from rtil.branches import Branches
 from rtil.budget import in_gb
 from rtil.devices import compute_dtype, peak_memory_mb
 from rtil.errors import RunError, UserError
@@ -100,10 +100,17 @@ class LiveBytes(TorchDispatchMode):
 
 
 class _Step(WithoutTrainer):
-    """A step on tensors without content; goes before a training among the base classes."""
+    """A step on tensors without content; goes before a training among the base classes.
+
+    Attributes:
+        phase_ended: Called with the name of each phase behind it.
+    """
+
+    phase_ended: Callable[[str], object] = staticmethod(len)
 
     def take_step(self, network: nn.Module, phase: str) -> None:
         """Drop the gradients: what Adam makes in its first step is counted without it."""
+        self.phase_ended(phase)
         for parameter in network.parameters():
             parameter.grad = None
 
@@ -144,7 +151,7 @@ class Planner:
             self._module = STEPS[config.arch](self._alone)
         self._module.to(META)
         self._module.dtype_main = compute_dtype(config.precision, device)
-        self._module.branches = _worst(self._module.branches)
+        self._branches = self._module.branches
         self._counted: dict[tuple[int, int], int] = {}
 
     def estimate(self) -> Estimate:
@@ -211,14 +218,32 @@ class Planner:
                     return turns
         return None
 
-    def _count(self, seen: int, batch: int) -> int:
+    def branches(self) -> list[tuple[float, Branches]]:
+        """Return the kinds of a step with their share of all steps: with one of the branches, or with every one."""
+        given: Any = self._branches
+        if given.estimator == "all":
+            return [(1.0, given)]
+        ways = [tuple(float(i == j) for i in range(given.count)) for j in range(given.count)]
+        return [(w, replace(given, weights=way)) for w, way in zip(given.weights, ways, strict=True) if w > 0]
+
+    def run(
+        self, seen: int, batch: int, branches: Branches, mode: TorchDispatchMode, phase_ended: Callable[[str], object]
+    ) -> None:
+        """Run a step that begins after so many images, with all its lazy phases if that is 0."""
         module, side = self._module, self.config.resolution
         if isinstance(self._alone, StyleGAN2Config):
             module.config = replace(self._alone, batch=batch)
-        module.seen = seen
-        with meta_stands_for(self.device), LiveBytes() as counter:
-            counter.know([*module.parameters(), *module.buffers()])
+        module.seen, module.branches, module.phase_ended = seen, branches, phase_ended
+        with meta_stands_for(self.device), mode:
             module.training_step(torch.empty(batch, 3, side, side, dtype=torch.uint8, device=META), 0)
+
+    def _count(self, seen: int, batch: int) -> int:
+        """Return the bytes with the branch that needs most: the deepest, or that of most codes."""
+        kinds = [kind for _, kind in self.branches()]
+        worst = max(kinds, key=lambda kind: int(kind.codes_of(torch.tensor([_drawn(kind)]))) * 100 + _drawn(kind))
+        counter = LiveBytes()
+        counter.know([*self._module.parameters(), *self._module.buffers()])
+        self.run(seen, batch, worst, counter, len)
         return counter.peak
 
 
@@ -300,14 +325,9 @@ def _free(config: TrainingConfig, device: torch.device) -> int | None:
     return free if free is None or device.type == "cuda" else free // _processes_here(config, device)
 
 
-def _worst(branches: Branches) -> Branches:
-    """Return branches of which every sample gets the one that needs most: the deepest, or that of most codes."""
-    if branches.estimator == "all":
-        return branches
-    possible = [j for j, weight in enumerate(branches.weights) if weight > 0]
-    codes = branches.codes if isinstance(branches, MixtureBranches) else range(branches.count)
-    worst = max(possible, key=lambda j: codes[j])
-    return replace(branches, weights=tuple(float(j == worst) for j in range(branches.count)))  # type: ignore[type-var]
+def _drawn(kind: Branches) -> int:
+    """Return the branch of a kind of step that has one."""
+    return max(range(kind.count), key=lambda j: kind.weights[j])
 
 
 def _crude_bound(config: TrainingConfig) -> int:

@@ -65,7 +65,7 @@ def test_a_step_without_content_needs_what_one_with_content_does(
     planner = Planner(config, CPU)
     module = Step(config)
     module.start(CPU, torch.float32)
-    module.branches = planner._module.branches
+    _, module.branches = planner.branches()[-1]
     for seen, batch in planner.steps().items():
         module.seen = seen
         with LiveBytes(CPU) as counter:
