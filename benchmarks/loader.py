@@ -98,6 +98,7 @@ def measure(path: Path, workers: int, options: LoaderOptions) -> dict[str, float
     started = time.perf_counter()
     module = FacesDataModule(str(path), options.resolution, options.batch, workers=workers)
     opened = time.perf_counter() - started
+    module.in_memory = False  # however few they are
     served = iter(module.train_dataloader())
     started = time.perf_counter()
     next(served)

@@ -107,6 +107,7 @@ def measure_all(options: MemoryOptions) -> dict[str, Any]:
                     row["measured_mb"] = _in_own_process(of_case)
                     row["measured_by_counted"] = row["measured_mb"] / row["counted_mb"]
                 rows.append(row)
+                print(*row.values(), file=sys.stderr, flush=True)  # each takes its time
     head = list(rows[0])
     print_table(
         head,

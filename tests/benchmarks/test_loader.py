@@ -4,8 +4,7 @@ from benchmarks.loader import LoaderOptions, main, measure_all
 
 
 @pytest.mark.parametrize("store", ["folder", "zip"])
-def test_every_set_is_made_and_served_by_processes(store, monkeypatch):
-    monkeypatch.setattr("rtil.data.batches.MEMORY_LIMIT_BYTES", 0)
+def test_every_set_is_made_and_served_by_processes(store):
     options = LoaderOptions(resolution=8, pictures=20, distinct=3, kinds=["png"], stores=[store], workers=[1], batch=2)
     options.seconds = 0.2
     (row,) = measure_all(options)["runs"]
