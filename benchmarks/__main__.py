@@ -8,6 +8,8 @@ from rtil.launch import launch
 
 BENCHMARKS = {
     "inversion": "benchmarks.inversion",
+    "loader": "benchmarks.loader",
+    "memory": "benchmarks.memory",
     "mixtures": "benchmarks.mixtures",
     "multicode": "benchmarks.multicode",
     "ops": "benchmarks.ops",

@@ -145,12 +145,14 @@ else
     part ops 75 "${bench[@]}" ops --sizes 64x64x256,32x64x32,16x128x128 --dtypes bfloat16,float32 --layouts nhwc,nchw \
         --tiers "$tiers" --repeats 3 --sample_ms 10 --limit_s 60 --device cuda --record "$OUT"
     training=("${bench[@]}" training --batch 16 --tiers "$tier" --cycle weighted --device cuda --record "$OUT")
-    part "training 256 px" 70 "${training[@]}" --resolution 256 --profile --limit_s 50
-    part "training 64 px" 45 "${training[@]}" --resolution 64 --limit_s 30
-    part "training 128 px" 45 "${training[@]}" --resolution 128 --limit_s 30
-    part inversion 45 "${bench[@]}" inversion --resolution 64 --batches 1,16,64 --steps 30,20,20,30 --repeats 2 \
+    part "training 256 px" 65 "${training[@]}" --resolution 256 --profile --limit_s 45
+    part "training 64 px" 40 "${training[@]}" --resolution 64 --limit_s 27
+    part "training 128 px" 40 "${training[@]}" --resolution 128 --limit_s 27
+    part inversion 40 "${bench[@]}" inversion --resolution 64 --batches 1,16,64 --steps 30,20,20,30 --repeats 2 \
         --device cuda --record "$OUT"
-    part "training 256 px, plain cuDNN" 45 "${training[@]}" --resolution 256 --trainings vanilla --limit_s 30 \
+    part "inversion, CUDA graphs" 25 env RTIL_CUDA_GRAPHS=1 "${bench[@]}" inversion --resolution 64 --batches 1,16 \
+        --steps 30,20,20,30 --repeats 2 --device cuda --record "$OUT"
+    part "training 256 px, plain cuDNN" 40 "${training[@]}" --resolution 256 --trainings vanilla --limit_s 27 \
         --plain_cudnn
 fi
 "$PYTHON" -m benchmarks.gpu_summary "$OUT" || exit 1

@@ -205,7 +205,8 @@ def inversion_rates(rows: Sequence[Row]) -> Iterator[str]:
     body = []
     for row in rows:
         for run in row["figures"]["runs"]:
-            what = [f"{row['figures']['resolution']} px", run["way"], str(run["batch"])]
+            way = run["way"] + ", CUDA graphs" * bool(row.get("machine", {}).get("cuda_graphs"))
+            what = [f"{row['figures']['resolution']} px", way, str(run["batch"])]
             waits = " / ".join(str(sum(places.values())) for places in run["host_waits_by_cut"])
             work = " / ".join(total_number(by_type) for by_type in run.get("gflop_per_step_by_cut", []))
             body.append([*what, number(run["steps_per_s"]["median"]), waits, work])
@@ -215,7 +216,19 @@ def inversion_rates(rows: Sequence[Row]) -> Iterator[str]:
         yield ""
         for name, spread in row["figures"]["ratios"].items():
             yield f"- {name}: {number(spread['median'])} ({number(spread['low'])}-{number(spread['high'])})"
+    yield from gained_by_graphs(rows)
     yield from convolution_rates(rows)
+
+
+def gained_by_graphs(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield how many times as many steps a second there were with CUDA graphs, by batch."""
+    rates: dict[bool, dict[tuple[str, int], float]] = {False: {}, True: {}}
+    for row in rows:
+        of_kind = rates[bool(row.get("machine", {}).get("cuda_graphs"))]
+        of_kind |= {(run["way"], run["batch"]): run["steps_per_s"]["median"] for run in row["figures"]["runs"]}
+    for (way, batch), rate in rates[True].items():
+        if before := rates[False].get((way, batch)):
+            yield f"- {way}, batch {batch}: CUDA graphs {number(rate / before)} times as many steps a second"
 
 
 def convolution_rates(rows: Sequence[Row]) -> Iterator[str]:

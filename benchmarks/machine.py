@@ -33,6 +33,7 @@ def describe() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "malloc_settings": LAUNCHED in os.environ,
         "ops": os.environ.get("RTIL_OPS", "auto"),
+        "cuda_graphs": os.environ.get("RTIL_CUDA_GRAPHS", "0") == "1",
         "gpus": found,
         "cuda": torch.version.cuda if found else None,
         "load": round(os.getloadavg()[0], 2),

@@ -21,13 +21,13 @@ from torch import Tensor
 from benchmarks import PROG
 from benchmarks.frame import Recorded, run_benchmark
 from benchmarks.record import Spread
-from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import MixtureBranches, Part
 from rtil.devices import compute_dtype, peak_memory_mb
 from rtil.generators.base import LayeredGenerator, State
 from rtil.ops import Noise
 from rtil.training.config import PGGANConfig
 from rtil.training.pggan import PGGANTraining
+from rtil.training.without_trainer import WithoutTrainer
 
 CPU = torch.device("cpu")
 WAYS: dict[str, dict[str, Any]] = {

@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader
 from benchmarks import counts
 from benchmarks.peer_style import PeerDiscriminator, PeerGenerator
 from benchmarks.timing import seconds_of
-from benchmarks.without_trainer import WithoutTrainer
 from rtil.branches import Part
 from rtil.data.batches import TrainingBatches
 from rtil.devices import compute_dtype, peak_memory_mb, training_convolutions, wait_for
@@ -30,6 +29,7 @@ from rtil.seeds import generator as seeded
 from rtil.training.config import StyleGAN2Config
 from rtil.training.module import Fakes
 from rtil.training.stylegan2 import StyleGAN2Training
+from rtil.training.without_trainer import WithoutTrainer
 
 PICTURES = 256
 """Random pictures that are trained on; their number changes no time."""

@@ -199,6 +199,7 @@ class _Rounds:
             plateau=self.plateau,
             keep_last=settings.selection == "last",
             on_iterate=self.problem.watch(index),
+            repeatable=self.noise is None,
         )
 
     def _constraints(self, k: int, start: dict[str, Tensor]) -> dict[str, Constraint]:

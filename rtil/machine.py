@@ -25,9 +25,14 @@ def processor() -> dict[str, Any]:
     wanted = {"avx2": "avx2", "avx512": "avx512_f", "avx512_bf16": "avx512_bf16", "amx_bf16": "amx_bf16"}
     return {
         "name": _processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         **{name: bool(features.get(feature)) for name, feature in wanted.items()},
     }
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """``python train.py``: train a prior, vanilla or RTIL."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,6 +53,25 @@ class TrainOptions:
         """What Lightning's Trainer gets."""
         options: TrainerOptions = self.settings["trainer"]
         return options
+
+
+@dataclass(frozen=True)
+class PlannedTraining(Prepared):
+    """A training as its lines and what does it; memory and time are counted only where they are asked for."""
+
+    config: TrainingConfig
+
+    def plan(self) -> Iterable[str]:
+        """Yield the lines, memory and time."""
+        from rtil.devices import pick_device
+        from rtil.training.duration import time_line
+        from rtil.training.memory import memory_line
+
+        yield from self.lines
+        device = pick_device(self.config.device)
+        yield memory_line(self.config, device)
+        if line := time_line(self.config, device):
+            yield line
 
 
 def asked_arch(words: Sequence[str]) -> str:
@@ -115,12 +134,13 @@ def settled(options: TrainOptions) -> TrainOptions:
 
 
 def open_training(options: TrainOptions) -> Prepared:
-    """Check settings, data, device and the checkpoint to go on from."""
+    """Check settings, data, device, memory and the checkpoint to go on from."""
     from pytorch_lightning import Callback
 
     from rtil.data import open_dataset
     from rtil.devices import pick_device
     from rtil.training.checkpoint import checkpoints, resume_point
+    from rtil.training.memory import check_memory
     from rtil.training.run import check_checkpoint, train
 
     config, out = options.config, options.out
@@ -132,7 +152,7 @@ def open_training(options: TrainOptions) -> Prepared:
             check_checkpoint(checkpoint, config)
     loggers = [chosen_logger(one) for one in options.logger]
     callbacks = [instance_of(Callback, one, "--callbacks") for one in options.callbacks]
-    pick_device(config.device)
+    check_memory(config, pick_device(config.device))
     pictures = len(open_dataset(config.data, config.resolution, "train"))
     if config.quality_kimg and pictures < LEAST_PICTURES:
         raise UserError(
@@ -160,7 +180,7 @@ def open_training(options: TrainOptions) -> Prepared:
                 raise
             print(f"done: {folder}" if is_done else f"stopped: go on with --out {folder} --resume", flush=True)
 
-    return Prepared(lines, run)
+    return PlannedTraining(lines, run, config)
 
 
 def chosen_logger(given: str | dict[str, Any]) -> Any:

@@ -7,7 +7,6 @@ the number of workers nor prefetching can change what is trained on. Its size ma
 """
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -23,11 +22,13 @@ from rtil.data.cache import preload
 from rtil.data.compared import MOST_SAMPLES, REFERENCE_PICTURES, pictures_to_compare
 from rtil.data.sets import open_dataset
 from rtil.errors import RunError
+from rtil.machine import cores
 from rtil.seeds import generator
 
 MEMORY_LIMIT_BYTES = 2_000_000_000
 VALIDATED_AT_A_TIME = 64
-WORKERS = min(4, os.cpu_count() or 1)
+MOST_WORKERS = 4
+"""Where their number is not given."""
 BatchSize = int | Callable[[int], int]  # constant, or of the batch that starts at images_seen
 
 
@@ -106,8 +107,10 @@ class TrainingBatches(IterableDataset[Tensor]):
         positions = range(first, first + share)
         indices = [self.order.index(position) for position in positions]
         images = self.source[indices] if isinstance(self.source, Tensor) else self.source.load(indices)
-        mirrored = torch.tensor([self.order.is_mirrored(position) for position in positions])
-        return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        for row, position in enumerate(positions):
+            if self.order.is_mirrored(position):
+                images[row] = images[row].flip(2)
+        return images
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield batches without end; of W workers each takes every W-th, which the loader puts in order."""
@@ -134,6 +137,7 @@ class FacesDataModule(pl.LightningDataModule):
         batch: Images per step over all ranks: a number, or a function of the step's first position.
         seed: Root seed of order and mirroring; the pictures of ``synthetic`` are the same for every seed.
         mirror: Show each image mirrored half of the time.
+        workers: Processes that read pictures which are not served from memory; None is one for each core, at most 4.
 
     Attributes:
         dataset: The training split.
@@ -147,9 +151,11 @@ class FacesDataModule(pl.LightningDataModule):
         batch: BatchSize,
         seed: int = 0,
         mirror: bool = True,
+        workers: int | None = None,
     ) -> None:
         super().__init__()
         self.batch, self.seed, self.mirror = batch, seed, mirror
+        self.workers = min(MOST_WORKERS, cores()) if workers is None else workers
         self.dataset = open_dataset(data, resolution, "train")
         self.in_memory = len(self.dataset) * 3 * resolution**2 <= MEMORY_LIMIT_BYTES
         self.images_seen = 0
@@ -167,7 +173,7 @@ class FacesDataModule(pl.LightningDataModule):
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
         source = preload(self.dataset) if self.in_memory else self.dataset
         batches = TrainingBatches(source, self.batch, self.seed, self.images_seen, self.mirror, rank, world_size)
-        context, workers = None, WORKERS
+        context, workers = None, self.workers
         if self.in_memory:  # a fork shares the pictures; a process that is started anew would copy them
             can_share = on_gpu and "fork" in multiprocessing.get_all_start_methods()
             context, workers = ("fork", 1) if can_share else (None, 0)

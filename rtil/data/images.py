@@ -137,7 +137,7 @@ def _converted(image: Image.Image, keep_transparency: bool) -> Image.Image:
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))  # torch takes twice as long
 
 
 def fit(image: Tensor, resolution: int) -> Tensor:

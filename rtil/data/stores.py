@@ -10,7 +10,7 @@ import warnings
 import zipfile
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rtil.data.images import EXTENSIONS
@@ -31,8 +31,7 @@ def is_image(name: str) -> bool:
         >>> [is_image(name) for name in ("a/b.JPG", "a/.b.jpg", "__MACOSX/b.jpg", "notes.txt")]
         [True, False, False, False]
     """
-    parts = PurePosixPath(name).parts
-    hidden = any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts)
+    hidden = any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in name.split("/"))
     return not hidden and name.lower().endswith(EXTENSIONS)
 
 
@@ -43,8 +42,9 @@ def is_safe(name: str) -> bool:
         >>> [is_safe(name) for name in ("a/b.png", "../b.png", "/b.png", "a\\b.png")]
         [True, False, False, False]
     """
-    escapes = name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name
-    return not escapes and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)  # new lines, bytes
+    escapes = name.startswith("/") or ".." in name.split("/") or "\\" in name
+    odd = not name.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    return not escapes and not odd  # odd: new lines, bytes
 
 
 class Store(ABC):

@@ -17,6 +17,7 @@ from rtil.errors import UserError
 from rtil.generators.growth import Growing
 from rtil.generators.layers import EqualConv2d, EqualLinear
 from rtil.generators.pggan import GAIN, PGGAN_CHANNELS
+from rtil.generators.recompute import recomputed
 from rtil.layout import check_channels
 from rtil.ops import pixel_norm
 from rtil.ops.bias_act import LRELU_SLOPE
@@ -82,12 +83,14 @@ class PGGANDiscriminator(Growing, nn.Module):
     Attributes:
         compute_dtype: Type of the blocks above 4x4 (None: the parameters' own); the 4x4 part always runs in the
             parameters' own type, as its statistics and scores need the precision.
+        activation_checkpointing: Keep the input only of each block above 4x4 for a backward pass.
 
     Raises:
         UserError: If a value is not valid.
     """
 
     compute_dtype: torch.dtype | None = None
+    activation_checkpointing: bool = False
 
     def __init__(
         self,
@@ -123,7 +126,7 @@ class PGGANDiscriminator(Growing, nn.Module):
         last = self.num_blocks - 1
         x = self._from_rgb(images, last)
         for b in range(last, 0, -1):
-            x = self.blocks[b](x)
+            x = recomputed(self.blocks[b], x) if self.activation_checkpointing else self.blocks[b](x)
             if b == last and self.fade < 1:
                 before = self._from_rgb(halve(images), b - 1)
                 x = torch.lerp(before, x.to(before.dtype), self.fade)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rtil.generators.layers import EqualConv2d, EqualLinear
+from rtil.generators.recompute import recomputed
 from rtil.generators.stylegan2 import RTIL_CHANNELS
 from rtil.layout import check_channels
 from rtil.ops import fir_filter
@@ -66,9 +67,11 @@ class StyleGAN2Discriminator(nn.Module):
     Attributes:
         compute_dtype: Type of the residual blocks (None: the parameters' own); the 4x4 part always runs in the
             parameters' own type, as its statistics and scores need the precision.
+        activation_checkpointing: Keep each residual block's input only for a backward pass.
     """
 
     compute_dtype: torch.dtype | None = None
+    activation_checkpointing: bool = False
 
     def __init__(self, resolution: int, channels: Mapping[int, int] | None = None) -> None:
         super().__init__()
@@ -92,6 +95,6 @@ class StyleGAN2Discriminator(nn.Module):
         x = images.to(self.compute_dtype or images.dtype, memory_format=torch.channels_last)
         x = self.fromrgb(x)
         for block in self.blocks:
-            x = block(x)
+            x = recomputed(block, x) if self.activation_checkpointing else block(x)
         x = self.conv(append_group_std(x.to(self.out.weight.dtype)))
         return self.out(self.fc(x.flatten(1))).squeeze(1)

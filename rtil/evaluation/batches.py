@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 
 from rtil.errors import RunError, UserError
+from rtil.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Batches:
-    """Parts of work that fit into memory: where a GPU's is full, they are halved from then on.
+    """Parts of work that fit into memory: where it is full, they are halved from then on.
 
     Args:
         size: Pictures at a time; None chooses by their size.
@@ -52,8 +53,10 @@ class Batches:
             batch = items[: self.size]
             try:
                 result = work(batch)
-            except torch.OutOfMemoryError:
-                pass  # behind this block nothing of what was tried is held any more, so that the cache can be emptied
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                # behind this block nothing of what was tried is held any more, so that the cache can be emptied
             else:
                 yield batch, result
                 items = items[len(batch) :]
@@ -62,9 +65,10 @@ class Batches:
 
     def _halve(self, tried: int) -> None:
         if tried == 1:
+            elsewhere = "" if self.device.type == "cpu" else "use --device cpu, or "
             raise RunError(
-                f"{self.device} has not enough memory for one picture of {self.resolution} px: use --device cpu, or "
-                "fewer codes of mGANprior"
+                f"{self.device} has not enough memory for one picture of {self.resolution} px: {elsewhere}give "
+                "mGANprior fewer codes"
             )
         self.size = tried // 2
         log.warning("memory is full with %d pictures at a time: going on with %d (see --batch)", tried, self.size)

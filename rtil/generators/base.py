@@ -11,18 +11,20 @@ inversion (ILO's z1) alike. Two identities hold for every cut and are tested for
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rtil.devices import to_device
 from rtil.errors import UserError
+from rtil.generators.recompute import recomputed
 from rtil.ops.counter import Noise
 
 LatentKind = Literal["gaussian_wplus", "z"]
+T = TypeVar("T")
 
 
 class State(NamedTuple):
@@ -50,6 +52,7 @@ class LayeredGenerator(nn.Module, ABC):
         latent_space: How an inverter may move: ``gaussian_wplus`` (rows of ws, seen through a Gaussian fit of the
             mapping network) or ``z`` (ws is z itself).
         compute_dtype: Type of the convolutions and activations; parameters stay float32, pictures leave as float32.
+        activation_checkpointing: Keep each block's input only for a backward pass (:mod:`rtil.generators.recompute`).
     """
 
     arch: ClassVar[str]
@@ -60,6 +63,7 @@ class LayeredGenerator(nn.Module, ABC):
     num_ws: int
     channels: dict[int, int]
     compute_dtype: torch.dtype | None = None
+    activation_checkpointing: bool = False
 
     @property
     @abstractmethod
@@ -127,7 +131,7 @@ class LayeredGenerator(nn.Module, ABC):
         for block in range(start, stop):
             if block and state is None:
                 raise UserError(f"advance from block {start} needs the state at cut {start}")
-            state = self.run_block(block, state, ws, noise, None if z1 is None else z1.get(block + 1))
+            state = self._run(self.run_block, block, state, ws, noise, None if z1 is None else z1.get(block + 1))
         if state is None:
             raise UserError("advance over no block needs a state")
         return state
@@ -146,11 +150,23 @@ class LayeredGenerator(nn.Module, ABC):
     ) -> Tensor:
         """Run from cut k to the raw picture [N, 3, H, W], float32, not clamped."""
         self.check_cut(k)
-        return self.finish(self.advance(state, ws, noise, k, self.num_blocks, z1), ws)
+        return self._run(self.finish, self.advance(state, ws, noise, k, self.num_blocks, z1), ws)
 
     def forward(self, ws: Tensor, noise: Sequence[Noise], z1: Mapping[int, Noise] | None = None) -> Tensor:
         """Run from ws [N, L, w_dim] to the raw picture [N, 3, H, W]."""
-        return self.finish(self.advance(None, ws, noise, 0, self.num_blocks, z1), ws)
+        return self._run(self.finish, self.advance(None, ws, noise, 0, self.num_blocks, z1), ws)
+
+    def _run(self, layers: Callable[..., T], *inputs: Any) -> T:
+        """Run layers, whose activations are kept for the backward pass or computed again in it."""
+        if not self.activation_checkpointing:
+            return layers(*inputs)
+        dtype = self.compute_dtype
+
+        def in_same_type(*again: Any) -> T:
+            with self.computing_in(dtype):  # the backward pass may run outside the context
+                return layers(*again)
+
+        return recomputed(in_same_type, *inputs)
 
     def check_cut(self, k: int) -> None:
         """Raise UserError if this generator has no cut k."""

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from rtil.generators.base import LayeredGenerator, State
+from rtil.generators.recompute import recomputed
 from rtil.layout import DEFAULT_CHUNK
 
 
@@ -47,11 +47,7 @@ def head_of_rows(
     for first in range(0, len(ws), chunk):
         rows = slice(first, first + chunk)
         maps = [n if len(n) == 1 else n[rows] for n in noise]
-        if torch.is_grad_enabled():
-            state = checkpoint(head, ws[rows], maps, use_reentrant=False, preserve_rng_state=False)
-        else:
-            state = head(ws[rows], maps)
-        states.append(state)
+        states.append(recomputed(head, ws[rows], maps))
     rgbs = [state.rgb for state in states if state.rgb is not None]
     return State(torch.cat([state.feature for state in states]), torch.cat(rgbs) if rgbs else None)
 

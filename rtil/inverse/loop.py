@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rtil import cuda_graphs
 from rtil.generators.constant import constant_weights
 from rtil.inverse.constraints import Constraint
 from rtil.inverse.plateau import Plateau, PlateauWatch
@@ -102,6 +103,7 @@ def optimise(
     plateau: Plateau | None = None,
     keep_last: bool = False,
     on_iterate: Callable[[int, Tensor], None] | None = None,
+    repeatable: bool = True,
 ) -> Optimised:
     """Run an optimiser from ``start`` and return the selected one of its steps + 1 iterates, the start among them.
 
@@ -118,6 +120,8 @@ def optimise(
         keep_last: Select the last finite iterate instead of that of the lowest score.
         on_iterate: Called with (step, picture) for every iterate, 0..steps unless the round ends early, without waiting
             for the device. A :class:`Watch` also says which round it is, else that is 0.
+        repeatable: The objective depends on the variables alone, so that a CUDA graph may stand for it, where one is
+            asked for (:mod:`rtil.cuda_graphs`).
     """
     variables = {name: t.detach().clone().requires_grad_() for name, t in start.items()}
     watch = None if plateau is None else PlateauWatch(plateau, len(alive), alive.device)
@@ -126,11 +130,25 @@ def optimise(
     best_score = torch.full(alive.shape, torch.inf, device=alive.device)
     history: dict[str, list[Tensor]] = {}
 
+    def objective() -> tuple[Evaluation, Tensor]:
+        now = evaluate(variables)
+        return now, torch.stack([term.weight * term.value for term in now.terms.values() if term.weight]).sum(0)
+
+    def slope(loss: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss.sum(), list(variables.values()), allow_unused=True, materialize_grads=True)
+
+    def at_once() -> tuple[Evaluation, Tensor, tuple[Tensor, ...]]:
+        now, loss = objective()
+        return now, loss, slope(loss)
+
+    replay = cuda_graphs.replayed(at_once) if repeatable and cuda_graphs.wanted_on(alive.device) else None
     for step in range(steps + 1):
-        is_last = step == steps
-        with torch.set_grad_enabled(not is_last):
-            now = evaluate(variables)
-            loss = torch.stack([term.weight * term.value for term in now.terms.values() if term.weight]).sum(0)
+        is_last, gradients = step == steps, None
+        if replay is not None and not is_last:
+            now, loss, gradients = replay()
+        else:
+            with torch.set_grad_enabled(not is_last):
+                now, loss = objective()
         alive = alive & loss.detach().isfinite()
         score = now.score.detach()
         better = alive if keep_last else alive & (score < best_score)
@@ -150,7 +168,7 @@ def optimise(
         if watch is not None and step % LOOK_EVERY == 0 and not moving.any():
             break
 
-        gradients = torch.autograd.grad(loss.sum(), list(variables.values()), allow_unused=True, materialize_grads=True)
+        gradients = slope(loss) if gradients is None else gradients
         largest = [torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1) for gradient in gradients]
         alive = alive & torch.stack(largest).isfinite().all(0)
         diverged = ~alive

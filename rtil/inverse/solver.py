@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rtil import cuda_graphs
 from rtil.devices import compute_dtype
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
@@ -66,6 +67,7 @@ class Solver(ABC):
             )
         if batch_size is not None and batch_size < 1:
             raise UserError(f"batch_size is {batch_size}: valid is a whole number of 1 or more")
+        cuda_graphs.wanted_on(generator.device)  # raises
         self.generator, self.seed, self.batch_size, self.own_distance = generator, seed, batch_size, distance
         self.settings = self.resolved(given.changed(**fields))
         if distance is not None and self.perceptual == "none":

@@ -7,6 +7,9 @@ auto    the default: ext where it can be had and, on a CPU, measured faster; nat
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -20,6 +23,7 @@ TIERS = ("ref", "native", "ext", "auto")
 COMPILED = ("bias_act", "counter_normal", "styled_tail", "upfirdn2d")
 OPERATIONS = (*COMPILED, "conv2d", "conv_transpose2d", "modulated_conv2d", "pixel_norm", "upsample_bilinear2d")
 _SMALL = 1 << 18
+_planned: ContextVar[torch.device | None] = ContextVar("meta_stands_for", default=None)
 
 
 class Choice(NamedTuple):
@@ -27,6 +31,16 @@ class Choice(NamedTuple):
 
     tier: str
     reason: str
+
+
+@contextmanager
+def meta_stands_for(device: torch.device) -> Iterator[None]:
+    """Give tensors without content, on ``meta``, the tiers of a device inside the ``with`` block."""
+    outside = _planned.set(device)
+    try:
+        yield
+    finally:
+        _planned.reset(outside)
 
 
 def choice(op: str, device: torch.device, elements: int = _SMALL) -> Choice:
@@ -40,6 +54,8 @@ def choice(op: str, device: torch.device, elements: int = _SMALL) -> Choice:
     Raises:
         RunError: ``RTIL_OPS`` has no valid value, or asks for a library that cannot be built.
     """
+    if device.type == "meta":
+        device = _planned.get() or device
     wanted = os.environ.get("RTIL_OPS", "auto")
     if wanted not in TIERS:
         raise RunError(str(unknown("RTIL_OPS tier", wanted, TIERS)))

@@ -46,12 +46,16 @@ class TrainingConfig(ABC):
         seed: Root seed of every draw.
         device: ``auto`` (``cuda`` where there is one, else ``cpu``), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: Type of the main phases; ``auto`` takes bfloat16 where the hardware multiplies it faster.
+        activation_checkpointing: Keep each block's input only and compute the block again in the backward pass: less
+            memory, more time, the same numbers. For large pictures.
         channels: {side: width} of generator and discriminator, for sides from 4 to the resolution.
         z_dim: Entries of the latent code z.
         lr: Adam's learning rate (StyleGAN2: before the correction for lazy regularisation).
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images.
         ema_rampup: The half-life is at most this fraction of the images seen; 0 averages nothing.
         mirror: Show every picture also mirrored.
+        workers: Processes that read pictures, where there are too many for memory; null is one for each core, at most
+            4; 0 reads between the steps.
         sigma: Standard deviation of z1, at least 0 (branches: additive).
         codes: Codes of each branch, the first one 1 (branches: mixture).
         mixture_side: Side in pixels of the features at which codes mix (branches: mixture); null is resolution / 8, at
@@ -77,12 +81,14 @@ class TrainingConfig(ABC):
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
+    activation_checkpointing: bool = False
     channels: dict[int, int] | None = None
     z_dim: int = 512
     lr: float = 0.001
     ema_halflife_kimg: float = 10
     ema_rampup: float = 0.05
     mirror: bool = True
+    workers: int | None = None
     sigma: float = 1.0
     codes: list[int] = field(default_factory=lambda: [1, 10, 20])
     mixture_side: int | None = None
@@ -108,6 +114,7 @@ class TrainingConfig(ABC):
         self._check(lambda x: x > 0, "a number above 0", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg")
         self._check(lambda x: x is None or x > 0, "a number above 0, or null", "quality_kimg")
         self._check(lambda x: x >= 0, "a number >= 0", "ema_rampup", "sigma")
+        self._check(lambda x: x is None or x >= 0, "a whole number >= 0, or null", "workers")
         self._check(lambda x: 0 <= x < 2**63, "a whole number from 0 to 2^63 - 1", "seed")
         self.make_branches()
 
@@ -128,7 +135,7 @@ class TrainingConfig(ABC):
     @property
     def changeable(self) -> set[str]:
         """Names of the settings that may change when a run goes on."""
-        return {"kimg", "device", "chunk", *(f"{what}_kimg" for what in BESIDE)}
+        return {"kimg", "device", "chunk", "activation_checkpointing", "workers", *(f"{what}_kimg" for what in BESIDE)}
 
     @property
     @abstractmethod

@@ -76,6 +76,7 @@ class GANTraining(LightningHooks):
             torch.manual_seed(seeded(config.seed, "weights").initial_seed())
             self.G, self.D = self.networks()
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self.G.activation_checkpointing = self.D.activation_checkpointing = config.activation_checkpointing
         self.branches = config.make_branches()
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("bad_steps", torch.zeros(len(self.phases), dtype=torch.int64))  # in a row

@@ -28,6 +28,7 @@ from rtil.training.checkpoint import (
 from rtil.training.config import TrainingConfig
 from rtil.training.grids import Grids
 from rtil.training.loggers import DEFAULT_LOGGERS, make_loggers
+from rtil.training.memory import running_out_in_one_line
 from rtil.training.pggan import PGGANTraining
 from rtil.training.progress import Pace, bars
 from rtil.training.quality import QualityLog
@@ -66,11 +67,11 @@ def train(
     Raises:
         UserError: If the data, the device, the checkpoint or a logger cannot be used.
         KeyboardInterrupt: On Ctrl-C, after the step it fell into and a checkpoint; at once before the first step.
-        RunError: The disk is full, or a process that reads pictures was killed; the last checkpoint is kept.
+        RunError: Disk or memory is full, or a process that reads pictures was killed; the last checkpoint is kept.
         TrainingDivergedError: If gradients stay non-finite, or weights are; the last good checkpoint is kept.
     """
     device = pick_device(config.device)
-    data = FacesDataModule(config.data, config.resolution, config.batch_at, config.seed, config.mirror)
+    data = FacesDataModule(config.data, config.resolution, config.batch_at, config.seed, config.mirror, config.workers)
     module = MODULES[config.arch](config)
     checkpoint = resume_point(run, resume) if resume else None
     if checkpoint is not None:
@@ -105,7 +106,8 @@ def train(
         **trainer_arguments(extra, run, callbacks),
     )
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
-    with stop.listening(), suppress(SIGTERMException), convolutions:  # SIGTERM's code is ours
+    memory = running_out_in_one_line(config, device, run)
+    with stop.listening(), suppress(SIGTERMException), convolutions, memory:  # SIGTERM's code is ours
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -110,14 +110,14 @@ def test_gpu_mode(tmp_path, tier):
     assert done.returncode == 0
     limits = {name.strip('"'): int(limit) for name, limit in re.findall(r'^ *part ("[^"]+"|\w+) (\d+) ', TEXT, re.M)}
     began = re.findall(r"== (.+) \(at most (\d+) s\)", done.stdout)
-    assert len(began) == 9
+    assert len(began) == 10
     assert sum(limits[name] for name, _ in began) <= 530  # the script's own budget, within nine minutes
     spare = 0
     for name, limit in began:  # nothing took any time here, but for the interpreter's start
         assert limits[name] <= int(limit) <= limits[name] + spare
         spare = int(limit)
     commands = [line.split()[1:] for line in calls.read_text().splitlines() if f"{tier} -m benchmarks " in line]
-    assert [words[2] for words in commands] == ["ops", *["training"] * 3, "inversion", "training"]
+    assert [words[2] for words in commands] == ["ops", *["training"] * 3, *["inversion"] * 2, "training"]
     sides = [words[words.index("--resolution") + 1] for words in commands if words[2] == "training"]
     assert sides == ["256", "64", "128", "256"]
     assert commands[0][commands[0].index("--tiers") + 1] == ("native,ext" if tier == "ext" else "native")
@@ -234,8 +234,12 @@ def test_summary_tells_of_inversion_what_a_step_does_and_a_batch_costs(tmp_path)
         "ratios": ratios,
         "convolution_tflop_per_s": {"bfloat16": 400},
     }
-    (tmp_path / "inversion.jsonl").write_text(json.dumps({"figures": figures}))
+    captured = figures | {"runs": [run_of | {"steps_per_s": {"median": 24.6912}}], "ratios": {}}
+    rows = [{"figures": figures, "machine": {}}, {"figures": captured, "machine": {"cuda_graphs": True}}]
+    (tmp_path / "inversion.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = "\n".join(gpu_summary.summary(tmp_path))
+    assert "| 64 px | ours, CUDA graphs | 64 | 24.7 |" in text
+    assert "- ours, batch 64: CUDA graphs 2 times as many steps a second" in text
     assert "| 64 px | ours | 64 | 12.3 | 3 / 0 | 1.75 / 1 |" in text
     assert "| 64 px | peer-style | 64 | 1 | 0 / 0 |  |" in text
     assert "- ours: cost of 64 images, that of 1 = 1: 3 (2.5-4)" in text

@@ -50,6 +50,17 @@ def test_half_of_the_images_are_mirrored_independently_of_the_order():
     assert not take(TrainingBatches(image, batch=100, mirror=False), 20)[..., 0, 0, 0].any()
 
 
+def test_mirrored_is_the_other_way_round_and_leaves_the_source():
+    images = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
+    kept = images.clone()
+    order = TrainingOrder(2, seed=1)
+    (served,) = take(TrainingBatches(images, batch=40, seed=1), 1)
+    for position, image in enumerate(served):
+        whole = kept[order.index(position)]
+        assert torch.equal(image, whole.flip(2) if order.is_mirrored(position) else whole)
+    assert torch.equal(images, kept)
+
+
 def test_seed_matters():
     a, b = (take(TrainingBatches(numbered(), 5, seed), 2) for seed in (0, 1))
     assert not torch.equal(a, b)
@@ -141,7 +152,7 @@ def test_order_can_be_asked_at_any_position():
 @pytest.fixture
 def few(monkeypatch) -> None:
     monkeypatch.setattr("rtil.data.batches.open_dataset", lambda data, *arguments: FewFaces(*arguments))
-    monkeypatch.setattr("rtil.data.batches.WORKERS", 2)
+    monkeypatch.setattr("rtil.data.batches.cores", lambda: 2)
 
 
 @pytest.fixture
@@ -170,6 +181,13 @@ def test_data_module_serves_the_same_batches_from_memory_and_files(from_memory_a
     assert torch.equal(a, b)
     assert torch.equal(a, take(TrainingBatches(FewFaces(8, "train", 0), 4, 5, 20), 4))
     assert a.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(("asked", "workers"), [(None, 2), (0, 0), (3, 3)])
+def test_the_number_of_processes_can_be_set(asked, workers, from_memory_and_files):
+    from_memory, from_files = from_memory_and_files("synthetic", 8, 4, workers=asked)
+    assert from_files.train_dataloader().num_workers == workers
+    assert from_memory.train_dataloader().num_workers == 0
 
 
 def test_data_module_serves_varying_batches(from_memory_and_files):
@@ -241,7 +259,7 @@ def test_lightning_trains_on_it():
 def test_a_signal_to_all_processes_leaves_the_training_its_batches(from_memory_and_files, monkeypatch):
     """The training itself decides when to stop; it cannot end its step without pictures."""
     _, module = from_memory_and_files("synthetic", 8, 4)
-    monkeypatch.setattr("rtil.data.batches.WORKERS", 1)
+    module.workers = 1
     batches = iter(module.train_dataloader())
     next(batches)
     (worker,) = batches._workers

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from rtil.data import open_dataset
-from rtil.data.stores import Zip, open_store
+from rtil.data.stores import Zip, is_image, is_safe, open_store
 from rtil.errors import UserError
 
 
@@ -203,3 +203,13 @@ def test_real_faces(shared):
     train, validation = (open_dataset(str(shared / "data/faces-train-64.zip"), 32, s) for s in ("train", "validation"))
     assert (len(train), len(validation)) == (19127, 1000)
     assert train[0].shape == (3, 32, 32)
+
+
+def test_names_of_members_are_judged_by_their_parts():
+    assert is_image("./a.png")
+    assert is_image("../a.png")
+    assert not is_image("a/./.b/c.png")
+    assert not is_safe("a/../b.png")
+    assert not is_safe("a\nb.png")
+    assert not is_safe("a\udcff.png")
+    assert is_safe("\u200d a.png"), "not printable, and harmless"
