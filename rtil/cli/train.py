@@ -4,6 +4,7 @@ import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,18 @@ def open_training(options: TrainOptions) -> Prepared:
     from rtil.data import open_dataset
     from rtil.devices import pick_device
     from rtil.training.checkpoint import read_checkpoint, resume_point
-    from rtil.training.run import train
+    from rtil.training.processes import is_first_process, trainer_options
 
     config, out = options.config, options.out
-    if out is not None:
+    device = pick_device(config.device)
+    trainer_options(config, device)
+    is_first = is_first_process(config, device)
+    if out is not None and (is_first or options.resume):
         check_resume(out, resume=options.resume is not None)
     if options.resume and out is not None:
         checkpoint = resume_point(out, options.resume)
         if checkpoint is not None:
             read_checkpoint(checkpoint, config)
-    pick_device(config.device)
     pictures = len(open_dataset(config.data, config.resolution, "train"))
     if config.quality_kimg and pictures < LEAST_PICTURES:
         raise UserError(
@@ -120,19 +123,42 @@ def open_training(options: TrainOptions) -> Prepared:
         folder = out or (TRAIN_RUNS / "NNNNN-").as_posix() + description(config)
         lines = [f"train {description(config)} for {kimg}", f"into {folder}"]
 
-    def run() -> None:
-        folder = out or new_run(TRAIN_RUNS, description(config))
-        with claim(folder, resume=options.resume is not None):
-            write_settings(folder, config.to_json())
-            print(f"{description(config)}: {kimg} into {folder}", flush=True)
-            try:
-                train(config, folder, options.resume)
-            except (KeyboardInterrupt, Terminated):
-                print(f"checkpoint kept: go on with --out {folder} --resume", file=sys.stderr)
-                raise
-            print(f"done: {folder}", flush=True)
+    return Prepared(lines, partial(train_alone_in_folder if is_first else take_part, options))
 
-    return Prepared(lines, run)
+
+def train_alone_in_folder(options: TrainOptions) -> None:
+    """Own the run folder and train, as the only process or the first of several."""
+    from rtil.training.run import train
+
+    config = options.config
+    folder = options.out or new_run(TRAIN_RUNS, description(config))
+    with claim(folder, resume=options.resume is not None):
+        write_settings(folder, config.to_json())
+        print(f"{description(config)}: {config.total_images / 1000:g} kimg into {folder}", flush=True)
+        try:
+            train(config, folder, options.resume)
+        except (KeyboardInterrupt, Terminated):
+            print(f"checkpoint kept: go on with --out {folder} --resume", file=sys.stderr)
+            raise
+        print(f"done: {folder}", flush=True)
+
+
+def take_part(options: TrainOptions) -> int:
+    """Train as a process that is not the first, which tells what concerns all; return the exit code.
+
+    A stop that all agreed on is no failure: what starts processes would take it for one, and end the first.
+    """
+    from rtil.training.module import TrainingDivergedError
+    from rtil.training.ranks import LostProcessError
+    from rtil.training.run import train
+
+    try:
+        train(options.config, options.out or TRAIN_RUNS, options.resume)
+    except (TrainingDivergedError, LostProcessError):
+        return 2
+    except (KeyboardInterrupt, Terminated):
+        pass
+    return 0
 
 
 def description(config: TrainingConfig) -> str:

@@ -8,7 +8,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -27,7 +27,12 @@ class EveryImages(pl.Callback, ABC):
 
     Args:
         every_kimg: Thousands of images from one time to the next.
+
+    Attributes:
+        of_all: Whether all processes act, not the first alone.
     """
+
+    of_all: ClassVar[bool] = False
 
     def __init__(self, every_kimg: float) -> None:
         self.every_images = every_kimg * 1000
@@ -44,7 +49,8 @@ class EveryImages(pl.Callback, ABC):
         """Act if it is time to; nothing is told or kept of a training that has diverged."""
         if pl_module.is_done or self.is_due(pl_module):
             pl_module.raise_if_diverged()
-            self.act(trainer, pl_module)
+            if trainer.is_global_zero or self.of_all:
+                self.act(trainer, pl_module)
 
 
 class Curves(TensorBoardLogger):
@@ -61,6 +67,7 @@ class Curves(TensorBoardLogger):
 class Log(EveryImages):
     """Tells losses, scores, speed and memory: to TensorBoard, and as a line or a progress bar."""
 
+    of_all = True
     bar: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -68,7 +75,8 @@ class Log(EveryImages):
         self.last_seen, self.last_time = pl_module.seen, time.perf_counter()
         # Lightning's bar counts batches up to the end of an epoch, and an epoch of ours has no end: this counts images.
         total, initial = pl_module.total_images / 1000, pl_module.seen / 1000
-        self.bar = tqdm(total=total, initial=initial, unit="kimg") if sys.stderr.isatty() else None
+        has_bar = trainer.is_global_zero and sys.stderr.isatty()
+        self.bar = tqdm(total=total, initial=initial, unit="kimg") if has_bar else None
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Log what happened since the last time."""
@@ -76,6 +84,8 @@ class Log(EveryImages):
         sec_per_kimg = (now - self.last_time) / (module.seen - self.last_seen) * 1000
         self.last_seen, self.last_time = module.seen, now
         stats = module.scalars()
+        if not trainer.is_global_zero:
+            return
         stats |= {"speed/sec_per_kimg": sec_per_kimg, "speed/images_per_sec": 1000 / sec_per_kimg}
         stats["memory/peak_mb"] = peak_memory_mb(module.device)
         cast(Any, trainer.logger).log_metrics(stats, module.seen)  # Lightning's self.log would count batches
@@ -126,17 +136,23 @@ class Checkpoints(EveryImages):
         stop: Ends the training early, with a checkpoint.
     """
 
+    of_all = True
+
     def __init__(self, every_kimg: float, stop: StopRequest) -> None:
         super().__init__(every_kimg)
-        self.stop = stop
+        self.stop, self.asked = stop, 0
 
     def is_due(self, module: GANTraining) -> bool:
-        """Whether it is time to, or somebody asked to stop."""
-        return bool(self.stop) or super().is_due(module)
+        """Whether it is time to, or somebody asked any of the processes to stop."""
+        self.asked = module.ranks.largest(self.stop.signal_number or 0)
+        return bool(self.asked) or super().is_due(module)
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Write a checkpoint."""
         path = checkpoint_path(Path(trainer.default_root_dir), module.seen)
-        trainer.save_checkpoint(path)
-        drop_others(path)
-        trainer.should_stop = bool(self.stop) or module.is_done
+        trainer.save_checkpoint(path)  # all take part in it, the first one writes
+        if trainer.is_global_zero:
+            drop_others(path)
+        if self.asked:
+            self.stop.signal_number = self.asked
+        trainer.should_stop = bool(self.asked) or module.is_done
