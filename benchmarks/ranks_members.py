@@ -1,7 +1,7 @@
 """Processes that share a training without Lightning, called from here: for comparisons and timings, and for tests."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from torch import Tensor
 from benchmarks.without_trainer import WithoutTrainer
 from benchmarks.workers import Worker
 from rtil.data.batches import TrainingBatches
-from rtil.devices import compute_dtype
 from rtil.training.config import config_of
 from rtil.training.module import GANTraining
 from rtil.training.pggan import PGGANTraining
@@ -27,12 +26,20 @@ PICTURES = 96
 """Random pictures that are trained on, not a multiple of the batches."""
 
 
-class StyleGAN2WithoutTrainer(WithoutTrainer, StyleGAN2Training):
-    """StyleGAN2's training step without Lightning's loop."""
+class InItsType(WithoutTrainer):
+    """A step without Lightning's loop whose pictures have the type of the weights."""
+
+    def shown(self, reals: Tensor) -> Tensor:
+        """Return reals as D sees them."""
+        return super().shown(reals.to(self.dtype_main))
 
 
-class PGGANWithoutTrainer(WithoutTrainer, PGGANTraining):
-    """PGGAN's training step without Lightning's loop."""
+class StyleGAN2WithoutTrainer(InItsType, StyleGAN2Training):
+    """StyleGAN2's training step."""
+
+
+class PGGANWithoutTrainer(InItsType, PGGANTraining):
+    """PGGAN's training step."""
 
 
 MODULES: Mapping[str, type[Any]] = {"stylegan2": StyleGAN2WithoutTrainer, "pggan": PGGANWithoutTrainer}
@@ -53,9 +60,18 @@ class Member:
         if world_size > 1:
             dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
 
-    def train(self, settings: dict[str, Any], until: Sequence[int], folder: str) -> None:
-        """Train afresh; after each number of steps of ``until``, the first process writes all tensors."""
-        module, batches = self._opened(settings)
+    def train(
+        self, settings: dict[str, Any], until: Sequence[int], folder: str, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Train afresh; after each number of steps of ``until``, the first process writes all tensors.
+
+        Args:
+            settings: Of the training.
+            until: Numbers of steps.
+            folder: For the files.
+            dtype: Of weights and of everything that is computed from them.
+        """
+        module, batches = self._opened(settings, dtype)
         for step in range(max(until)):
             module.training_step(batches.at(module.seen), 0)
             if step + 1 in until and self.rank == 0:
@@ -81,16 +97,23 @@ class Member:
             dist.all_reduce = all_reduce
         return time.perf_counter() - started, given[0]
 
-    def _opened(self, settings: dict[str, Any]) -> tuple[GANTraining, TrainingBatches]:
+    def _opened(
+        self, settings: dict[str, Any], dtype: torch.dtype = torch.float32
+    ) -> tuple[GANTraining, TrainingBatches]:
         config = config_of(settings)
-        module = MODULES[config.arch](config)
+        module = MODULES[config.arch](config).to(dtype)
         module.ranks = Ranks(self.rank, self.world_size, config.accumulate)
-        module.start(CPU, compute_dtype(config.precision, CPU))
+        module.start(CPU, dtype)
+        module.G.draw_z = partial(_in_type, dtype, module.G.draw_z)
         shape, rng = (PICTURES, 3, config.resolution, config.resolution), torch.Generator().manual_seed(0)
         pictures = torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8)
         rows = partial(rows_of_rank, groups=module.inseparable, accumulate=config.accumulate)
         order = (config.batch_at, config.seed, 0, config.mirror)
         return module, TrainingBatches(pictures, *order, self.rank, self.world_size, rows)
+
+
+def _in_type(dtype: torch.dtype, draw: Callable[..., Tensor], *args: Any) -> Tensor:
+    return draw(*args).to(dtype)
 
 
 class Members:

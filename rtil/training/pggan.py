@@ -108,7 +108,7 @@ class PGGANTraining(GANTraining):
             rng = seeded(c.seed, "train/penalty", self.seen, index)
             (rows,) = self.own_rows(len(fake.part.branch))
             positions = torch.rand(len(fake.part.branch), generator=rng)
-            position = to_device(positions if rows is None else positions[rows], self.device)
+            position = to_device(positions if rows is None else positions[rows], self.device).to(reals.dtype)
             with self.computing():
                 penalty = fake.part.weight * gradient_penalty(self.D, reals, fake.images, position).mean()
             self.manual_backward(c.gp_weight * penalty)
