@@ -153,6 +153,16 @@ def tensors(module: GANTraining) -> dict[str, Tensor]:
     return found
 
 
+def tensors_of_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Return every tensor of a checkpoint: weights, moving average, running means and Adam's moments."""
+    state = torch.load(path, weights_only=True)
+    found: dict[str, Tensor] = dict(state["state_dict"])
+    for i, opt in enumerate(state["optimizer_states"]):
+        for p, values in opt["state"].items():
+            found |= {f"adam{i}.{p}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    return found
+
+
 def worst_difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[float, str]:
     """Return the largest difference of a tensor, relative to its own largest value, and which tensor it is."""
     assert a.keys() == b.keys()  # noqa: S101

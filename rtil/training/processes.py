@@ -32,7 +32,7 @@ from rtil.training.ranks import Ranks, losses_told
 
 TIMEOUT = timedelta(minutes=30)
 """How long processes wait for one that still lives: the first may measure quality meanwhile, or decode a data set."""
-GRACE_SECONDS = 15
+GRACE_SECONDS = 30
 """How long after the end of one process the others of a machine may take to say so and end by themselves."""
 
 

@@ -38,9 +38,10 @@ def losses_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0].removeprefix("[").rpartition(".cc:")[2].partition("] ")
+        why = (reason[2] or reason[0]).partition(". ")[0]
         raise LostProcessError(
-            f"a process of this training ended or does not answer ({reason}): go on from the last checkpoint"
+            f"a process of this training ended or does not answer ({why}): go on from the last checkpoint"
         ) from error
 
 

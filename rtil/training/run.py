@@ -84,7 +84,7 @@ def train(config: TrainingConfig, run: Path, resume: str | None = None) -> None:
 
 def _quiet_lightning() -> None:
     """Keep Lightning's advice off the terminal: hints on workers, epochs and loggers that do not apply here."""
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
+    for name in ("lightning_fabric", "pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
