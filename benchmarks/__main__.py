@@ -10,6 +10,7 @@ BENCHMARKS = {
     "mixtures": "benchmarks.mixtures",
     "multicode": "benchmarks.multicode",
     "ops": "benchmarks.ops",
+    "ranks": "benchmarks.ranks",
     "training": "benchmarks.training",
 }
 """{name: module with ``main(argv)``}."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from rtil.data.batches import TrainingBatches
 from rtil.training.config import config_of
 from rtil.training.module import GANTraining
 from rtil.training.pggan import PGGANTraining
-from rtil.training.ranks import Ranks, rows_of_rank
+from rtil.training.ranks import LostProcessError, Ranks, rows_of_rank
 from rtil.training.stylegan2 import StyleGAN2Training
 
 CPU = torch.device("cpu")
@@ -76,6 +77,17 @@ class Member:
             module.training_step(batches.at(module.seen), 0)
             if step + 1 in until and self.rank == 0:
                 torch.save(tensors(module), Path(folder) / f"{step + 1}.pt")
+
+    def wait_alone(self, seconds: float) -> str:
+        """Wait in the first process for the others, which do not come; return what it is told."""
+        ranks = Ranks(self.rank, self.world_size, control=dist.new_group(timeout=timedelta(seconds=seconds)))
+        if self.rank:
+            return ""
+        try:
+            ranks.largest(0)
+        except LostProcessError as error:
+            return str(error)
+        return "nothing"
 
     def seconds(self, settings: dict[str, Any], steps: int) -> tuple[float, int]:
         """Return the seconds of so many steps after one, and the bytes that this process gives to be summed in them."""
