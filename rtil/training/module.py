@@ -316,13 +316,12 @@ class GANTraining(pl.LightningModule, ABC):
         opt.zero_grad(set_to_none=True)
 
     def _check_processes(self) -> None:
-        if dist.is_initialized() and dist.get_world_size() != self.ranks.world_size:
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() != self.ranks.world_size:
             raise UserError(
                 f"{dist.get_world_size()} processes train, of which this module knows {self.ranks.world_size}: give "
                 "Lightning's Trainer strategy=rtil.training.processes.RanksStrategy()"
             )
-        expected = self.config.batch_at(self.seen)
-        if self.ranks.shares > 1 and self.step_images != expected:
+        if self.ranks.shares > 1 and self.step_images != (expected := self.config.batch_at(self.seen)):
             raise UserError(
                 f"got {self.step_images} pictures from {self.ranks.world_size} processes for a batch of {expected}: "
                 "serve them with rtil.data.FacesDataModule"

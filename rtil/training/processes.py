@@ -26,7 +26,7 @@ from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
-from rtil.errors import UserError
+from rtil.errors import RunError, UserError
 from rtil.training.config import TrainingConfig
 from rtil.training.ranks import Ranks, losses_told
 
@@ -149,7 +149,7 @@ class _Launcher(_SubprocessScriptLauncher):
         try:
             self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
         except ValueError as error:
-            raise UserError(str(error)) from error
+            raise RunError(str(error)) from error
         if not self.cluster_environment.creates_processes_externally:
             self._call_children_scripts()
             _in_background(_end_if_one_has_died, self.procs)
