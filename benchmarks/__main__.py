@@ -13,6 +13,7 @@ BENCHMARKS = {
     "mixtures": "benchmarks.mixtures",
     "multicode": "benchmarks.multicode",
     "ops": "benchmarks.ops",
+    "ranks": "benchmarks.ranks",
     "soak": "benchmarks.soak",
     "training": "benchmarks.training",
 }

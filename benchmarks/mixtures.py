@@ -45,6 +45,7 @@ def loop_over_codes(
     noise: Sequence[Noise],
     branch: Tensor,
     rng: torch.Generator,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Do what :meth:`MixtureBranches.generate` does for one number of codes, head by head."""
     codes = int(self.codes_of(branch)[0])

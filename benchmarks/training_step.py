@@ -116,9 +116,9 @@ class TimedTraining(WithoutTrainer, StyleGAN2Training):
         with self.clock("draws"):
             return draw(*args)
 
-    def noise_maps(self, rng: torch.Generator) -> list[Noise]:
+    def noise_maps(self, rng: torch.Generator, rows: Tensor | None = None) -> list[Noise]:
         """Choose noise maps."""
-        return self._drawn(super().noise_maps, rng)
+        return self._drawn(super().noise_maps, rng, rows)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take one step."""
@@ -179,9 +179,11 @@ class PeerTraining(TimedTraining):
         fakes = super().generator_backward(images, part)
         return fakes._replace(scores=fakes.scores.detach())
 
-    def inputs(self, branch: Tensor, rng: torch.Generator, track: bool = False) -> tuple[Tensor, list[Noise]]:
+    def inputs(
+        self, branch: Tensor, rng: torch.Generator, rows: Tensor | None = None, track: bool = False
+    ) -> tuple[Tensor, list[Noise]]:
         """Draw ws, and noise maps as tensors in the phase that uses them."""
-        ws, _ = super().inputs(branch, rng, track)
+        ws, _ = super().inputs(branch, rng, rows, track)
         device_rng = torch.Generator(self.device).manual_seed(draw_later(rng).key)
         shapes = self.G.noise_shapes()
         return ws, [torch.randn(len(branch), *shape, generator=device_rng, device=self.device) for shape in shapes]

@@ -59,17 +59,36 @@ class Branches(ABC):
 
     @abstractmethod
     def generate(
-        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Noise], branch: Tensor, rng: torch.Generator
+        self,
+        generator: LayeredGenerator,
+        ws: Tensor,
+        noise: Sequence[Noise],
+        branch: Tensor,
+        rng: torch.Generator,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Return the pictures [N, 3, R, R] of samples of the given branches.
 
         Args:
             generator: The generator.
-            ws: [M, L, w_dim], the codes of all samples one after the other: M is the sum of :meth:`codes_of`.
+            ws: [M, L, w_dim], the codes of the samples one after the other: M is the sum of their :meth:`codes_of`.
             noise: One [N, 1, H, W] map per noise input, or how to draw it.
-            branch: [N].
+            branch: [N], of a whole batch with ``rows``.
             rng: Source of the random input of the intermediate layers; only what is used is drawn.
+            rows: Ascending, which samples of the batch to make, as they would be among all; None is all.
         """
+
+    def code_rows(self, branch: Tensor, rows: Tensor | None) -> Tensor | slice:
+        """Return which of a batch's codes are those of some rows, in order.
+
+        Args:
+            branch: [N] of the batch.
+            rows: Ascending; None is all.
+        """
+        if rows is None:
+            return slice(None)
+        owner = torch.arange(len(branch)).repeat_interleave(self.codes_of(branch))
+        return torch.isin(owner, rows).nonzero().squeeze(1)
 
     def parts(self, groups: Tensor, rng: torch.Generator) -> list[Part]:
         """Decide which branches a step runs.
@@ -126,23 +145,32 @@ class AdditiveBranches(Branches):
         return torch.ones_like(branch)
 
     def generate(
-        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Noise], branch: Tensor, rng: torch.Generator
+        self,
+        generator: LayeredGenerator,
+        ws: Tensor,
+        noise: Sequence[Noise],
+        branch: Tensor,
+        rng: torch.Generator,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Return pictures with z1 added; see :meth:`Branches.generate`."""
-        return generator(ws, noise, self.draw_z1(generator, branch, rng))
+        return generator(ws, noise, self.draw_z1(generator, branch, rng, rows))
 
-    def draw_z1(self, generator: LayeredGenerator, branch: Tensor, rng: torch.Generator) -> dict[int, Drawn]:
+    def draw_z1(
+        self, generator: LayeredGenerator, branch: Tensor, rng: torch.Generator, rows: Tensor | None = None
+    ) -> dict[int, Drawn]:
         """Choose z1 for every sample: {cut: how to draw it}, zero where the sample's branch does not reach the cut.
 
         Args:
             generator: While it grows, cuts without a block behind them are left out. Gives the device, too.
-            branch: [N] branch of every sample.
+            branch: [N] branch of every sample, of a whole batch with ``rows``.
             rng: Source of the keys.
+            rows: Which samples of the batch are made; None is all.
         """
         z1 = {}
         for cut in range(1, min(self.cuts, generator.num_blocks - 1) + 1):
-            reached = branch >= cut
-            drawn = draw_later(rng, to_device(reached * self.sigma, generator.device))
+            reached = (branch if rows is None else branch[rows]) >= cut
+            drawn = draw_later(rng, to_device(reached * self.sigma, generator.device), rows)
             if reached.any():
                 z1[cut] = drawn
         return z1
@@ -183,13 +211,21 @@ class MixtureBranches(Branches):
         return torch.tensor(self.codes)[branch]
 
     def generate(
-        self, generator: LayeredGenerator, ws: Tensor, noise: Sequence[Noise], branch: Tensor, rng: torch.Generator
+        self,
+        generator: LayeredGenerator,
+        ws: Tensor,
+        noise: Sequence[Noise],
+        branch: Tensor,
+        rng: torch.Generator,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Return pictures of mixed codes; see :meth:`Branches.generate`."""
-        codes = self.codes_of(branch)
+        codes = self.codes_of(branch if rows is None else branch[rows])
         if int(codes.max()) == 1:
             return generator(ws, noise)
-        weights = to_device(self.draw_weights(codes, rng), ws.device).to(ws.dtype)  # [N M]
+        drawn = self.draw_weights(self.codes_of(branch), rng)
+        own = drawn if rows is None else drawn[rows][:, self.code_rows(branch, rows)]
+        weights = to_device(own, ws.device).to(ws.dtype)  # [N M]
         owner = to_device(torch.arange(len(codes)).repeat_interleave(codes), generator.device)
         cut = generator.last_cut_within(self.side)
         shapes = generator.noise_shapes()[: generator.noise_of_block(cut - 1).stop]

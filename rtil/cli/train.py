@@ -4,6 +4,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,16 @@ def open_training(options: TrainOptions) -> Prepared:
 
     from rtil.data import open_dataset
     from rtil.devices import pick_device
-    from rtil.training.checkpoint import checkpoints, resume_point
+    from rtil.training.checkpoint import resume_point
     from rtil.training.memory import check_memory
-    from rtil.training.run import check_checkpoint, train
+    from rtil.training.processes import is_first_process, trainer_options
+    from rtil.training.run import check_checkpoint
 
     config, out = options.config, options.out
-    if out is not None:
+    device = pick_device(config.device)
+    trainer_options(config, device)
+    is_first = is_first_process(config, device)
+    if out is not None and (is_first or options.resume):
         check_resume(out, resume=options.resume is not None)
     if options.resume and out is not None:
         checkpoint = resume_point(out, options.resume)
@@ -152,7 +157,7 @@ def open_training(options: TrainOptions) -> Prepared:
             check_checkpoint(checkpoint, config)
     loggers = [chosen_logger(one) for one in options.logger]
     callbacks = [instance_of(Callback, one, "--callbacks") for one in options.callbacks]
-    check_memory(config, pick_device(config.device))
+    check_memory(config, device)
     pictures = len(open_dataset(config.data, config.resolution, "train"))
     if config.quality_kimg and pictures < LEAST_PICTURES:
         raise UserError(
@@ -165,22 +170,46 @@ def open_training(options: TrainOptions) -> Prepared:
         folder = out or (TRAIN_RUNS / "NNNNN-").as_posix() + description(config)
         lines = [f"train {description(config)} for {kimg}", f"into {folder}"]
 
-    def run() -> None:
-        folder = out or new_run(TRAIN_RUNS, description(config))
-        with claim(folder, resume=options.resume is not None):
-            write_settings(folder, config.to_json())
-            print(f"{description(config)}: {kimg} into {folder}", flush=True)
-            try:
-                is_done = train(
-                    config, folder, options.resume, loggers=loggers, callbacks=callbacks, extra=options.trainer
-                )
-            except (KeyboardInterrupt, Terminated) as error:
-                kept = "a checkpoint is kept" if checkpoints(folder) else "before the first checkpoint"
-                error.add_note(f"{kept}, go on with --out {folder} --resume")
-                raise
-            print(f"done: {folder}" if is_done else f"stopped: go on with --out {folder} --resume", flush=True)
+    work = partial(train_alone_in_folder if is_first else take_part, options, loggers, callbacks)
+    return PlannedTraining(lines, work, config)
 
-    return PlannedTraining(lines, run, config)
+
+def train_alone_in_folder(options: TrainOptions, loggers: Sequence[Any], callbacks: Sequence[Any]) -> None:
+    """Own the run folder and train, as the only process or the first of several."""
+    from rtil.training.checkpoint import checkpoints
+    from rtil.training.run import train
+
+    config = options.config
+    folder = options.out or new_run(TRAIN_RUNS, description(config))
+    with claim(folder, resume=options.resume is not None):
+        write_settings(folder, config.to_json())
+        print(f"{description(config)}: {config.total_images / 1000:g} kimg into {folder}", flush=True)
+        try:
+            is_done = train(config, folder, options.resume, loggers=loggers, callbacks=callbacks, extra=options.trainer)
+        except (KeyboardInterrupt, Terminated) as error:
+            kept = "a checkpoint is kept" if checkpoints(folder) else "before the first checkpoint"
+            error.add_note(f"{kept}, go on with --out {folder} --resume")
+            raise
+        print(f"done: {folder}" if is_done else f"stopped: go on with --out {folder} --resume", flush=True)
+
+
+def take_part(options: TrainOptions, loggers: Sequence[Any], callbacks: Sequence[Any]) -> int:
+    """Train as a process that is not the first, which tells what concerns all; return the exit code.
+
+    A stop that all agreed on is no failure: what starts processes would take it for one, and end the first.
+    """
+    from rtil.training.divergence import TrainingDivergedError
+    from rtil.training.ranks import LostProcessError
+    from rtil.training.run import train
+
+    folder = options.out or TRAIN_RUNS
+    try:
+        train(options.config, folder, options.resume, loggers=loggers, callbacks=callbacks, extra=options.trainer)
+    except (TrainingDivergedError, LostProcessError):
+        return 2
+    except (KeyboardInterrupt, Terminated):
+        pass
+    return 0
 
 
 def chosen_logger(given: str | dict[str, Any]) -> Any:

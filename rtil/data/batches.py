@@ -8,7 +8,7 @@ the number of workers nor prefetching can change what is trained on. Its size ma
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any, cast
 
@@ -30,6 +30,19 @@ VALIDATED_AT_A_TIME = 64
 MOST_WORKERS = 4
 """Where their number is not given."""
 BatchSize = int | Callable[[int], int]  # constant, or of the batch that starts at images_seen
+Rows = Callable[[int, int, int], Sequence[int]]
+"""Returns which positions of a batch are those of a process: (images in all, process, number of processes)."""
+
+
+def contiguous(n: int, rank: int, world_size: int) -> range:
+    """Return a process's positions in a batch of n: the processes' are one after the other.
+
+    Example:
+        >>> contiguous(8, rank=1, world_size=2)
+        range(4, 8)
+    """
+    share = n // world_size
+    return range(rank * share, (rank + 1) * share)
 
 
 class TrainingOrder:
@@ -73,6 +86,7 @@ class TrainingBatches(IterableDataset[Tensor]):
         mirror: Show each image mirrored half of the time.
         rank: This process.
         world_size: Number of processes; divides every batch.
+        rows: Says which positions of a batch are those of a process.
 
     Raises:
         UserError: A batch, the first one or one met later, is not a positive multiple of ``world_size``.
@@ -87,10 +101,11 @@ class TrainingBatches(IterableDataset[Tensor]):
         mirror: bool = True,
         rank: int = 0,
         world_size: int = 1,
+        rows: Rows = contiguous,
     ) -> None:
         self.source, self.batch, self.images_seen = source, batch, images_seen
         self.order = TrainingOrder(len(source), seed, mirror)
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.rows = rank, world_size, rows
         self.size(images_seen)  # raises before training what it can
 
     def size(self, images_seen: int) -> int:
@@ -102,9 +117,8 @@ class TrainingBatches(IterableDataset[Tensor]):
 
     def at(self, images_seen: int) -> Tensor:
         """Return this rank's share of the batch that starts at a position."""
-        share = self.size(images_seen) // self.world_size
-        first = images_seen + self.rank * share
-        positions = range(first, first + share)
+        rows = self.rows(self.size(images_seen), self.rank, self.world_size)
+        positions = [images_seen + row for row in rows]
         indices = [self.order.index(position) for position in positions]
         images = self.source[indices] if isinstance(self.source, Tensor) else self.source.load(indices)
         for row, position in enumerate(positions):
@@ -138,6 +152,7 @@ class FacesDataModule(pl.LightningDataModule):
         seed: Root seed of order and mirroring; the pictures of ``synthetic`` are the same for every seed.
         mirror: Show each image mirrored half of the time.
         workers: Processes that read pictures which are not served from memory; None is one for each core, at most 4.
+        rows: Says which positions of a batch are those of a process.
 
     Attributes:
         dataset: The training split.
@@ -152,9 +167,10 @@ class FacesDataModule(pl.LightningDataModule):
         seed: int = 0,
         mirror: bool = True,
         workers: int | None = None,
+        rows: Rows = contiguous,
     ) -> None:
         super().__init__()
-        self.batch, self.seed, self.mirror = batch, seed, mirror
+        self.batch, self.seed, self.mirror, self.rows = batch, seed, mirror, rows
         self.workers = min(MOST_WORKERS, cores()) if workers is None else workers
         self.dataset = open_dataset(data, resolution, "train")
         self.in_memory = len(self.dataset) * 3 * resolution**2 <= MEMORY_LIMIT_BYTES
@@ -172,7 +188,8 @@ class FacesDataModule(pl.LightningDataModule):
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
         source = preload(self.dataset) if self.in_memory else self.dataset
-        batches = TrainingBatches(source, self.batch, self.seed, self.images_seen, self.mirror, rank, world_size)
+        order = (self.batch, self.seed, self.images_seen, self.mirror)
+        batches = TrainingBatches(source, *order, rank, world_size, self.rows)
         context, workers = None, self.workers
         if self.in_memory:  # a fork shares the pictures; a process that is started anew would copy them
             can_share = on_gpu and "fork" in multiprocessing.get_all_start_methods()

@@ -6,7 +6,7 @@ one is (1 - fade) fromRGB_prev(half the picture) + fade block(fromRGB(picture)).
 minibatch standard deviation, which is one number for the whole batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -23,10 +23,15 @@ from rtil.ops import pixel_norm
 from rtil.ops.bias_act import LRELU_SLOPE
 
 
-def append_batch_std(x: Tensor) -> Tensor:
+def batch_variance(x: Tensor) -> Tensor:
+    """Return the variance [C, H, W] over a batch [N, C, H, W]."""
+    return x.var(dim=0, unbiased=False)
+
+
+def append_batch_std(x: Tensor, variance: Callable[[Tensor], Tensor] = batch_variance) -> Tensor:
     """Append the standard deviation over the batch, averaged over C, H, W, as a channel: [N, C+1, H, W]."""
     N, _, H, W = x.shape
-    std = (x.var(dim=0, unbiased=False) + 1e-8).sqrt().mean()
+    std = (variance(x) + 1e-8).sqrt().mean()
     return torch.cat([x, std.expand(N, 1, H, W)], dim=1)
 
 
@@ -64,9 +69,9 @@ class LastBlock(nn.Module):
         self.out = EqualLinear(channels, 1, gain=GAIN)
         self.normalise = normalise
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, variance: Callable[[Tensor], Tensor] = batch_variance) -> Tensor:
         """Map [N, C, 4, 4] to [N]."""
-        x = _activate(self.conv(append_batch_std(x)), self.normalise)
+        x = _activate(self.conv(append_batch_std(x, variance)), self.normalise)
         return self.out(_activate(self.fc(x.flatten(1)), self.normalise)).squeeze(1)
 
 
@@ -84,6 +89,8 @@ class PGGANDiscriminator(Growing, nn.Module):
         compute_dtype: Type of the blocks above 4x4 (None: the parameters' own); the 4x4 part always runs in the
             parameters' own type, as its statistics and scores need the precision.
         activation_checkpointing: Keep the input only of each block above 4x4 for a backward pass.
+        batch_variance: Variance [C, H, W] over the batch of which [N, C, H, W] is compared; another one than that of
+            the pictures given where several processes share a batch.
 
     Raises:
         UserError: If a value is not valid.
@@ -91,6 +98,7 @@ class PGGANDiscriminator(Growing, nn.Module):
 
     compute_dtype: torch.dtype | None = None
     activation_checkpointing: bool = False
+    batch_variance: Callable[[Tensor], Tensor] = staticmethod(batch_variance)
 
     def __init__(
         self,
@@ -130,7 +138,7 @@ class PGGANDiscriminator(Growing, nn.Module):
             if b == last and self.fade < 1:
                 before = self._from_rgb(halve(images), b - 1)
                 x = torch.lerp(before, x.to(before.dtype), self.fade)
-        return self.blocks[0](x.to(self._type_of_block(0)))
+        return self.blocks[0](x.to(self._type_of_block(0)), self.batch_variance)
 
     def _from_rgb(self, images: Tensor, block: int) -> Tensor:
         x = images.to(self._type_of_block(block), memory_format=torch.channels_last)

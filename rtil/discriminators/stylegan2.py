@@ -18,6 +18,7 @@ from rtil.generators.recompute import recomputed
 from rtil.generators.stylegan2 import RTIL_CHANNELS
 from rtil.layout import check_channels
 from rtil.ops import fir_filter
+from rtil.ops.plan import exact_type
 
 MAX_GROUP = 4
 
@@ -36,7 +37,7 @@ def append_group_std(x: Tensor) -> Tensor:
     """Append the standard deviation over each group, averaged over C, H, W, as a channel: [N, C+1, H, W]."""
     N, _, H, W = x.shape
     G = group_size(N)
-    y = x.float().unflatten(0, (G, N // G))  # [G M C H W]
+    y = x.to(exact_type(x)).unflatten(0, (G, N // G))  # [G M C H W]
     y = (y - y.mean(dim=0)).square().mean(dim=0)  # [M C H W]
     y = (y + 1e-8).sqrt().mean(dim=(1, 2, 3), keepdim=True)  # [M 1 1 1]
     return torch.cat([x, y.repeat(G, 1, H, W).to(x.dtype)], dim=1)

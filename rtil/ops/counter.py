@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rtil.devices import to_device
 from rtil.ops.plan import is_nhwc
 from rtil.ops.tier import tier_of
 
@@ -28,18 +29,20 @@ class Drawn:
     Attributes:
         key: 64 bits; element (n, c, h, w) is the number of index ((n C + c) H + h) W + w.
         sigma: [N] standard deviation of every sample; None is 1.
+        rows: [N], on the CPU, which samples of a larger batch these are; None is 0 .. N-1.
     """
 
     key: int
     sigma: Tensor | None = None
+    rows: Tensor | None = None
 
 
 Noise = Tensor | Drawn
 
 
-def draw_later(generator: torch.Generator, sigma: Tensor | None = None) -> Drawn:
+def draw_later(generator: torch.Generator, sigma: Tensor | None = None, rows: Tensor | None = None) -> Drawn:
     """Take only a key from ``generator`` now: the numbers are drawn where they are used; see :class:`Drawn`."""
-    return Drawn(int(torch.randint(2**63 - 1, (), generator=generator)), sigma)
+    return Drawn(int(torch.randint(2**63 - 1, (), generator=generator)), sigma, rows)
 
 
 def philox(counter: Tensor, key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -69,7 +72,9 @@ def int64_bits(key: int) -> int:
     return (key & (1 << 64) - 1 ^ 1 << 63) - (1 << 63)
 
 
-def counter_normal(shape: Sequence[int], key: int, device: torch.device | str = "cpu") -> Tensor:
+def counter_normal(
+    shape: Sequence[int], key: int, device: torch.device | str = "cpu", rows: Tensor | None = None
+) -> Tensor:
     """Return N(0, 1) numbers, float32, contiguous; element i depends on key and i only.
 
     Args:
@@ -77,15 +82,20 @@ def counter_normal(shape: Sequence[int], key: int, device: torch.device | str = 
         key: 64 bits, for instance :func:`rtil.seeds.derive_seed`.
         device: Of the result. Tiers and devices agree up to the rounding of logarithm, sine and cosine. For Apple's
             GPUs, which have no float64, the CPU draws.
+        rows: [shape[0]], on the CPU, which rows of a larger result these are; None is the first ones.
 
     Example:
         >>> torch.equal(counter_normal((2, 3), 7)[1], counter_normal((6,), 7)[3:])
         True
     """
     if torch.device(device).type == "mps":
-        return counter_normal(shape, key).to(device)
+        return counter_normal(shape, key, rows=rows).to(device)
     empty = torch.empty(0, device=device)
     tier = tier_of("counter_normal", empty)
+    if rows is not None:
+        if tier == "native" and empty.device.type == "cpu":
+            return _draw_rows(shape[1:], key, rows)
+        return counter_normal((int(rows.max()) + 1, *shape[1:]), key, device)[to_device(rows, empty.device)]
     if tier == "ext":
         return torch.ops.rtil.counter_normal(list(shape), int64_bits(key), empty)
     n = math.prod(shape)
@@ -104,23 +114,25 @@ def materialise(value: Noise, shape: Sequence[int], like: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         return value.to(like)
     if value.sigma is None:
-        x = counter_normal(shape, value.key, like.device)
+        x = counter_normal(shape, value.key, like.device, value.rows)
     elif like.device.type == "cpu" and tier_of("counter_normal", like) == "native":
-        x = _draw_rows(shape, value.key, value.sigma.detach())
+        sigma = value.sigma.detach()
+        own = sigma.nonzero().squeeze(1)  # of a step's branches, few reach the wide maps
+        drawn = _draw_rows(shape[1:], value.key, own if value.rows is None else value.rows[own])
+        x = torch.zeros(*shape).index_copy_(0, own, drawn * sigma[own].reshape(-1, 1, 1, 1))
     else:
-        x = counter_normal(shape, value.key, like.device) * value.sigma.detach().to(like.device).reshape(-1, 1, 1, 1)
+        drawn = counter_normal(shape, value.key, like.device, value.rows)
+        x = drawn * value.sigma.detach().to(like.device).reshape(-1, 1, 1, 1)
     return x.to(like.dtype, memory_format=torch.channels_last if is_nhwc(like) else torch.contiguous_format)
 
 
-def _draw_rows(shape: Sequence[int], key: int, sigma: Tensor) -> Tensor:
-    """Draw only the samples whose sigma is not 0: of a step's branches, few reach the wide maps."""
-    counters_of_row, rest = divmod(math.prod(shape[1:]), 4)
+def _draw_rows(shape_of_row: Sequence[int], key: int, rows: Tensor) -> Tensor:
+    """Draw some rows only, on a CPU without the compiled operations."""
+    counters_of_row, rest = divmod(math.prod(shape_of_row), 4)
     if rest:
-        return counter_normal(shape, key) * sigma.reshape(-1, 1, 1, 1)
-    rows = sigma.nonzero().squeeze(1)
+        return counter_normal((int(rows.max()) + 1 if len(rows) else 0, *shape_of_row), key)[rows]
     counters = rows[:, None] * counters_of_row + torch.arange(counters_of_row)
-    drawn = _normals(counters.flatten(), key, torch.float32).reshape(-1, *shape[1:])
-    return torch.zeros(*shape).index_copy_(0, rows, drawn.mul_(sigma[rows].reshape(-1, 1, 1, 1)))
+    return _normals(counters.flatten(), key, torch.float32).reshape(-1, *shape_of_row)
 
 
 def _normals(counters: Tensor, key: int, exact: torch.dtype) -> Tensor:

@@ -77,11 +77,13 @@ def _ext(
     sigma = given_noise = given_z1 = None
     if isinstance(noise, Tensor):
         given_noise = noise
-    elif noise.sigma is None:
+    elif noise.sigma is None and noise.rows is None:
         noise_key = noise.key
     else:
-        given_noise = materialise(noise, (N, 1, H, W), x)
-    if isinstance(z1, Drawn):
+        given_noise = materialise(noise, (N, 1, H, W), x.new_empty((1, 1, 1, 1), dtype=exact))
+    if isinstance(z1, Drawn) and z1.rows is not None:  # the operation itself draws the first rows only
+        given_z1 = materialise(z1, (N, x.shape[1], H, W), x)
+    elif isinstance(z1, Drawn):
         z1_key, sigma = z1.key, x.new_ones(N, dtype=exact) if z1.sigma is None else z1.sigma.detach()
     elif z1 is not None:
         given_z1 = z1.to(x)

@@ -7,7 +7,7 @@ size changes while a PGGAN grows. Neither is the time of a training here, so its
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 
@@ -25,7 +25,12 @@ class EveryImages(pl.Callback, ABC):
 
     Args:
         every_kimg: Thousands of images from one time to the next.
+
+    Attributes:
+        of_all: Whether all processes act, not the first alone.
     """
+
+    of_all: ClassVar[bool] = False
 
     def __init__(self, every_kimg: float) -> None:
         self.every_images = every_kimg * 1000
@@ -48,7 +53,8 @@ class EveryImages(pl.Callback, ABC):
         """Act unless the training has diverged."""
         module.raise_if_diverged()
         self.acted_at = module.seen
-        self.act(trainer, module)
+        if trainer.is_global_zero or self.of_all:
+            self.act(trainer, module)
 
 
 class Log(EveryImages):
@@ -58,6 +64,8 @@ class Log(EveryImages):
         every_kimg: Thousands of images from one time to the next.
         pace: Knows the time left.
     """
+
+    of_all = True
 
     def __init__(self, every_kimg: float, pace: Pace) -> None:
         super().__init__(every_kimg)
@@ -138,24 +146,30 @@ class Checkpoints(EveryImages):
         stop: Ends the training early, with a checkpoint.
     """
 
+    of_all = True
+
     def __init__(self, every_kimg: float, stop: StopRequest) -> None:
         super().__init__(every_kimg)
-        self.stop = stop
+        self.stop, self.asked = stop, 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """From now on, a step that has begun is kept."""
         self.stop.finish_steps()
 
     def is_due(self, module: GANTraining) -> bool:
-        """Whether it is time to, or somebody asked to stop."""
-        return bool(self.stop) or super().is_due(module)
+        """Whether it is time to, or somebody asked any of the processes to stop."""
+        self.asked = module.ranks.largest(self.stop.number or 0)
+        return bool(self.asked) or super().is_due(module)
 
     def act(self, trainer: pl.Trainer, module: GANTraining) -> None:
         """Write a checkpoint."""
         path = checkpoint_path(Path(trainer.default_root_dir), module.seen)
-        trainer.save_checkpoint(path)
-        drop_others(path)
-        trainer.should_stop = trainer.should_stop or bool(self.stop) or module.is_done
+        trainer.save_checkpoint(path)  # all take part in it, the first one writes
+        if trainer.is_global_zero:
+            drop_others(path)
+        if self.asked:
+            self.stop.number = self.asked
+        trainer.should_stop = trainer.should_stop or bool(self.asked) or module.is_done
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Keep what a user's callback, or a limit of time, has ended."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DEFAULT_CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 32, 128: 32, 256: 16}
 BESIDE = ("log", "grid", "snapshot", "checkpoint", "quality")
 """What happens beside the steps, every so many kimg, and changes none of them."""
+PROCESSES = ("devices", "num_nodes", "strategy", "accumulate")
+"""How a batch is shared out, which changes a training by rounding only."""
 BY_SIDE = ("channels", "stages", "batches")
 """Settings {side: value}, whose keys JSON turns into text."""
 
@@ -45,6 +47,12 @@ class TrainingConfig(ABC):
         kimg: Length of the whole training in thousands of images.
         seed: Root seed of every draw.
         device: ``auto`` (``cuda`` where there is one, else ``cpu``), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        devices: Devices of this kind on each machine, a process for each, which share every batch: N of them train
+            what one does, up to rounding. ``auto`` is as many as ``torchrun`` or SLURM started, else all GPUs, else 1.
+        num_nodes: Machines, each with as many devices.
+        strategy: ``auto`` (as many processes as devices, none beside the only one) or ``ddp`` (a group of processes,
+            even of one).
+        accumulate: Turns in which each device takes its share of a batch: less memory, more time.
         precision: Type of the main phases; ``auto`` takes bfloat16 where the hardware multiplies it faster.
         activation_checkpointing: Keep each block's input only and compute the block again in the backward pass: less
             memory, more time, the same numbers. For large pictures.
@@ -80,6 +88,10 @@ class TrainingConfig(ABC):
     kimg: float = 200
     seed: int = 0
     device: str = "auto"
+    devices: int | Literal["auto"] = 1
+    num_nodes: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    accumulate: int = 1
     precision: Precision = "auto"
     activation_checkpointing: bool = False
     channels: dict[int, int] | None = None
@@ -115,6 +127,8 @@ class TrainingConfig(ABC):
         self._check(lambda x: x is None or x > 0, "a number above 0, or null", "quality_kimg")
         self._check(lambda x: x >= 0, "a number >= 0", "ema_rampup", "sigma")
         self._check(lambda x: x is None or x >= 0, "a whole number >= 0, or null", "workers")
+        self._check(lambda x: x == "auto" or x >= 1, "a whole number of 1 or more, or auto", "devices")
+        self._check(lambda x: x >= 1, "a whole number of 1 or more", "num_nodes", "accumulate")
         self._check(lambda x: 0 <= x < 2**63, "a whole number from 0 to 2^63 - 1", "seed")
         self.make_branches()
 
@@ -135,7 +149,8 @@ class TrainingConfig(ABC):
     @property
     def changeable(self) -> set[str]:
         """Names of the settings that may change when a run goes on."""
-        return {"kimg", "device", "chunk", "activation_checkpointing", "workers", *(f"{what}_kimg" for what in BESIDE)}
+        of_machine = {"device", "chunk", "activation_checkpointing", "workers", *PROCESSES}
+        return {"kimg", *of_machine, *(f"{what}_kimg" for what in BESIDE)}
 
     @property
     @abstractmethod
@@ -145,6 +160,14 @@ class TrainingConfig(ABC):
     @abstractmethod
     def batch_at(self, images_seen: int) -> int:
         """Return the size of the batch that starts after so many images."""
+
+    @abstractmethod
+    def check_processes(self, count: int) -> None:
+        """Check that so many processes can share every batch evenly.
+
+        Raises:
+            UserError: They cannot.
+        """
 
     def make_branches(self) -> "Branches":
         """Return the branches that are trained."""
@@ -214,6 +237,22 @@ class StyleGAN2Config(TrainingConfig):
         """Return the size of every batch."""
         return self.batch
 
+    def check_processes(self, count: int) -> None:
+        """Check that so many processes can share every batch and path length step; see :class:`TrainingConfig`."""
+        import torch
+
+        from rtil.discriminators.stylegan2 import MAX_GROUP, group_of_sample
+        from rtil.training.ranks import check_shares
+
+        shares = count * self.accumulate
+        check_shares(
+            f"batch {self.batch}", group_of_sample(self.batch), shares, f"use a multiple of {MAX_GROUP * shares}"
+        )
+        if self.path_weight:
+            n = max(1, self.batch // self.path_batch_shrink)
+            step = f"the path length step of batch {self.batch} with path_batch_shrink {self.path_batch_shrink}"
+            check_shares(step, torch.arange(n), shares, f"let it have a multiple of {shares}")
+
 
 @dataclass
 class PGGANConfig(TrainingConfig):
@@ -260,6 +299,7 @@ class PGGANConfig(TrainingConfig):
         super().__post_init__()
         self._check(lambda x: x > 0, "a number above 0", "torgb_gain")
         self._check(lambda x: x >= 0, "a number >= 0", "gp_weight", "drift")
+        self._check(lambda x: x == 1, "1 with pggan, whose D compares a whole batch, and more --devices", "accumulate")
         self.schedule()
 
     @property
@@ -279,6 +319,16 @@ class PGGANConfig(TrainingConfig):
     def batch_at(self, images_seen: int) -> int:
         """Return the size of the batch that starts after so many images."""
         return self.schedule().batch_at(images_seen)
+
+    def check_processes(self, count: int) -> None:
+        """Check that so many processes can share the batch of every stage; see :class:`TrainingConfig`."""
+        import torch
+
+        from rtil.training.ranks import check_shares
+
+        for stage in self.schedule().stages:
+            what = f"batch {stage.batch} at {stage.side} px"
+            check_shares(what, torch.arange(stage.batch), count, f"set --batches to multiples of {count}")
 
 
 CONFIGS: Mapping[str, type[TrainingConfig]] = {"stylegan2": StyleGAN2Config, "pggan": PGGANConfig}

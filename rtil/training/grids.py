@@ -29,7 +29,7 @@ class Grids(EveryImages):
         dataset: ImageDataset = cast(Any, trainer).datamodule.dataset
         count = min(COLUMNS * ROWS_OF_REALS, len(dataset))
         count -= count % COLUMNS if count > COLUMNS else 0  # full rows, or the one that there is
-        if count and pl_module.seen == 0:
+        if count and pl_module.seen == 0 and trainer.is_global_zero:
             reals = dataset.load(range(count)).float() / 255
             self._write(trainer, image_grid(reals, COLUMNS), "reals.png", "reals", 0)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rtil.devices import to_device
 from rtil.discriminators import PGGANDiscriminator
+from rtil.discriminators.pggan import batch_variance
 from rtil.generators import PGGANGenerator
 from rtil.seeds import generator as seeded
 from rtil.training.config import PGGANConfig
@@ -48,9 +49,23 @@ class PGGANTraining(GANTraining):
         )
         return G, PGGANDiscriminator(c.resolution, c.channels, c.d_pixel_norm)
 
+    @staticmethod
+    def inseparable(n: int) -> Tensor:
+        """Return every picture by itself: the processes compare theirs with each other's."""
+        return torch.arange(n)
+
     def compared_groups(self, n: int) -> Tensor:
         """Return one group."""
         return torch.zeros(n, dtype=torch.int64)
+
+    def step_on(self, reals: Tensor) -> None:
+        """Move G and D by one step; in it, and only there, D compares the pictures of all processes."""
+        if self.ranks.world_size > 1:
+            self.D.batch_variance = self.ranks.variance
+        try:
+            super().step_on(reals)
+        finally:
+            self.D.batch_variance = batch_variance
 
     def begin_step(self, reals: Tensor) -> Tensor:
         """Grow the networks; return the reals as the stage shows them."""
@@ -106,7 +121,9 @@ class PGGANTraining(GANTraining):
         total = torch.zeros((), device=self.device)
         for index, fake in enumerate(fakes if c.gp_weight else []):
             rng = seeded(c.seed, "train/penalty", self.seen, index)
-            position = to_device(torch.rand(len(reals), generator=rng), self.device)
+            (rows,) = self.own_rows(len(fake.part.branch))
+            positions = torch.rand(len(fake.part.branch), generator=rng)
+            position = to_device(positions if rows is None else positions[rows], self.device).to(reals.dtype)
             with self.computing():
                 penalty = fake.part.weight * gradient_penalty(self.D, reals, fake.images, position).mean()
             self.manual_backward(c.gp_weight * penalty)

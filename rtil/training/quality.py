@@ -55,6 +55,8 @@ class QualityLog(EveryImages):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compute the features of real pictures, once."""
+        if not trainer.is_global_zero:
+            return
         count = min(MOST_SAMPLES, len(self.ds) // 2)
         say(trainer, f"first: features of up to {count + REFERENCE_PICTURES} real pictures, for the quality")
         self.quality = Quality(self.ds, self.network, count, pl_module.config.seed, pl_module.device)

@@ -3,14 +3,13 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from rtil.data.batches import FacesDataModule
 from rtil.data.workers import worker_errors_in_one_line
@@ -30,8 +29,10 @@ from rtil.training.grids import Grids
 from rtil.training.loggers import DEFAULT_LOGGERS, make_loggers
 from rtil.training.memory import running_out_in_one_line
 from rtil.training.pggan import PGGANTraining
+from rtil.training.processes import is_first_process, trainer_options
 from rtil.training.progress import Pace, bars
 from rtil.training.quality import QualityLog
+from rtil.training.ranks import rows_of_rank
 from rtil.training.stop import StopRequest
 from rtil.training.stylegan2 import StyleGAN2Training
 from rtil.training.trainer_options import TrainerOptions, trainer_arguments
@@ -64,29 +65,35 @@ def train(
     Returns:
         Whether all images have been seen; a callback or a limit of time may have stopped before.
 
+    With several devices Lightning starts this script again for each, unless ``torchrun`` or SLURM has; the first
+    process alone writes into the folder.
+
     Raises:
-        UserError: If the data, the device, the checkpoint or a logger cannot be used.
+        UserError: If the data, the devices, the checkpoint or a logger cannot be used.
         KeyboardInterrupt: On Ctrl-C, after the step it fell into and a checkpoint; at once before the first step.
+        LostProcessError: If another process of the training has ended or does not answer.
         RunError: Disk or memory is full, or a process that reads pictures was killed; the last checkpoint is kept.
         TrainingDivergedError: If gradients stay non-finite, or weights are; the last good checkpoint is kept.
     """
     device = pick_device(config.device)
-    data = FacesDataModule(config.data, config.resolution, config.batch_at, config.seed, config.mirror, config.workers)
-    module = MODULES[config.arch](config)
+    options, module = trainer_options(config, device), MODULES[config.arch](config)
+    rows = partial(rows_of_rank, groups=module.inseparable, accumulate=config.accumulate)
+    order = (config.batch_at, config.seed, config.mirror)
+    data = FacesDataModule(config.data, config.resolution, *order, config.workers, rows)
     checkpoint = resume_point(run, resume) if resume else None
     if checkpoint is not None:
         data.images_seen = module.seen = check_checkpoint(checkpoint, config)
         if resume == "latest":
             set_aside_damaged(run, checkpoint)
     if module.is_done:
-        print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
+        if is_first_process(config, device):
+            print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return True
     stop, pace = StopRequest(), Pace()
     quality = [QualityLog(config.quality_kimg, data.dataset, stop)] if config.quality_kimg else []
     _quiet_lightning()
     trainer = pl.Trainer(
-        accelerator=device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        **options,
         max_epochs=-1,
         limit_val_batches=0,
         default_root_dir=run,
@@ -105,9 +112,11 @@ def train(
         ],
         **trainer_arguments(extra, run, callbacks),
     )
+    # Lightning's handler of SIGTERM waits inside itself for all other processes: ours is heard between two steps
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     convolutions = training_convolutions(device, compute_dtype(config.precision, device))
     memory = running_out_in_one_line(config, device, run)
-    with stop.listening(), suppress(SIGTERMException), convolutions, memory:  # SIGTERM's code is ours
+    with stop.listening(), convolutions, memory:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -133,7 +142,7 @@ def check_checkpoint(path: Path, config: TrainingConfig) -> int:
 
 def _quiet_lightning() -> None:
     """Keep Lightning's advice off the terminal: hints on workers, epochs and loggers that do not apply here."""
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
+    for name in ("lightning_fabric", "pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

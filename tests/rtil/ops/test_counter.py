@@ -63,3 +63,12 @@ def test_what_is_drawn_has_the_deviation_of_its_sample(tier, shape, layout):
 def test_a_tensor_stands_for_itself():
     x = torch.ones(1, 2, 3, 3)
     assert materialise(x, (), x) is x
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 3, 3)])
+def test_rows_are_those_of_the_whole(tier, shape):
+    rows, sigma, like = torch.tensor([1, 4, 6]), torch.tensor([0.0, 2.0, 0.5]), torch.empty(1, 1, 1, 1)
+    whole = counter_normal((7, *shape), 8)
+    assert torch.equal(counter_normal((3, *shape), 8, rows=rows), whole[rows])
+    drawn = materialise(Drawn(8, sigma, rows), (3, *shape), like)
+    torch.testing.assert_close(drawn, whole[rows] * sigma[:, None, None, None])

@@ -83,3 +83,13 @@ def test_drawn_input_is_the_tensor_of_its_numbers(tier, arch):
     drawn = G(ws, [Drawn(i) for i in keys], {k: Drawn(50 + k, SIGMA) for k in (1, 2)})
     torch.testing.assert_close(drawn, given, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(drawn, G(ws, [Drawn(i) for i in keys]))
+
+
+@pytest.mark.parametrize("arch", [StyleGAN2Generator, PGGANGenerator])
+def test_some_rows_of_drawn_input_are_those_of_the_whole_batch(tier, arch):
+    torch.manual_seed(0)
+    G, rows, sigma = awake(arch(16, CHANNELS, z_dim=8)), torch.tensor([1, 4]), torch.tensor([0.0, 1.0, 1.0, 0.0, 2.0])
+    ws, keys = G.mapping(torch.randn(5, 8, generator=seeded(0, "z"))), range(len(G.noise_shapes()))
+    whole = G(ws, [Drawn(i) for i in keys], {k: Drawn(50 + k, sigma) for k in (1, 2)})
+    z1 = {k: Drawn(50 + k, sigma[rows], rows) for k in (1, 2)}
+    torch.testing.assert_close(G(ws[rows], [Drawn(i, rows=rows) for i in keys], z1), whole[rows], rtol=1e-4, atol=1e-5)
