@@ -30,6 +30,7 @@ from rtil.ops.tier import meta_stands_for
 from rtil.training.checkpoint import checkpoints
 from rtil.training.config import PGGANConfig, StyleGAN2Config, TrainingConfig
 from rtil.training.pggan import PGGANTraining
+from rtil.training.processes import devices_of
 from rtil.training.stylegan2 import StyleGAN2Training
 from rtil.training.without_trainer import WithoutTrainer
 
@@ -128,8 +129,6 @@ class _PGGANStep(_Step, PGGANTraining):
 
 
 STEPS: Mapping[str, type[Any]] = {"stylegan2": _StyleGAN2Step, "pggan": _PGGANStep}
-SHARING = ("devices", "num_nodes", "accumulate")
-"""Settings that say into how many shares a batch is cut."""
 MOST_COUNTED = 32
 """Pictures of a step that is run; what more of them need is linear in their number."""
 
@@ -144,9 +143,8 @@ class Planner:
 
     def __init__(self, config: TrainingConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.shares = _processes(config, device) * getattr(config, "accumulate", 1)
-        alone: dict[str, Any] = {name: 1 for name in SHARING if hasattr(config, name)}
-        self._alone = replace(config, **alone)
+        self.shares = _processes(config, device) * config.accumulate
+        self._alone = replace(config, devices=1, num_nodes=1, accumulate=1)
         with torch.device(META):
             self._module = STEPS[config.arch](self._alone)
         self._module.to(META)
@@ -208,13 +206,12 @@ class Planner:
 
     def _turns(self, fits: Mapping[int, int]) -> int | None:
         """Return the least ``accumulate`` with which no share is larger than what fits, if that can be."""
-        config: Any = self.config
-        processes = _processes(config, self.device)
+        processes = _processes(self.config, self.device)
         batches = {seen: share * self.shares for seen, share in self.steps().items()}
-        for turns in range(2, min(batches.values()) + 1) if hasattr(config, "accumulate") else ():
+        for turns in range(2, min(batches.values()) + 1):
             if all(batch <= fits[seen] * processes * turns for seen, batch in batches.items()):
                 with suppress(UserError):
-                    replace(config, accumulate=turns).check_processes(processes)
+                    replace(self.config, accumulate=turns).check_processes(processes)
                     return turns
         return None
 
@@ -309,20 +306,13 @@ def _named(device: torch.device) -> str:
 
 def _processes(config: TrainingConfig, device: torch.device) -> int:
     """Return how many processes share a batch."""
-    return _processes_here(config, device) * int(getattr(config, "num_nodes", 1))
-
-
-def _processes_here(config: TrainingConfig, device: torch.device) -> int:
-    count = getattr(config, "devices", 1)
-    if count == "auto":
-        count = torch.cuda.device_count() if device.type == "cuda" else 1
-    return max(1, count)
+    return devices_of(config, device) * config.num_nodes
 
 
 def _free(config: TrainingConfig, device: torch.device) -> int | None:
     """Return the bytes to plan with for each process: those on one machine have a GPU each, or share its memory."""
     free = free_on(device)
-    return free if free is None or device.type == "cuda" else free // _processes_here(config, device)
+    return free if free is None or device.type == "cuda" else free // devices_of(config, device)
 
 
 def _drawn(kind: Branches) -> int:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from rtil.cli.train import main
 from rtil.errors import UserError
 from rtil.training import memory
 from rtil.training.checkpoint import checkpoints
-from rtil.training.config import StyleGAN2Config, config_of
+from rtil.training.config import config_of
 from rtil.training.memory import META, LiveBytes, Planner, check_memory
 from rtil.training.run import MODULES
 from rtil.training.stylegan2 import StyleGAN2Training
@@ -195,21 +194,10 @@ def test_running_out_of_memory_keeps_the_checkpoint(step: int, here, monkeypatch
 
 
 def test_a_batch_that_can_be_taken_in_turns_is_counted_by_turn(small_machine: int) -> None:
-    """As settings with ``accumulate`` have it."""
-
-    @dataclass
-    class Sharing(StyleGAN2Config):
-        devices: int = 1
-        accumulate: int = 1
-
-        def check_processes(self, count: int) -> None:
-            if self.batch % (4 * count * self.accumulate):
-                raise UserError("groups")
-
-    turns = Planner(Sharing(**STYLEGAN2 | {"batch": 96}, accumulate=4), CPU)
+    turns = Planner(config_of(STYLEGAN2 | {"batch": 96, "accumulate": 4}), CPU)
     assert turns.steps() == {0: 24}
     assert turns.estimate() == Planner(config_of(STYLEGAN2 | {"batch": 24}), CPU).estimate()
-    whole = Planner(Sharing(**STYLEGAN2 | {"batch": 96}, devices=2), CPU)
+    whole = Planner(config_of(STYLEGAN2 | {"batch": 96, "devices": 2}), CPU)
     rest = whole.estimate().networks + whole.estimate().adam
     assert whole.fitting(rest + whole.step_bytes(0, 5)) == "--batch 8, or as large with --accumulate 12"
     assert whole.fitting(rest + whole.step_bytes(0, 9)) == "--batch 16, or as large with --accumulate 6"
