@@ -4,7 +4,8 @@ Equality: every tensor of a training, weights, moving average, running means and
 process and of several that share its batches. The worst difference is relative to the tensor's own largest value.
 
 Scaling: images per second of several processes and of one, measured in turns. Weak: each process has the batch that the
-one has; strong: they share it.
+one has; strong: they share it. By the clock, and by the processor's seconds of the process that took most of them: what
+a machine would show that has nothing else to do, waiting for each other left out.
 """
 
 import statistics
@@ -130,23 +131,29 @@ def scaling(options: RanksOptions) -> dict[str, Any]:
             ways = {"one": (1, options.batch), "weak": (n, n * options.batch), "strong": (n, options.batch)}
             groups = {count: Members(count, Path(temporary)) for count in (1, n)}
             rates: dict[str, list[float]] = {way: [] for way in ways}
+            worked: dict[str, list[float]] = {way: [] for way in ways}
             given: dict[str, int] = {}
             try:
                 for _ in range(options.turns):
                     for way, (count, batch) in ways.items():
                         told = groups[count].call("seconds", networks | {"batch": batch}, options.steps)
-                        rates[way].append(options.steps * batch / max(seconds for seconds, _ in told))
-                        given[way] = told[0][1] // options.steps
+                        rates[way].append(options.steps * batch / max(seconds for seconds, _, _ in told))
+                        worked[way].append(options.steps * batch / max(seconds for _, seconds, _ in told))
+                        given[way] = told[0][2] // options.steps
             finally:
                 for members in groups.values():
                     members.__exit__(None, None, None)
             for way in ("weak", "strong"):
-                ratios = [many / one for many, one in zip(rates[way], rates["one"], strict=True)]
-                spread, rate = Spread.of(ratios), statistics.median(rates[way])
-                rows.append([f"{way}, {n} processes", f"{rate:.1f}", str(spread), f"{given[way] / 1e6:.2f}"])
-                found.append({"way": way, "processes": n, "ratio": spread.as_json(), "bytes_a_step": given[way]})
-            rows.append(["one process", f"{statistics.median(rates['one']):.1f}", "1", "0"])
-    print_table(["way", "images/s", "times that of one", "MB that each process has averaged, a step"], rows)
+                spread, of_processor = (
+                    Spread.of([many / one for many, one in zip(by[way], by["one"], strict=True)])
+                    for by in (rates, worked)
+                )
+                rate = f"{statistics.median(rates[way]):.1f}"
+                rows.append([f"{way}, {n}", rate, str(spread), str(of_processor), f"{given[way] / 1e6:.2f}"])
+                ratios = {"ratio": spread.as_json(), "ratio_of_processor": of_processor.as_json()}
+                found.append({"way": way, "processes": n, **ratios, "bytes_a_step": given[way]})
+            rows.append(["one process", f"{statistics.median(rates['one']):.1f}", "1", "1", "0"])
+    print_table(["way, processes", "images/s", "times that of one", "by processor", "MB averaged a step"], rows)
     return {"batch": options.batch, "steps": options.steps, "turns": options.turns, "rows": found}
 
 

@@ -90,8 +90,8 @@ class Member:
             return str(error)
         return "nothing"
 
-    def seconds(self, settings: dict[str, Any], steps: int) -> tuple[float, int]:
-        """Return the seconds of so many steps after one, and the bytes that this process gives to be summed in them."""
+    def seconds(self, settings: dict[str, Any], steps: int) -> tuple[float, float, int]:
+        """Return the seconds of so many steps after one, those of a processor, and the bytes given to be summed."""
         module, batches = self._opened(settings)
         module.training_step(batches.at(module.seen), 0)
         given, all_reduce = [0], dist.all_reduce
@@ -100,12 +100,12 @@ class Member:
             given[0] += x.numel() * x.element_size()
             return all_reduce(x, *args)
 
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         with patch.object(dist, "all_reduce", counted):
             for _ in range(steps):
                 module.training_step(batches.at(module.seen), 0)
                 module.ranks.largest(0)  # as a callback asks after each step whether to stop
-        return time.perf_counter() - started, given[0]
+        return time.perf_counter() - started, time.process_time() - worked, given[0]
 
     def _opened(
         self, settings: dict[str, Any], dtype: torch.dtype = torch.float32
@@ -174,11 +174,17 @@ def tensors_of_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def worst_difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[float, str]:
-    """Return the largest difference of a tensor, relative to its own largest value, and which tensor it is."""
+    """Return the largest difference of a tensor, relative to its own largest value, and which tensor it is.
+
+    Adam's first moment, whose step it divides by the root of the second, is relative to that root where it is larger:
+    the gradient of R1 with respect to a bias is nothing but rounding.
+    """
     assert a.keys() == b.keys()  # noqa: S101
     worst = (0.0, "")
     for name, value in a.items():
         scale = float(value.double().abs().max())
+        if name.endswith(".exp_avg"):
+            scale = max(scale, float(a[f"{name}_sq"].double().max()) ** 0.5)
         difference = float((value.double() - b[name].double()).abs().max())
         worst = max(worst, (difference / scale if scale else difference, name))
     return worst
