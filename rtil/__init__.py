@@ -1,3 +1,3 @@
 """GAN priors trained for the inversion they will face (RTIL), and the tools to measure what that buys."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
