@@ -239,19 +239,17 @@ class StyleGAN2Config(TrainingConfig):
 
     def check_processes(self, count: int) -> None:
         """Check that so many processes can share every batch and path length step; see :class:`TrainingConfig`."""
-        import torch
-
-        from rtil.discriminators.stylegan2 import MAX_GROUP, group_of_sample
+        from rtil.discriminators.stylegan2 import MAX_GROUP, group_size
         from rtil.training.ranks import check_shares
 
         shares = count * self.accumulate
         check_shares(
-            f"batch {self.batch}", group_of_sample(self.batch), shares, f"use a multiple of {MAX_GROUP * shares}"
+            f"batch {self.batch}", self.batch, group_size(self.batch), shares, f"use a multiple of {MAX_GROUP * shares}"
         )
         if self.path_weight:
             n = max(1, self.batch // self.path_batch_shrink)
             step = f"the path length step of batch {self.batch} with path_batch_shrink {self.path_batch_shrink}"
-            check_shares(step, torch.arange(n), shares, f"let it have a multiple of {shares}")
+            check_shares(step, n, 1, shares, f"let it have a multiple of {shares}")
 
 
 @dataclass
@@ -322,13 +320,11 @@ class PGGANConfig(TrainingConfig):
 
     def check_processes(self, count: int) -> None:
         """Check that so many processes can share the batch of every stage; see :class:`TrainingConfig`."""
-        import torch
-
         from rtil.training.ranks import check_shares
 
         for stage in self.schedule().stages:
             what = f"batch {stage.batch} at {stage.side} px"
-            check_shares(what, torch.arange(stage.batch), count, f"set --batches to multiples of {count}")
+            check_shares(what, stage.batch, 1, count, f"set --batches to multiples of {count}")
 
 
 CONFIGS: Mapping[str, type[TrainingConfig]] = {"stylegan2": StyleGAN2Config, "pggan": PGGANConfig}

@@ -150,20 +150,20 @@ def rows_of_rank(n: int, rank: int, world_size: int, *, groups: Groups, accumula
     return torch.cat([torch.arange(n) if rows is None else rows for rows in turns]).tolist()
 
 
-def check_shares(what: str, groups: Tensor, shares: int, mend: str) -> None:
+def check_shares(what: str, pictures: int, group_size: int, shares: int, mend: str) -> None:
     """Check that a batch can be split evenly.
 
     Args:
         what: How messages call the batch.
-        groups: [n] group of every picture.
+        pictures: How many it has.
+        group_size: How many of them D compares with each other, on one process.
         shares: Number of pieces.
         mend: What to do where it cannot.
 
     Raises:
         UserError: If groups would have to be cut, or be shared unevenly.
     """
-    count = int(groups.max()) + 1
+    count = pictures // group_size
     if count % shares:
-        size = len(groups) // count
-        held = f"{count} groups of {size} that D compares" if size > 1 else f"{count} pictures"
+        held = f"{count} groups of {group_size} that D compares" if group_size > 1 else f"{count} pictures"
         raise UserError(f"{what} has {held}, which {shares} devices or turns cannot share evenly: {mend}")
