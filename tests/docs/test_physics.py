@@ -14,7 +14,7 @@ SIDE = 16
 
 
 @pytest.fixture
-def generator(cache):
+def generator():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return StyleGAN2Generator(SIDE, {4: 4, 8: 4, 16: 4}, z_dim=8, w_dim=8, mapping_layers=1)
