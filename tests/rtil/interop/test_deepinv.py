@@ -99,7 +99,7 @@ def test_update_and_clone_reach_the_operator_inside():
 
 
 @pytest.fixture
-def reconstructor(cache):
+def reconstructor():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         generator = StyleGAN2Generator(16, {4: 4, 8: 4, 16: 4}, z_dim=8, w_dim=8, mapping_layers=1)
