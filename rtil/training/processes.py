@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -150,32 +149,39 @@ class _Launcher(_SubprocessScriptLauncher):
             self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
         except ValueError as error:
             raise RunError(str(error)) from error
+        over = threading.Event()
         if not self.cluster_environment.creates_processes_externally:
             self._call_children_scripts()
-            _in_background(_end_if_one_has_died, self.procs)
+            _in_background(_end_if_one_has_died, self.procs, over)
         elif self.cluster_environment.local_rank():
-            _in_background(_end_without, os.getppid())
+            _in_background(_end_without, os.getppid(), over)
         _set_num_threads_if_needed(self.num_processes)
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            over.set()
 
 
 def _in_background(watch: Callable[..., None], *args: Any) -> None:
     threading.Thread(target=watch, args=args, daemon=True).start()
 
 
-def _end_if_one_has_died(children: list[subprocess.Popen[bytes]]) -> None:
-    """End all processes of this machine some time after one that failed, should they still be there."""
+def _end_if_one_has_died(children: list[subprocess.Popen[bytes]], over: threading.Event) -> None:
+    """End all processes of this machine some time after one that failed, should they still be training."""
     while not any(child.poll() for child in children):
-        time.sleep(1)
-    time.sleep(GRACE_SECONDS)
+        if over.wait(1):
+            return
+    if over.wait(GRACE_SECONDS):
+        return
     for child in children:
         child.kill()
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def _end_without(parent: int) -> None:
-    """End this process some time after the one that started it, should it still be there."""
+def _end_without(parent: int, over: threading.Event) -> None:
+    """End this process some time after the one that started it, should it still be training."""
     while os.getppid() == parent:
-        time.sleep(1)
-    time.sleep(GRACE_SECONDS)
-    os._exit(1)
+        if over.wait(1):
+            return
+    if not over.wait(GRACE_SECONDS):
+        os._exit(1)

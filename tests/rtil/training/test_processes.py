@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -264,9 +265,18 @@ def test_a_process_that_hangs_is_ended_some_time_after_another_has_died(monkeypa
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number) if pid == us else kill(pid, number))
     with subprocess.Popen([sys.executable, "-c", "exit(3)"]) as dead, subprocess.Popen(["sleep", "60"]) as hangs:
         dead.wait()
-        processes._end_if_one_has_died([hangs, dead])
+        processes._end_if_one_has_died([hangs, dead], threading.Event())
         assert hangs.wait(10) == -signal.SIGKILL
     assert killed == [signal.SIGKILL]
+
+
+def test_nobody_is_ended_once_the_training_is_over(monkeypatch):
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("killed"))
+    over = threading.Event()
+    over.set()
+    with subprocess.Popen([sys.executable, "-c", "exit(0)"]) as child:
+        processes._end_if_one_has_died([child], over)
+    processes._end_without(os.getppid(), over)
 
 
 def test_a_process_ends_without_the_one_that_started_it(monkeypatch):
@@ -274,8 +284,7 @@ def test_a_process_ends_without_the_one_that_started_it(monkeypatch):
     codes, parents = [], iter([7, 7, 1])
     monkeypatch.setattr(os, "getppid", lambda: next(parents))
     monkeypatch.setattr(os, "_exit", codes.append)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    processes._end_without(7)
+    processes._end_without(7, threading.Event())
     assert codes == [1]
 
 
