@@ -167,6 +167,7 @@ class Checkpoints(EveryImages):
         trainer.save_checkpoint(path)  # all take part in it, the first one writes
         if trainer.is_global_zero:
             drop_others(path)
+        self.asked = self.asked or module.ranks.largest(self.stop.number or 0)  # or meanwhile
         if self.asked:
             self.stop.number = self.asked
         trainer.should_stop = trainer.should_stop or bool(self.asked) or module.is_done

@@ -92,7 +92,7 @@ Reader = Callable[[], int]
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     """Pictures come from a process; returns a function that says which."""
     monkeypatch.setattr("rtil.data.batches.MEMORY_LIMIT_BYTES", 0)
-    monkeypatch.setattr("rtil.data.batches.WORKERS", 1)
+    monkeypatch.setattr("rtil.data.batches.MOST_WORKERS", 1)
 
     def process() -> int:
         (child,) = multiprocessing.active_children()
