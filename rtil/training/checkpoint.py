@@ -42,7 +42,8 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint and sync it before it takes its name; nothing that is not finite is written."""
-        if bad := first_not_finite(checkpoint):
+        ours = {name: checkpoint[name] for name in ("state_dict", "optimizer_states") if name in checkpoint}
+        if bad := first_not_finite(ours):
             raise RunError(f"{bad} is not finite: {path} was not written, and what is kept is sound; lower lr")
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)

@@ -197,8 +197,7 @@ def test_the_build_of_the_operations(tmp_path: Path) -> None:
         for library in ops.glob("*/*.so"):
             if ".tmp-" not in library.parent.name:
                 assert library.read_text() == "part\nwhole\n"
-                library.unlink()
-                library.parent.rmdir()
+                shutil.rmtree(library.parent)
     process = fork.Process(target=build_here, args=(str(tmp_path),))
     process.start()
     process.join()
