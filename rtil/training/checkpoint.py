@@ -42,8 +42,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint and sync it before it takes its name; nothing that is not finite is written."""
-        ours = {name: checkpoint[name] for name in ("state_dict", "optimizer_states") if name in checkpoint}
-        if bad := first_not_finite(ours):
+        if bad := first_not_finite(_numbers_of(checkpoint)):
             raise RunError(f"{bad} is not finite: {path} was not written, and what is kept is sound; lower lr")
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
@@ -76,6 +75,11 @@ class _Told:
 
     def flush(self) -> None:
         self.file.flush()
+
+
+def _numbers_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return weights and moments: what callbacks keep of themselves may be infinite."""
+    return {name: value for name, value in checkpoint.items() if name != "callbacks"}
 
 
 def first_not_finite(value: Any, place: str = "") -> str | None:
@@ -206,7 +210,7 @@ def _contents(path: Path, modified_ns: int, size: int) -> Contents:
             raise KeyError("its tables")
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
         raise UserError(f"checkpoint {path} is not one of a training of this version: give another") from error
-    if bad := first_not_finite(state):
+    if bad := first_not_finite(_numbers_of(state)):
         raise UserError(f"checkpoint {path} has {bad} that is not finite")
     return Contents(settings, images_seen, shapes, moments)
 
