@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from rtil.locks import acquire
 
 PATIENCE_SECONDS = 60
 
@@ -18,10 +18,9 @@ def made_once(path: Path) -> Iterator[None]:
     Args:
         path: What is made; the lock lies beside it.
     """
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=PATIENCE_SECONDS)
+        lock = acquire(path.with_name(f".{path.name}.lock"), PATIENCE_SECONDS)
     except OSError:
         yield
         return
