@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,7 +38,7 @@ def test_a_folder_that_another_process_writes_is_refused_before_the_inversion(tm
             code, out, err = run(f"reconstruct --input face.png --snapshot {PRIOR} --steps 9999 --out o")
             assert time.monotonic() - start < 60, "it did not invert"
         assert (code, out) == (2, "")
-        assert f"o is in use by process {other.pid}: wait for it" in err
+        assert f"o is in use by process {other.pid} on {socket.gethostname()}: wait for it" in err
         assert not Path("o").exists(), "left empty, it is removed"
         code, _, err = run(f"reconstruct --input face.png --snapshot {PRIOR} --steps 1 --out o")
         assert code == 0, err
