@@ -1,8 +1,9 @@
 """How commands run: options from a dataclass, work that is opened before it is done, one line for every mistake.
 
 Exit codes: 0, or what the work returns; 2 for a mistake of the user, in one line; 130 after Ctrl-C, 143 after SIGTERM,
-141 where nobody reads what is printed any more (``rtil doctor | head``), without a word. While work is opened any
-UserError is such a mistake; while it runs only a RunError is. Everything else is a bug of ours: a traceback, and 1.
+129 when the terminal was closed, 141 where nobody reads what is printed any more (``rtil doctor | head``), without a
+word. While work is opened any UserError is such a mistake; while it runs only a RunError is. Everything else is a bug
+of ours: a traceback, and 1.
 """
 
 import signal

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.faults.conftest import training
 
 REQUESTS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 STEP = 4  # images
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Course:
@@ -83,6 +85,22 @@ def test_a_request_while_a_checkpoint_is_written_adds_no_second(here: Path, monk
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", saving)
     assert train.main([*training("stylegan2", 0.04), "--checkpoint_kimg", "0.008"]) == 143
     assert (course.steps, course.saved) == (2, [2 * STEP])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_a_closed_terminal_leaves_a_checkpoint(here: Path) -> None:
+    import pty
+
+    command = [sys.executable, "-m", "rtil", "train", *training("stylegan2", 99), "--checkpoint_kimg", "90"]
+    process, terminal = pty.fork()
+    if not process:
+        os.execve(sys.executable, command, os.environ | {"PYTHONPATH": str(ROOT)})  # noqa: S606
+    said = b""
+    while b"images/s" not in said:  # told when it has trained for some seconds
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 128 + signal.SIGHUP
+    assert len(checkpoints(here / "run")) == 1
 
 
 Reader = Callable[[], int]
