@@ -1,8 +1,8 @@
 """Ctrl-C, SIGTERM, a closed terminal: the first request raises in the main thread, a second one acts.
 
-So ``finally`` blocks run. What is imported may turn an exception into another one, or swallow it, and unwinding may take
-long: hence the second. Who starts a process with one of the signals ignored is obeyed: a shell does so with Ctrl-C for
-jobs behind ``&``, nohup with a closed terminal.
+So ``finally`` blocks run. What is imported may turn an exception into another one, or swallow it, and unwinding may
+take long: hence the second. Who starts a process with one of the signals ignored is obeyed: a shell does so with Ctrl-C
+for jobs behind ``&``, nohup with a closed terminal.
 """
 
 import os
