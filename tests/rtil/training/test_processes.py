@@ -115,7 +115,17 @@ def test_when_one_process_is_killed_the_others_end(killed, settings, tmp_path):
         assert "error: a process of this training ended or does not answer (" in err
         assert "Traceback" not in err
         assert len(err.splitlines()) == 1
-    assert resume_point(tmp_path / "run", "latest") == checkpoints(tmp_path / "run")[-1]
+    kept = checkpoints(tmp_path / "run")[-1]
+    assert resume_point(tmp_path / "run", "latest") == kept
+    if killed == "second":
+        kimg = int(tensors_of_checkpoint(kept)["images_seen"]) / 1000 + 0.016
+        words = ("--out", str(tmp_path / "run"), "--devices", "2", "--resume", "--kimg", f"{kimg:g}")
+        out, err = finished(started(command(tmp_path, settings, *words)))
+        assert "done: " in out, err
+        train(config_of(settings | {"kimg": kimg}), tmp_path / "whole")
+        a, b = (tensors_of_checkpoint(checkpoints(tmp_path / folder)[-1]) for folder in ("whole", "run"))
+        difference, name = worst_difference(a, b)
+        assert difference < 1e-2, name
 
 
 @pytest.mark.slow
