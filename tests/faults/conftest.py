@@ -1,4 +1,4 @@
-"""A small disk, small networks, and commands in processes that can be killed."""
+"""A small disk, small networks and runs, commands that are refused."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from rtil.cli.train import main as train
 from rtil.generators import StyleGAN2Generator
 from rtil.snapshot import save_snapshot
 
+SMALL = ["--resolution", "8", "--channels", "{4:4,8:4}", "--mapping_layers", "1", "--z_dim", "8", "--w_dim", "8"]
+SMALL += ["--batch", "4", "--device", "cpu"]
 NETWORK = ["--resolution", "8", "--channels", "{4:8,8:8}", "--z_dim", "8", "--device", "cpu", "--rtil"]
 OWN = {
     "stylegan2": ["--mapping_layers", "1", "--w_dim", "8", "--batch", "4"],
@@ -55,3 +58,27 @@ def training(arch: str, kimg: float, out: str = "run") -> list[str]:
     """Return the options of a training of seconds; ``kimg`` counts thousands of 8 px pictures."""
     clocks = f"--kimg {kimg} --checkpoint_kimg 0.004 --log_kimg 0.02 --grid_kimg 0.04 --snapshot_kimg 0.04".split()
     return ["--arch", arch, *NETWORK, *OWN[arch], *clocks, "--data", "faces", "--out", out]
+
+
+@pytest.fixture
+def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A run of four steps, its checkpoints at 12 and 16 images."""
+    assert train([*SMALL, "--data", "faces", "--kimg", "0.016", "--checkpoint_kimg", "0.004", "--out", "run"]) == 0
+    capsys.readouterr()
+    return here / "run"
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return what runs a command that is refused; gives its line."""
+
+    def call(main: Callable[..., int], *words: str) -> str:
+        capsys.readouterr()
+        assert main(list(words)) == 2
+        printed = capsys.readouterr()
+        assert printed.err.count("\n") == 1, printed.err
+        assert printed.err.startswith("error: ")
+        assert "Traceback" not in printed.err
+        return printed.err
+
+    return call

@@ -139,3 +139,10 @@ def canaries(folder: Path, touched: Path) -> list[Path]:
             path.write_bytes(inner)
             written.append(path)
     return written
+
+
+def flipped(path: Path, place: int) -> None:
+    """Flip the lowest bit of a byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
