@@ -18,10 +18,12 @@ from rtil.evaluation.runner import Runner
 from rtil.training.checkpoint import AtomicCheckpointIO, checkpoints
 from rtil.training.grids import Grids
 from rtil.training.module import GANTraining
+from rtil.training.quality import QualityLog
 from tests.faults.conftest import training
 
 REQUESTS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 STEP = 4  # images
+QUALITY = ["--quality_kimg", "0.008", "--checkpoint_kimg", "9"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -84,6 +86,24 @@ def test_a_request_while_a_checkpoint_is_written_adds_no_second(here: Path, monk
 
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", saving)
     assert train.main([*training("stylegan2", 0.04), "--checkpoint_kimg", "0.008"]) == 143
+    assert (course.steps, course.saved) == (2, [2 * STEP])
+
+
+def test_a_request_while_quality_is_measured_leaves_that_out(
+    here: Path, monkeypatch: pytest.MonkeyPatch, make_pictures: Callable[[Path, int, int], Path]
+) -> None:
+    make_pictures(here / "more", 24, 8)
+    course, measured = Course(monkeypatch, {}), list[int]()
+
+    def measuring(log: QualityLog, trainer: Any, module: GANTraining) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        measured.append(module.seen)
+
+    monkeypatch.setattr("rtil.training.quality.PooledFeatures", str)
+    monkeypatch.setattr(QualityLog, "on_fit_start", lambda *_: None)
+    monkeypatch.setattr(QualityLog, "_measure", measuring)
+    assert train.main([*training("stylegan2", 0.04), "--data", "more", *QUALITY]) == 143
+    assert measured == []
     assert (course.steps, course.saved) == (2, [2 * STEP])
 
 

@@ -21,12 +21,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtil.budget import check_memory
 from rtil.errors import UserError
 from rtil.inverse.operators.base import check_img_size
 from rtil.inverse.operators.noise import GaussianNoise
 from rtil.inverse.operators.nonlinear import NonlinearOperator
 from rtil.inverse.operators.transform import transform
 from rtil.seeds import generator
+
+BYTES_OF_ANGLE, BYTES_OF_DIFFRACTION = 8, 24
+"""Of each pixel: an angle while their list is stacked; values in and out of the transform, and their absolute ones."""
 
 
 class PhaseRetrieval(NonlinearOperator):
@@ -41,7 +45,8 @@ class PhaseRetrieval(NonlinearOperator):
         noise_model: Measurement noise of the amplitudes.
 
     Raises:
-        UserError: exposures is no whole number of 1 or more.
+        UserError: exposures is no whole number of 1 or more, or the masks and what they make of one picture would not
+            fit into memory.
     """
 
     angles: Tensor
@@ -53,6 +58,8 @@ class PhaseRetrieval(NonlinearOperator):
         if not (isinstance(exposures, int) and exposures >= 1):
             raise UserError(f"phase exposures is {exposures}: valid is a whole number of 1 or more, the coded masks")
         name = f"phase {exposures} mask{'s' * (exposures > 1)}"
+        bytes_each = H * W * (BYTES_OF_ANGLE + BYTES_OF_DIFFRACTION * C)
+        check_memory(bytes_each * exposures, name, f"use fewer, each takes {bytes_each / 1e6:.2g} MB")
         super().__init__(img_size, (exposures, C, H, W), name, noise_model)
         turns = [torch.rand(H, W, generator=generator(seed, "phase/mask", k)) for k in range(exposures)]
         # Angles instead of complex numbers: Module.to(dtype) would drop a complex buffer's imaginary part.

@@ -145,3 +145,8 @@ def test_fourier_phase_error_near_the_truth_estimates_that_of_the_picture() -> N
     e = 1e-4 * torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     squares = (operator.A(x + e) - operator.A(x)).square().sum() / operator.error_normaliser
     torch.testing.assert_close(squares / e.square().mean(), torch.ones_like(squares), rtol=0.1, atol=0)
+
+
+def test_more_masks_than_fit_into_memory_are_refused_before_one_is_drawn():
+    with pytest.raises(UserError, match=r"phase 1000000000 masks would take about .* GB of memory but .* GB are free"):
+        PhaseRetrieval((3, 32, 32), 10**9)
