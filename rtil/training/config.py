@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rtil.branches import Branches
 
 DEFAULT_CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 32, 128: 32, 256: 16}
-BESIDE = ("log", "grid", "snapshot", "checkpoint", "quality")
+BESIDE = ("log", "grid", "snapshot", "checkpoint", "quality", "study")
 """What happens beside the steps, every so many kimg, and changes none of them."""
 PROCESSES = ("devices", "num_nodes", "strategy", "accumulate")
 """How a batch is shared out, which changes a training by rounding only."""
@@ -78,6 +78,8 @@ class TrainingConfig(ABC):
         checkpoint_kimg: Thousands of images between two checkpoints.
         quality_kimg: Thousands of images between two measurements of quality, each of which takes about a minute on a
             CPU; null measures nothing. See ``rtil quality``.
+        study_kimg: Thousands of images between two inversions of the same eight validation pictures by ILO, half a
+            minute on a CPU at 32 px; null inverts nothing.
     """
 
     arch: str = "stylegan2"
@@ -112,6 +114,7 @@ class TrainingConfig(ABC):
     snapshot_kimg: float = 50
     checkpoint_kimg: float = 25
     quality_kimg: float | None = None
+    study_kimg: float | None = None
 
     def __post_init__(self) -> None:
         resolutions(self.resolution)
@@ -124,7 +127,7 @@ class TrainingConfig(ABC):
         self._check(lambda x: 0 < x <= 1, "a number above 0, at most 1", "lr")
         self._check(bool, "'synthetic', or the path of pictures", "data")
         self._check(lambda x: x > 0, "a number above 0", "log_kimg", "grid_kimg", "snapshot_kimg", "checkpoint_kimg")
-        self._check(lambda x: x is None or x > 0, "a number above 0, or null", "quality_kimg")
+        self._check(lambda x: x is None or x > 0, "a number above 0, or null", "quality_kimg", "study_kimg")
         self._check(lambda x: x >= 0, "a number >= 0", "ema_rampup", "sigma")
         self._check(lambda x: x is None or x >= 0, "a whole number >= 0, or null", "workers")
         self._check(lambda x: x == "auto" or x >= 1, "a whole number of 1 or more, or auto", "devices")

@@ -6,6 +6,7 @@ training pictures beside that on held-out ones: when the first leaves the second
 
 import csv
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,7 +81,7 @@ class QualityLog(EveryImages):
         scored = {"scores/train": scores[0], "scores/heldout": scores[1]}
         log_values(trainer, values([*lines, reals]) | scored, module.seen)
         rows = [[f"{kimg:.3f}", line.of, *line.distances, *scores] for line in [*lines, reals]]
-        append_rows(Path(trainer.default_root_dir) / FILE, kimg, rows)
+        append_rows(Path(trainer.default_root_dir) / FILE, COLUMNS, kimg, rows)
         told = ", ".join(f"{line.distances.frechet:.1f}" for line in lines)
         say(
             trainer,
@@ -103,11 +104,11 @@ def mean_score(module: GANTraining, images: Tensor) -> float:
     return float(torch.cat([D(module.shown(uint8_to_signed(chunk))) for chunk in full]).mean())
 
 
-def append_rows(path: Path, kimg: float, rows: list[list[Any]]) -> None:
+def append_rows(path: Path, columns: Sequence[str], kimg: float, rows: list[list[Any]]) -> None:
     """Write rows behind those of the file that are of fewer kimg: a resumed run has made the others anew."""
     before: list[list[str]] = []
     if path.is_file():
         with path.open(newline="") as file:
             before = [row for row in list(csv.reader(file))[1:] if float(row[0]) < kimg]
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *before, *rows])
+        csv.writer(file).writerows([columns, *before, *rows])

@@ -26,6 +26,7 @@ from rtil.training.checkpoint import (
 )
 from rtil.training.config import TrainingConfig
 from rtil.training.grids import Grids
+from rtil.training.inversion_log import InversionLog
 from rtil.training.loggers import DEFAULT_LOGGERS, make_loggers
 from rtil.training.memory import running_out_in_one_line
 from rtil.training.pggan import PGGANTraining
@@ -90,7 +91,11 @@ def train(
             print(f"{run} has already seen {module.seen / 1000:g} of {config.kimg:g} kimg: nothing to do")
         return True
     stop, pace = StopRequest(), Pace()
-    quality = [QualityLog(config.quality_kimg, data.dataset, stop)] if config.quality_kimg else []
+    measures: list[pl.Callback] = []
+    if config.quality_kimg:
+        measures.append(QualityLog(config.quality_kimg, data.dataset, stop))
+    if config.study_kimg:
+        measures.append(InversionLog(config.study_kimg, stop))
     _quiet_lightning()
     trainer = pl.Trainer(
         **options,
@@ -105,7 +110,7 @@ def train(
             Log(config.log_kimg, pace),
             Grids(config.grid_kimg),
             Snapshots(config.snapshot_kimg, stop),
-            *quality,
+            *measures,
             *callbacks,
             *bars(pace, callbacks, extra.enable_progress_bar),
             Checkpoints(config.checkpoint_kimg, stop),
