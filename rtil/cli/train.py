@@ -11,7 +11,7 @@ from typing import Any
 from rtil.cli.class_paths import instance_of
 from rtil.cli.common import Prepared, given_names, mistake, run_command
 from rtil.cli.values import read_yaml
-from rtil.errors import UserError, unknown
+from rtil.errors import UserError, in_short, unknown
 from rtil.presets import config_path
 from rtil.runs import TRAIN_RUNS, check_resume, claim, new_run, read_settings, write_settings
 from rtil.stopping import Terminated
@@ -256,7 +256,8 @@ def resumed(asked: TrainingConfig, run_folder: Path, given: Collection[str]) -> 
     try:
         before = config_of(settings)
     except (UserError, TypeError) as error:
-        raise UserError(f"{run_folder} is no training run of this version ({error}): give another --out") from error
+        reason = in_short(error)
+        raise UserError(f"{run_folder} is no training run of this version ({reason}): give another --out") from error
     own = before.to_json()
     for name, value in asked.to_json().items():
         if name not in given or value == own.get(name):
