@@ -65,7 +65,8 @@ class EvalOptions(Estimation):
         checkpoints: name=PATH, once or more, each a run folder, a snapshot, a shipped prior (shipped:rtil) or another
             project's checkpoint, of one resolution and any architectures; null is the newest vanilla and RTIL runs in
             runs/train that agree in architecture, data, resolution and kimg, or the shipped pair where there is no run.
-        selection: Which iterates are returned: measurement (lowest measurement error), heldout, last.
+        selection: Which iterates are returned: measurement (lowest measurement error), heldout, last, crossfit,
+            discrepancy (where the noise is known), sure (denoising).
         seed: Root seed of operators, noise and solvers.
         lpips: Backbone of LPIPS: alex, vgg or none.
         linear: Evaluate the linear prior too, where the task is linear (all but phase, fourier_phase, hdr).

@@ -66,7 +66,7 @@ class Row:
         lpips: 0 is equal; NaN without weights.
         seconds: Time of the inversion, divided among the images of its batch.
         status: "ok" or "diverged".
-        selection: Which iterate was returned: "measurement", "heldout", "last"; "-" where there are none.
+        selection: Which iterate was returned: "measurement", "heldout", "last", ...; "-" where there are none.
         psnr_oracle: dB, of the iterate that is best against the truth: no method can know it; NaN if not computed.
         psnr_round: dB, of the picture that each round ended with.
         measurement_error: ||A x - y||^2 in generator units, scaled to the picture's mean squared error.

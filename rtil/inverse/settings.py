@@ -26,7 +26,7 @@ from rtil.errors import UserError, unknown
 from rtil.inverse.schedules import Ramp
 from rtil.precision import Precision
 
-Selection = Literal["measurement", "heldout", "last"]
+Selection = Literal["measurement", "heldout", "last", "crossfit", "discrepancy", "sure"]
 Combination = Literal["best", "mean"]
 NoiseRule = Literal["5+2k", "first5", "next5", "none", "all"]
 OptimizerName = Literal["adam", "sgd"]
@@ -64,7 +64,7 @@ def option(
         default: Its default, immutable.
         off: At its default it does nothing, and is not recorded.
         of: It acts, and is recorded, only while this option of the same object does: is neither off nor 0, ``none`` or
-            None.
+            None; ``name=value``: while that one has this value.
         hidden: Not on the command line.
         recorded: Whether it can change a result.
         least: Smallest number that is valid.
@@ -82,7 +82,11 @@ class SolverSettings:
 
     Args:
         selection: Which iterate of each round is kept, and continued from: measurement (lowest measurement error),
-            heldout (lowest error on a tenth of the measurements, to which it is not fitted) or last.
+            heldout (lowest error on a tenth of the measurements, to which it is not fitted), last, crossfit (as many
+            steps as serve two halves of the measurements, judged by each other), discrepancy (the first whose error is
+            that of the known noise) or sure (lowest unbiased estimate of its error; denoising); see
+            :mod:`rtil.inverse.stopping`.
+        discrepancy_tau: That first iterate's residual norm, as a multiple of the noise's, at most.
         precision: Type of the layers while optimising: float32, bfloat16, or auto (bfloat16 where it is faster).
             Losses, variables and the returned pictures are float32.
         restarts: Independent attempts.
@@ -99,6 +103,7 @@ class SolverSettings:
     """An option of which a comparison may name several values."""
 
     selection: Selection = "measurement"
+    discrepancy_tau: float = option(1.0, of="selection=discrepancy", above=0)
     precision: Precision = "auto"
     restarts: int = option(1, least=1)
     combination: Combination = "best"
@@ -167,6 +172,9 @@ class SolverSettings:
                 yield name, getattr(self, name)
 
     def _acts(self, name: str) -> bool:
+        name, equals, value = name.partition("=")
+        if equals:
+            return bool(getattr(self, name) == value)
         return not self._is_off(name) and getattr(self, name) not in (None, 0, "none")
 
     def _is_off(self, name: str) -> bool:
