@@ -241,6 +241,11 @@ class LangevinSettings(SolverSettings):
         sigma = float(info.get("sigma") or 1.0) if self.z1_sigma is None else self.z1_sigma
         return replace(self, cuts=cuts, z1_sigma=sigma)
 
+    @property
+    def has_spread(self) -> bool:
+        """Whether results are means of several samples; see :attr:`SolverSettings.has_spread`."""
+        return self.combination == "mean" and self.restarts * len(self.kept_steps()) > 1
+
     def all_steps(self) -> int:
         """Return the steps of a chain."""
         return sum(DEFAULT_STEPS) if self.steps is None else self.steps

@@ -14,6 +14,7 @@ from rtil.cli.eval import EvalOptions, nested
 from rtil.cli.local_shards import local_devices, run_shards
 from rtil.devices import pick_device
 from rtil.errors import Notice, RunError, UserError
+from rtil.evaluation.calibration import Calibrations
 from rtil.evaluation.candidates import CLASSIFIER, overlaid, standard_settings
 from rtil.evaluation.conditions import conditions
 from rtil.evaluation.evaluation import FORMAT, Evaluation
@@ -226,11 +227,24 @@ def open_evaluation(options: EvalOptions, before: Mapping[str, Any] | None = Non
             linear_data=linear_data,
             fit_linear_prior=None if linear_data is None else partial(fit_linear_prior, linear_data, resolution),
             fusions=None if linear_data is None else Fusions(linear_data, resolution),
+            calibrations=_calibrations(
+                linear_prior_source(infos, options.linear_data), resolution, source, split, options
+            ),
         )
         data = "synthetic" if source == "synthetic" else Path(source).stem
         subject = f"{'+'.join(options.task)}-{data}-{resolution}"
     jobs = resolve(experiment, candidates, checkpoints, options.seed)
     return Evaluation(experiment, jobs, checkpoints, candidates, options.seed, subject)
+
+
+def _calibrations(
+    trained_on: str | None, resolution: int, source: str, split: str, options: EvalOptions
+) -> Calibrations | None:
+    """Return what fits intervals to validation pictures of the training's data; None where that is not known."""
+    if trained_on is None:
+        return None
+    evaluated = options.images if split == "validation" and source == trained_on else 0
+    return Calibrations(trained_on, resolution, evaluated)
 
 
 def _known_pictures(before: Mapping[str, Any], origin: Mapping[str, Any]) -> Sequence[str]:

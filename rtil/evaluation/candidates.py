@@ -29,6 +29,7 @@ STANDARD_METHOD = "ilo"
 LONGEST_NAME = 16
 """Longer names of variants would not fit into tables."""
 LEAST_FUSION = 8
+LEAST_CALIBRATION = 4
 
 AllSettings = Mapping[str, SolverSettings]
 """The settings of every method, by its name."""
@@ -120,14 +121,17 @@ class Estimation(Budget):
         fusion: Training pictures that are measured and inverted first, to learn where the method's picture is better
             than the linear prior's; the result mixes both accordingly (:mod:`rtil.evaluation.fusion`). 0 is the
             method's picture alone.
+        calibration: Validation pictures, other than those that are evaluated, that are measured and inverted first, to
+            learn by which factor intervals must be widened (:mod:`rtil.inverse.intervals`). 0 leaves them as they are.
     """
 
     fusion: int = 0
+    calibration: int = 0
 
     @property
     def budget(self) -> "Estimation":
         """These alone, of options that hold others too."""
-        return Estimation(self.steps, self.steps_preset, self.rounds, self.codes, self.fusion)
+        return Estimation(self.steps, self.steps_preset, self.rounds, self.codes, self.fusion, self.calibration)
 
 
 class Candidate(NamedTuple):
@@ -140,6 +144,7 @@ class Candidate(NamedTuple):
         budget: Steps, where the settings have none of their own.
         is_variant: Whether the label is a name that the user gave.
         fusion: See :class:`Estimation`.
+        calibration: See there.
     """
 
     label: str
@@ -148,6 +153,7 @@ class Candidate(NamedTuple):
     budget: Budget
     is_variant: bool = False
     fusion: int = 0
+    calibration: int = 0
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -189,7 +195,7 @@ def candidates_of_methods(
         UserError: An unknown method, or codes are not valid.
     """
     return [
-        Candidate(one.label(method), method, one, budget, fusion=checked_fusion(budget))
+        Candidate(one.label(method), method, one, budget, False, checked_fusion(budget), checked_calibration(budget))
         for method in methods
         for several in _several(method, _settings_of(method, settings), budget)
         for one in (replace(several, selection=selection) for selection in selections)
@@ -256,8 +262,9 @@ def _variant(
     chosen: Sequence[Selection] = [given[f"{method}.selection"]] if f"{method}.selection" in given else selections
     ways = list(_several(method, _settings_of(method, changed), own_budget))
     labels = [name] if len(ways) == 1 else [f"{name}-{getattr(way, way.SEVERAL)}" for way in ways]
+    beyond = checked_fusion(own_budget), checked_calibration(own_budget)
     return [
-        Candidate(label, method, replace(way, selection=selection), own_budget, True, checked_fusion(own_budget))
+        Candidate(label, method, replace(way, selection=selection), own_budget, True, *beyond)
         for label, way in zip(labels, ways, strict=True)
         for selection in chosen
     ]
@@ -273,6 +280,20 @@ def checked_fusion(budget: Budget) -> int:
     if wanted and wanted < LEAST_FUSION:
         raise UserError(
             f"fusion is {wanted}: valid is 0, or {LEAST_FUSION} training pictures or more (64 are a good number)"
+        )
+    return wanted
+
+
+def checked_calibration(budget: Budget) -> int:
+    """Return the validation pictures of calibration: 0 where there is no evaluation.
+
+    Raises:
+        UserError: They are too few.
+    """
+    wanted = budget.calibration if isinstance(budget, Estimation) else 0
+    if wanted and wanted < LEAST_CALIBRATION:
+        raise UserError(
+            f"calibration is {wanted}: valid is 0, or {LEAST_CALIBRATION} validation pictures or more (32 are plenty)"
         )
     return wanted
 

@@ -114,6 +114,8 @@ class Job:
                 words.append(f"{name} {_text(value)}")
         if self.candidate.fusion:
             words.append(f"fusion {self.candidate.fusion}")
+        if self.candidate.calibration:
+            words.append(f"calibration {self.candidate.calibration}")
         return f"{line} {self.selection}{mark} ({', '.join(words)})"
 
 
@@ -123,10 +125,12 @@ class Batch(NamedTuple):
     Attributes:
         x: Pictures [N, 3, R, R] in [0, 1].
         values: Fields of each picture's row, besides its key and what the job says.
+        spread: [N, 3, R, R], standard deviations of the attempts whose mean x is; None of one attempt.
     """
 
     x: Tensor
     values: list[dict[str, Any]]
+    spread: Tensor | None = None
 
 
 class Grid(NamedTuple):
@@ -190,8 +194,9 @@ class Experiment(ABC):
         Raises:
             UserError: It is not for this experiment or condition.
         """
-        if candidate.fusion:
-            raise UserError("fusion is for reconstructions: leave it away")
+        for name in ("fusion", "calibration"):
+            if getattr(candidate, name):
+                raise UserError(f"{name} is for reconstructions: leave it away")
         return {}
 
     @abstractmethod
@@ -216,6 +221,9 @@ class Saved(Protocol):
 
     def __call__(self, job: Job, count: int) -> Tensor:
         """Read them."""
+
+    def spread(self, job: Job, count: int) -> Tensor | None:
+        """Read how sure each is, as colours; None where that was not saved."""
 
 
 def resolve(

@@ -18,6 +18,7 @@ from torch import Tensor
 from rtil.baselines import Reconstruct, baselines_of, open_baseline
 from rtil.devices import wait_for
 from rtil.errors import UserError
+from rtil.evaluation.calibration import Calibrations, Estimate
 from rtil.evaluation.candidates import LINEAR, Candidate
 from rtil.evaluation.conditions import Condition
 from rtil.evaluation.figures import show_measurement
@@ -29,7 +30,9 @@ from rtil.evaluation.metrics import Metrics, psnr
 from rtil.evaluation.notes import nonlinear_note
 from rtil.evaluation.stopwatch import Stopwatch
 from rtil.inverse.back_projection import reported
+from rtil.inverse.intervals import coverage
 from rtil.inverse.operators import Operator
+from rtil.inverse.result import Inversion
 from rtil.inverse.settings import SolverSettings
 from rtil.inverse.solver import Solver
 from rtil.layout import LpipsNet
@@ -73,6 +76,7 @@ class Reconstruction(Experiment):
         linear_data: Which pictures the linear prior is fitted to, for the record; None for no linear prior.
         fit_linear_prior: Called once, when it is needed.
         fusions: Fits what mixes a method's pictures with the linear prior's; None without linear prior.
+        calibrations: Fits by what intervals are widened; None where no validation pictures are known.
 
     Raises:
         UserError: The packages of a baseline are not installed.
@@ -93,6 +97,7 @@ class Reconstruction(Experiment):
         linear_data: str | None = None,
         fit_linear_prior: Callable[[], LinearPrior] | None = None,
         fusions: Fusions | None = None,
+        calibrations: Calibrations | None = None,
     ) -> None:
         self.conditions: Sequence[Condition] = conditions
         self.pictures, self.device = pictures, device
@@ -103,7 +108,7 @@ class Reconstruction(Experiment):
         self.truth = (pictures.images.float() / 255).to(device)
         self.baselines = baselines
         self._drunet = None if drunet is None or "dpir" not in baselines else _content(drunet)
-        self._fit, self._fusions = fit_linear_prior, fusions
+        self._fit, self._fusions, self._calibrations = fit_linear_prior, fusions, calibrations
         self._linear: LinearPrior | None = None
         self._conditioned: tuple[Operator, PosteriorMean] | None = None
         self._metrics: Metrics | None = None
@@ -141,7 +146,24 @@ class Reconstruction(Experiment):
         return settings
 
     def afterwards(self, candidate: Candidate, condition: Condition) -> Record:
-        """Return fusion, and the pictures that it is fitted to; see :meth:`Experiment.afterwards`."""
+        """Return fusion and calibration, and what they are fitted to; see :meth:`Experiment.afterwards`."""
+        return self._fusion(candidate, condition) | self._calibration(candidate)
+
+    def _calibration(self, candidate: Candidate) -> Record:
+        wanted = candidate.calibration
+        if not wanted:
+            return {}
+        if not candidate.settings.has_spread:
+            raise UserError(
+                f"calibration is {wanted} but one attempt has no spread: add --restarts 4 --combination mean, or take "
+                "method langevin"
+            )
+        if self._calibrations is None:
+            raise UserError(f"calibration is {wanted} but no checkpoint says what it was trained on: leave it away")
+        self._calibrations.check(wanted)
+        return {"calibration": {"pictures": wanted, "data": self._calibrations.data}}
+
+    def _fusion(self, candidate: Candidate, condition: Condition) -> Record:
         if not candidate.fusion:
             return {}
         if self.linear_data is None or not condition.linear:
@@ -178,14 +200,19 @@ class Reconstruction(Experiment):
         """Reconstruct some of the pictures; see :meth:`Experiment.invert`."""
         truth, ids = self.truth[list(indices)], [self.ids[index] for index in indices]
         y = operator(truth, ids)
-        x, of_method = self._refer(job, operator, y) if solver is None else _solve(solver, operator, y, truth, ids)
-        if solver is not None and job.candidate is not None and job.candidate.fusion:
-            x = self._fused(job, solver, operator, y, x)
+        spread = None
+        if solver is None:
+            x, of_method = self._refer(job, operator, y)
+        else:
+            found, of_method = _solve(solver, operator, y, truth, ids)
+            x, spread = self._fused(job, solver, operator, y, found.x), found.spread
+            if spread is not None:
+                of_method |= self._judged(job, solver, operator, Estimate(x, spread, len(found.latents.ws)), truth)
         if self._metrics is None:
             self._metrics = Metrics(self.lpips, self.device)
         judged: dict[str, Any] = {name: t.tolist() for name, t in self._metrics(x, truth).items()}
         columns = judged | {"measurement_error": operator.error(x, y).tolist()} | of_method
-        return Batch(x, [{name: values[n] for name, values in columns.items()} for n in range(len(x))])
+        return Batch(x, [{name: values[n] for name, values in columns.items()} for n in range(len(x))], spread)
 
     def grids(self, jobs: Sequence[Job], saved: Saved) -> Iterator[Grid]:
         """Yield a grid for each condition and method: truth, measurement, each checkpoint, baselines, linear prior.
@@ -199,7 +226,10 @@ class Reconstruction(Experiment):
             here = [job for job in jobs if job.condition == condition]
             last = {job.method: saved(job, shown) for job in here if job.settings is None}
             for name, columns in _columns([job for job in here if job.settings is not None]).items():
-                found = {label: saved(job, shown) for label, job in columns.items()}
+                found: dict[str, Tensor] = {}
+                for label, job in columns.items():
+                    found[label], spread = saved(job, shown), saved.spread(job, shown)
+                    found |= {} if spread is None else {f"{label} std": spread}
                 observed = {"truth": truth.cpu(), "measurement": measured}
                 yield Grid(f"grid-{condition.slug}-{name}", observed | found | last)
 
@@ -216,11 +246,35 @@ class Reconstruction(Experiment):
         return x, {"seconds": [seconds] * len(x)}
 
     def _fused(self, job: Job, solver: Solver, operator: Operator, y: Tensor, x: Tensor) -> Tensor:
+        """Return x, mixed with the linear prior's pictures where that is wanted."""
+        if job.candidate is None or not job.candidate.fusion:
+            return x
         linear = self._posterior_mean(operator)(y).clamp(0, 1)
         assert self._linear is not None and self._fusions is not None  # noqa: S101, PT018  afterwards
         fusion = self._fusions.of(job, solver, operator, self._linear.axes, len(y))
         mixed = fusion(linear, x).clamp(0, 1)
         return reported(mixed, y, operator, solver.settings.back_projection)
+
+    def _judged(
+        self, job: Job, solver: Solver, operator: Operator, found: Estimate, truth: Tensor
+    ) -> dict[str, list[Any]]:
+        """Return what is told of intervals, as columns of the rows."""
+        scale = 1.0
+        if job.candidate is not None and job.candidate.calibration:
+            assert self._calibrations is not None  # noqa: S101  afterwards
+
+            def estimate(y: Tensor, ids: list[str]) -> Estimate:
+                other = solver.invert(y, operator, ids)
+                assert other.spread is not None  # noqa: S101  as of found
+                return Estimate(self._fused(job, solver, operator, y, other.x), other.spread, found.attempts)
+
+            scale = self._calibrations.of(job, solver, operator, len(truth), estimate)
+        shares = coverage(found.x, found.spread, truth, found.attempts, scale)
+        return {
+            "coverage": [tuple(of_image) for of_image in shares.tolist()],
+            "spread": found.spread.flatten(1).mean(1).tolist(),
+            "interval_scale": [scale] * len(truth),
+        }
 
     def _posterior_mean(self, operator: Operator) -> PosteriorMean:
         if self._linear is None:
@@ -233,8 +287,8 @@ class Reconstruction(Experiment):
 
 def _solve(
     solver: Solver, operator: Operator, y: Tensor, truth: Tensor, ids: Sequence[str]
-) -> tuple[Tensor, dict[str, list[Any]]]:
-    """Return pictures, and columns of the rows."""
+) -> tuple[Inversion, dict[str, list[Any]]]:
+    """Return the inversion, and columns of the rows."""
     oracle = Oracle(truth, operator, y, solver.settings.back_projection)
     found = solver.invert(y, operator, ids, callback=oracle)
     rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
@@ -248,7 +302,7 @@ def _solve(
         "psnr_round": [tuple(of_image) for of_image in rounds.tolist()],
     }
     converged = found.latents.converged
-    return found.x, columns if converged is None else columns | {"converged": converged}
+    return found, columns if converged is None else columns | {"converged": converged}
 
 
 def _content(path: Path) -> str:

@@ -118,6 +118,11 @@ class SolverSettings:
             if not is_dataclass(value):
                 _check(f, getattr(self, f.name), kinds[f.name])
 
+    @property
+    def has_spread(self) -> bool:
+        """Whether results are means of several attempts, with their spread."""
+        return self.combination == "mean" and self.restarts > 1
+
     def label(self, method: str) -> str:
         """Return the name of a method with these settings in rows and tables: ``ilo``, ``mganprior-20``."""
         return f"{method}-{getattr(self, self.SEVERAL)}" if self.SEVERAL else method

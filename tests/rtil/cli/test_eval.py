@@ -168,6 +168,53 @@ def test_fusion_that_cannot_be_is_refused(
     assert not (workplace / "e").exists()
 
 
+def test_intervals_are_calibrated_on_other_validation_pictures(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
+    several = {"method": "ilo", "restarts": 3, "combination": "mean"}
+    variants = json.dumps({"one": {"method": "ilo"}, "mean": several, "right": several | {"calibration": 4}})
+    assert main([*SMALL, "--split", "validation", "--variants", variants, "--out", "e"]) == 0
+    assert capsys.readouterr().out.count("calibration inverts 4 validation pictures") == 2
+    rows = {(row["method"], row["checkpoint"], row["image"]): row for row in _rows(workplace / "e")}
+    assert len(rows) == 12
+    for (method, checkpoint, image), row in rows.items():
+        assert ("coverage" in row) == (method != "one")
+        if method == "right":
+            plain = rows["mean", checkpoint, image]
+            assert row["psnr"] == plain["psnr"]
+            assert row["interval_scale"] > 1 == plain["interval_scale"], "restarts agree on what is wrong"
+            assert all(a > b for a, b in zip(row["coverage"], plain["coverage"], strict=True))
+    with (workplace / "e/summary.csv").open() as file:
+        lines = {line["method"]: line for line in csv.DictReader(file)}
+    assert lines["one"]["coverage_90"] == lines["one"]["interval_scale"] == ""
+    assert float(lines["right"]["coverage_90"]) > float(lines["mean"]["coverage_90"])
+    assert (workplace / "e/coverage.png").is_file()
+    assert "in intervals of 50 / 80 / 90 / 95 %" in (workplace / "e/summary.md").read_text()
+    (maps,) = {path.parent for path in (workplace / "e/pictures").glob("*_mean_*rtil*-spread/00.png")}
+    assert len(list(maps.iterdir())) == 2
+    assert main([*SMALL, "--split", "validation", "--variants", variants, "--images", "3", "--out", "e3"]) == 0
+    assert "calibration inverts" not in capsys.readouterr().out, "factors are in the cache"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--calibration", "4"], "one attempt has no spread: add --restarts 4"),
+        (["--calibration", "2"], "valid is 0, or 4"),
+        (["--calibration", "8", "--restarts", "2", "--combination", "mean"], "at most 7, the validation pictures"),
+        (["--selection", "sure"], "'sure' is for denoising"),
+    ],
+)
+def test_estimation_that_cannot_be_is_refused(
+    asked: list[str], told: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
+    assert main([*SMALL, "--split", "validation", *asked, "--out", "e"]) == 2
+    assert told in capsys.readouterr().err
+    assert not (workplace / "e").exists()
+
+
 def test_a_run_is_resumed_with_its_own_settings(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
