@@ -113,7 +113,12 @@ class Langevin(Solver):
 
 
 def total_deviation(misfit: float, operator: Operator) -> float:
-    """Return s of the module: the misfit and the noise of the measurements, for pictures in [-1, 1]."""
+    """Return s of the module: the misfit and the noise of the measurements, for pictures in [-1, 1].
+
+    Where the operator knows the covariance of both (:attr:`Operator.known_deviation`), it is that.
+    """
+    if operator.known_deviation is not None:
+        return operator.known_deviation
     entries, noise = int(operator.observed.sum()), operator.noise_model.sigma
     return math.sqrt(misfit**2 + 4 * entries * noise**2 / operator.error_normaliser)
 

@@ -5,23 +5,18 @@ pictures. The factor belongs to a checkpoint, a method with all its settings, an
 as inverting that many more pictures.
 """
 
-import hashlib
-import json
-import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rtil.data import ImageDataset, open_dataset
-from rtil.errors import Notice, RunError, UserError
+from rtil.errors import UserError
 from rtil.evaluation.held_out import evaluation_order
 from rtil.evaluation.jobs import Job
-from rtil.files import atomic_path, cache_folder
+from rtil.evaluation.kept import Tensors, kept, key_of
 from rtil.generators.base import weight_hash
 from rtil.inverse.intervals import fit_scale
 from rtil.inverse.operators import Operator
@@ -33,12 +28,12 @@ class Estimate(NamedTuple):
 
     Attributes:
         x: [N, 3, R, R] in [0, 1].
-        spread: Standard deviations of the attempts.
+        spread: Standard deviations of the attempts; None of one.
         attempts: Their number.
     """
 
     x: Tensor
-    spread: Tensor
+    spread: Tensor | None
     attempts: int
 
 
@@ -89,9 +84,14 @@ class Calibrations:
         assert job.candidate is not None  # noqa: S101
         ds, count = self.validation, job.candidate.calibration
         about = [job.record, job.condition.slug, job.keys[0].seed, weight_hash(solver.generator), repr(ds.identity())]
-        key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        key = key_of(about)
         if key not in self._fitted:
-            self._fitted[key] = _cached(key, lambda: self._fit(job, count, operator, batch, estimate))
+
+            def fit() -> Tensors:
+                scale = self._fit(job, count, operator, batch, estimate)
+                return {"scale": torch.tensor([scale], dtype=torch.float64)}
+
+            self._fitted[key] = float(kept("calibration", key, {"scale": (1,)}, fit)["scale"])
         return self._fitted[key]
 
     def _fit(
@@ -110,26 +110,7 @@ class Calibrations:
             ids = [f"validation/{self.validation.key(place)}" for place in chunk]
             found.append(estimate(operator(truth, ids), ids))
             truths.append(truth)
-        x, spread = (torch.cat([getattr(one, name) for one in found]) for name in ("x", "spread"))
-        scale = fit_scale(x, spread, torch.cat(truths), found[0].attempts)
+        x, spreads = torch.cat([one.x for one in found]), [one.spread for one in found if one.spread is not None]
+        scale = fit_scale(x, torch.cat(spreads), torch.cat(truths), found[0].attempts)
         print(f"{job.condition.label}, {job.name}: intervals are widened by {scale:.3g}", flush=True)
         return scale
-
-
-def _cached(key: str, fit: Callable[[], float]) -> float:
-    path = cache_folder() / f"calibration-{key}.safetensors"
-    try:
-        kept = load_file(path)["scale"]
-        if kept.shape == (1,) and bool((kept.isfinite() & (kept > 0)).all()):
-            return float(kept)
-    except FileNotFoundError:
-        pass
-    except (OSError, SafetensorError, KeyError) as error:
-        warnings.warn(f"{path} is damaged ({error}) and made anew", Notice, stacklevel=2)
-    scale = fit()
-    try:
-        with atomic_path(path) as temporary:
-            save_file({"scale": torch.tensor([scale], dtype=torch.float64)}, temporary)
-    except RunError as error:
-        warnings.warn(f"the calibration is not cached ({error})", Notice, stacklevel=2)
-    return scale

@@ -28,8 +28,9 @@ REFERENCES = (LINEAR, *BASELINE_NAMES)
 STANDARD_METHOD = "ilo"
 LONGEST_NAME = 16
 """Longer names of variants would not fit into tables."""
-LEAST_FUSION = 8
-LEAST_CALIBRATION = 4
+LEAST_PICTURES = {"fusion": ("training", 8, 64), "representation": ("training", 8, 128)}
+LEAST_PICTURES |= {"calibration": ("validation", 4, 32)}
+"""Of options of :class:`Estimation`: which pictures, the least number, and a good one."""
 
 AllSettings = Mapping[str, SolverSettings]
 """The settings of every method, by its name."""
@@ -121,17 +122,21 @@ class Estimation(Budget):
         fusion: Training pictures that are measured and inverted first, to learn where the method's picture is better
             than the linear prior's; the result mixes both accordingly (:mod:`rtil.evaluation.fusion`). 0 is the
             method's picture alone.
+        representation: Training pictures that are inverted completely measured, to learn what no picture of the
+            generator can be: a Gaussian beside it (:mod:`rtil.evaluation.representation`). 0 is none.
         calibration: Validation pictures, other than those that are evaluated, that are measured and inverted first, to
             learn by which factor intervals must be widened (:mod:`rtil.inverse.intervals`). 0 leaves them as they are.
     """
 
     fusion: int = 0
+    representation: int = 0
     calibration: int = 0
 
     @property
     def budget(self) -> "Estimation":
         """These alone, of options that hold others too."""
-        return Estimation(self.steps, self.steps_preset, self.rounds, self.codes, self.fusion, self.calibration)
+        own = self.fusion, self.representation, self.calibration
+        return Estimation(self.steps, self.steps_preset, self.rounds, self.codes, *own)
 
 
 class Candidate(NamedTuple):
@@ -143,8 +148,9 @@ class Candidate(NamedTuple):
         settings: As the user gave them; :meth:`rtil.inverse.solver.Solver.settings` are those of one checkpoint.
         budget: Steps, where the settings have none of their own.
         is_variant: Whether the label is a name that the user gave.
-        fusion: See :class:`Estimation`.
-        calibration: See there.
+        fusion: See :class:`Estimation`, as for the others.
+        representation: Training pictures.
+        calibration: Validation pictures.
     """
 
     label: str
@@ -153,6 +159,7 @@ class Candidate(NamedTuple):
     budget: Budget
     is_variant: bool = False
     fusion: int = 0
+    representation: int = 0
     calibration: int = 0
 
     @contextmanager
@@ -195,7 +202,7 @@ def candidates_of_methods(
         UserError: An unknown method, or codes are not valid.
     """
     return [
-        Candidate(one.label(method), method, one, budget, False, checked_fusion(budget), checked_calibration(budget))
+        Candidate(one.label(method), method, one, budget, False, *checked_pictures(budget))
         for method in methods
         for several in _several(method, _settings_of(method, settings), budget)
         for one in (replace(several, selection=selection) for selection in selections)
@@ -262,40 +269,27 @@ def _variant(
     chosen: Sequence[Selection] = [given[f"{method}.selection"]] if f"{method}.selection" in given else selections
     ways = list(_several(method, _settings_of(method, changed), own_budget))
     labels = [name] if len(ways) == 1 else [f"{name}-{getattr(way, way.SEVERAL)}" for way in ways]
-    beyond = checked_fusion(own_budget), checked_calibration(own_budget)
     return [
-        Candidate(label, method, replace(way, selection=selection), own_budget, True, *beyond)
+        Candidate(label, method, replace(way, selection=selection), own_budget, True, *checked_pictures(own_budget))
         for label, way in zip(labels, ways, strict=True)
         for selection in chosen
     ]
 
 
-def checked_fusion(budget: Budget) -> int:
-    """Return the training pictures of fusion: 0 where there is no evaluation.
+def checked_pictures(budget: Budget) -> tuple[int, ...]:
+    """Return the pictures of fusion, representation and calibration: 0 where there is no evaluation.
 
     Raises:
         UserError: They are too few.
     """
-    wanted = budget.fusion if isinstance(budget, Estimation) else 0
-    if wanted and wanted < LEAST_FUSION:
-        raise UserError(
-            f"fusion is {wanted}: valid is 0, or {LEAST_FUSION} training pictures or more (64 are a good number)"
-        )
-    return wanted
-
-
-def checked_calibration(budget: Budget) -> int:
-    """Return the validation pictures of calibration: 0 where there is no evaluation.
-
-    Raises:
-        UserError: They are too few.
-    """
-    wanted = budget.calibration if isinstance(budget, Estimation) else 0
-    if wanted and wanted < LEAST_CALIBRATION:
-        raise UserError(
-            f"calibration is {wanted}: valid is 0, or {LEAST_CALIBRATION} validation pictures or more (32 are plenty)"
-        )
-    return wanted
+    found = []
+    for name, (which, least, good) in LEAST_PICTURES.items():
+        found.append(getattr(budget, name) if isinstance(budget, Estimation) else 0)
+        if found[-1] and found[-1] < least:
+            raise UserError(
+                f"{name} is {found[-1]}: valid is 0, or {least} {which} pictures or more ({good} are a good number)"
+            )
+    return tuple(found)
 
 
 def overlaid(settings: AllSettings, given: Mapping[str, Any]) -> dict[str, SolverSettings]:

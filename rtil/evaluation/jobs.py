@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.evaluation.candidates import Candidate
+from rtil.evaluation.candidates import LEAST_PICTURES, Candidate
 from rtil.evaluation.notes import MARK
 from rtil.evaluation.rows import NO_CHECKPOINT, Level, RowKey, settings_hash
 from rtil.inverse.operators import Operator
@@ -112,10 +112,8 @@ class Job:
                 words.append(f"without {value}")
             elif name not in ("steps", "selection") and (has_term or name not in OF_TERM):
                 words.append(f"{name} {_text(value)}")
-        if self.candidate.fusion:
-            words.append(f"fusion {self.candidate.fusion}")
-        if self.candidate.calibration:
-            words.append(f"calibration {self.candidate.calibration}")
+        beyond = {name: getattr(self.candidate, name) for name in LEAST_PICTURES}
+        words += [f"{name} {count}" for name, count in beyond.items() if count]
         return f"{line} {self.selection}{mark} ({', '.join(words)})"
 
 
@@ -194,7 +192,7 @@ class Experiment(ABC):
         Raises:
             UserError: It is not for this experiment or condition.
         """
-        for name in ("fusion", "calibration"):
+        for name in LEAST_PICTURES:
             if getattr(candidate, name):
                 raise UserError(f"{name} is for reconstructions: leave it away")
         return {}

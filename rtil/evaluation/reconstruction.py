@@ -8,6 +8,7 @@ counted among a method's seconds.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,13 @@ from rtil.evaluation.jobs import Batch, Experiment, Grid, Job, Record, Saved
 from rtil.evaluation.linear_prior import LinearPrior, PosteriorMean
 from rtil.evaluation.metrics import Metrics, psnr
 from rtil.evaluation.notes import nonlinear_note
+from rtil.evaluation.representation import Explained, check_size
+from rtil.evaluation.representations import Representations
 from rtil.evaluation.stopwatch import Stopwatch
+from rtil.evaluation.training_pictures import TrainingPictures
 from rtil.inverse.back_projection import reported
 from rtil.inverse.intervals import coverage
-from rtil.inverse.operators import Operator
+from rtil.inverse.operators import LinearOperator, Operator
 from rtil.inverse.result import Inversion
 from rtil.inverse.settings import SolverSettings
 from rtil.inverse.solver import Solver
@@ -75,7 +79,7 @@ class Reconstruction(Experiment):
         drunet: Weights of the baseline dpir.
         linear_data: Which pictures the linear prior is fitted to, for the record; None for no linear prior.
         fit_linear_prior: Called once, when it is needed.
-        fusions: Fits what mixes a method's pictures with the linear prior's; None without linear prior.
+        training: Pictures to which fusion and representation are fitted; None without linear prior.
         calibrations: Fits by what intervals are widened; None where no validation pictures are known.
 
     Raises:
@@ -96,7 +100,7 @@ class Reconstruction(Experiment):
         drunet: Path | None = None,
         linear_data: str | None = None,
         fit_linear_prior: Callable[[], LinearPrior] | None = None,
-        fusions: Fusions | None = None,
+        training: TrainingPictures | None = None,
         calibrations: Calibrations | None = None,
     ) -> None:
         self.conditions: Sequence[Condition] = conditions
@@ -108,7 +112,10 @@ class Reconstruction(Experiment):
         self.truth = (pictures.images.float() / 255).to(device)
         self.baselines = baselines
         self._drunet = None if drunet is None or "dpir" not in baselines else _content(drunet)
-        self._fit, self._fusions, self._calibrations = fit_linear_prior, fusions, calibrations
+        self._fit, self._calibrations, self._training_pictures = fit_linear_prior, calibrations, training
+        self._fusions = None if training is None else Fusions(training)
+        self._representations = None if training is None else Representations(training)
+        self._explained: tuple[str, Operator, Explained] | None = None
         self._linear: LinearPrior | None = None
         self._conditioned: tuple[Operator, PosteriorMean] | None = None
         self._metrics: Metrics | None = None
@@ -146,8 +153,17 @@ class Reconstruction(Experiment):
         return settings
 
     def afterwards(self, candidate: Candidate, condition: Condition) -> Record:
-        """Return fusion and calibration, and what they are fitted to; see :meth:`Experiment.afterwards`."""
-        return self._fusion(candidate, condition) | self._calibration(candidate)
+        """Return fusion, representation, calibration, and their pictures; see :meth:`Experiment.afterwards`."""
+        own = [self._training(candidate, condition, name) for name in ("fusion", "representation")]
+        if candidate.representation:
+            check_size(3 * self.resolution**2)
+            settings = candidate.settings
+            if settings.selection not in ("measurement", "last") or settings.back_projection:
+                what = "back_projection" if settings.back_projection else f"selection '{settings.selection}'"
+                raise UserError(
+                    f"{what} is not for representation, whose pictures agree with all measurements: leave one away"
+                )
+        return own[0] | own[1] | self._calibration(candidate)
 
     def _calibration(self, candidate: Candidate) -> Record:
         wanted = candidate.calibration
@@ -163,15 +179,15 @@ class Reconstruction(Experiment):
         self._calibrations.check(wanted)
         return {"calibration": {"pictures": wanted, "data": self._calibrations.data}}
 
-    def _fusion(self, candidate: Candidate, condition: Condition) -> Record:
-        if not candidate.fusion:
+    def _training(self, candidate: Candidate, condition: Condition, name: str) -> Record:
+        wanted: int = getattr(candidate, name)
+        if not wanted:
             return {}
-        if self.linear_data is None or not condition.linear:
+        if self._training_pictures is None or not condition.linear:
             what = "a linear prior" if condition.linear else f"linear tasks, which {condition.task} is not"
-            raise UserError(f"fusion is {candidate.fusion} but needs {what}: leave it away")
-        assert self._fusions is not None  # noqa: S101
-        self._fusions.check(candidate.fusion)
-        return {"fusion": {"pictures": candidate.fusion, "data": self.linear_data}}
+            raise UserError(f"{name} is {wanted} but needs {what}: leave it away")
+        self._training_pictures.check(name, wanted)
+        return {name: {"pictures": wanted, "data": self.linear_data}}
 
     def originals(self) -> Tensor:
         """Return the truth."""
@@ -204,10 +220,12 @@ class Reconstruction(Experiment):
         if solver is None:
             x, of_method = self._refer(job, operator, y)
         else:
-            found, of_method = _solve(solver, operator, y, truth, ids)
-            x, spread = self._fused(job, solver, operator, y, found.x), found.spread
+            seen = self._seen(job, solver, operator, len(y))
+            found, of_method = _solve(solver, seen, y, truth, ids)
+            estimate = self._estimate(job, solver, operator, y, found)
+            x, spread = estimate.x, estimate.spread
             if spread is not None:
-                of_method |= self._judged(job, solver, operator, Estimate(x, spread, len(found.latents.ws)), truth)
+                of_method |= self._judged(job, solver, operator, estimate, truth)
         if self._metrics is None:
             self._metrics = Metrics(self.lpips, self.device)
         judged: dict[str, Any] = {name: t.tolist() for name, t in self._metrics(x, truth).items()}
@@ -245,30 +263,49 @@ class Reconstruction(Experiment):
         seconds = (time.perf_counter() - started) / len(x)
         return x, {"seconds": [seconds] * len(x)}
 
-    def _fused(self, job: Job, solver: Solver, operator: Operator, y: Tensor, x: Tensor) -> Tensor:
-        """Return x, mixed with the linear prior's pictures where that is wanted."""
-        if job.candidate is None or not job.candidate.fusion:
-            return x
-        linear = self._posterior_mean(operator)(y).clamp(0, 1)
-        assert self._linear is not None and self._fusions is not None  # noqa: S101, PT018  afterwards
-        fusion = self._fusions.of(job, solver, operator, self._linear.axes, len(y))
-        mixed = fusion(linear, x).clamp(0, 1)
-        return reported(mixed, y, operator, solver.settings.back_projection)
+    def _seen(self, job: Job, solver: Solver, operator: Operator, batch: int) -> Operator:
+        """Return the operator as the solver sees it: what is no picture of its generator may count as noise."""
+        if job.candidate is None or not job.candidate.representation:
+            return operator
+        if self._explained is None or self._explained[:2] != (job.hash + job.checkpoint, operator):
+            assert isinstance(operator, LinearOperator) and self._representations is not None  # noqa: S101, PT018
+            errors = self._representations.of(job, solver, self._axes, batch)
+            self._explained = job.hash + job.checkpoint, operator, Explained(operator, errors)
+        return self._explained[2]
+
+    def _estimate(self, job: Job, solver: Solver, operator: Operator, y: Tensor, found: Inversion) -> Estimate:
+        """Return what becomes of what a solver found, as it sees the operator."""
+        x, spread, attempts = found.x, found.spread, len(found.latents.ws)
+        seen = self._seen(job, solver, operator, len(y))
+        if isinstance(seen, Explained):
+            x = seen.complete(x, y).clamp(0, 1)
+            if spread is not None:
+                spread = seen.spread(found.latents.render_attempts(solver.generator), y)
+        if job.candidate is not None and job.candidate.fusion:
+            assert self._fusions is not None  # noqa: S101  afterwards
+            alone = replace(job, candidate=job.candidate._replace(fusion=0))
+
+            def find(y: Tensor, ids: Sequence[str]) -> Tensor:
+                return self._estimate(alone, solver, operator, y, solver.invert(y, seen, ids)).x
+
+            linear = self._posterior_mean(operator)(y).clamp(0, 1)
+            fusion = self._fusions.of(job, solver, operator, self._axes(), len(y), find)
+            x = reported(fusion(linear, x).clamp(0, 1), y, operator, solver.settings.back_projection)
+        return Estimate(x, spread, attempts)
 
     def _judged(
         self, job: Job, solver: Solver, operator: Operator, found: Estimate, truth: Tensor
     ) -> dict[str, list[Any]]:
         """Return what is told of intervals, as columns of the rows."""
-        scale = 1.0
+        scale, seen = 1.0, self._seen(job, solver, operator, len(truth))
         if job.candidate is not None and job.candidate.calibration:
             assert self._calibrations is not None  # noqa: S101  afterwards
 
             def estimate(y: Tensor, ids: list[str]) -> Estimate:
-                other = solver.invert(y, operator, ids)
-                assert other.spread is not None  # noqa: S101  as of found
-                return Estimate(self._fused(job, solver, operator, y, other.x), other.spread, found.attempts)
+                return self._estimate(job, solver, operator, y, solver.invert(y, seen, ids))
 
             scale = self._calibrations.of(job, solver, operator, len(truth), estimate)
+        assert found.spread is not None  # noqa: S101
         shares = coverage(found.x, found.spread, truth, found.attempts, scale)
         return {
             "coverage": [tuple(of_image) for of_image in shares.tolist()],
@@ -276,12 +313,19 @@ class Reconstruction(Experiment):
             "interval_scale": [scale] * len(truth),
         }
 
-    def _posterior_mean(self, operator: Operator) -> PosteriorMean:
+    def _axes(self) -> Tensor:
+        """Return the principal axes of the training pictures."""
+        return self._linear_prior().axes
+
+    def _linear_prior(self) -> LinearPrior:
         if self._linear is None:
             assert self._fit is not None  # noqa: S101  it is evaluated
             self._linear = self._fit()
+        return self._linear
+
+    def _posterior_mean(self, operator: Operator) -> PosteriorMean:
         if self._conditioned is None or self._conditioned[0] is not operator:
-            self._conditioned = operator, self._linear.condition(operator)
+            self._conditioned = operator, self._linear_prior().condition(operator)
         return self._conditioned[1]
 
 

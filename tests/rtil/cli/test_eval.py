@@ -168,6 +168,31 @@ def test_fusion_that_cannot_be_is_refused(
     assert not (workplace / "e").exists()
 
 
+def test_representation_errors_are_fitted_once_for_all_conditions(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
+    several = {"method": "csgm", "restarts": 2, "combination": "mean"}
+    variants = json.dumps({"csgm": several, "bayes": several | {"representation": 8}})
+    argv = [*SMALL, "--linear", "--variants", variants, "--task", "cs,inpaint"]
+    assert main([*argv, "--out", "e"]) == 0
+    assert capsys.readouterr().out.count("representation inverts 8 training pictures") == 2
+    rows = _rows(workplace / "e")
+    for task in ("cs", "inpaint"):
+        mean = {
+            name: [row for row in rows if (row["method"], row["task"]) == (name, task)] for name in ("csgm", "bayes")
+        }
+        psnr, error, spread = (
+            {name: sum(row[of] for row in own) / len(own) for name, own in mean.items()}  # type: ignore[misc]
+            for of in ("psnr", "measurement_error", "spread")
+        )
+        assert psnr["bayes"] > psnr["csgm"] + 1, "random weights are explained by what they are not"
+        assert error["bayes"] < 0.3 * error["csgm"]
+        assert 0.01 < spread["bayes"] < spread["csgm"], "measurements and what is known of r narrow it"
+    assert main([*argv, "--images", "1", "--out", "e1"]) == 0
+    assert "representation inverts" not in capsys.readouterr().out, "it is in the cache"
+
+
 def test_intervals_are_calibrated_on_other_validation_pictures(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +229,10 @@ def test_intervals_are_calibrated_on_other_validation_pictures(
         (["--calibration", "2"], "valid is 0, or 4"),
         (["--calibration", "8", "--restarts", "2", "--combination", "mean"], "at most 7, the validation pictures"),
         (["--selection", "sure"], "'sure' is for denoising"),
+        (["--representation", "4", "--linear"], "valid is 0, or 8 training"),
+        (["--representation", "8"], "representation is 8 but needs a linear prior"),
+        (["--representation", "8", "--linear", "--selection", "heldout"], "selection 'heldout' is not for represent"),
+        (["--representation", "8", "--linear", "--back_projection"], "back_projection is not for representation"),
     ],
 )
 def test_estimation_that_cannot_be_is_refused(
