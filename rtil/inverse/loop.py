@@ -185,7 +185,9 @@ def optimise(
             break
 
         gradients = slope(loss) if gradients is None else gradients
-        largest = [torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1) for gradient in gradients]
+        largest = [
+            torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), torch.inf, dim=1) for gradient in gradients
+        ]
         alive = alive & torch.stack(largest).isfinite().all(0)
         diverged = ~alive
         for variable, gradient in zip(variables.values(), gradients, strict=True):

@@ -94,6 +94,9 @@ class SolverSettings:
             and gives their spread.
         back_projection: Move each attempt's picture to the nearest one that agrees with the measurements, as far as
             their noise goes; see :mod:`rtil.inverse.back_projection`. For linear operators.
+        adapt_steps: Steps of the generator's own weights, for each picture, behind each attempt, at most: a tenth of
+            the measurements says when to stop; see :mod:`rtil.inverse.adaptation`.
+        adapt_lr: Their learning rate.
 
     Raises:
         UserError: An option is not valid.
@@ -108,6 +111,8 @@ class SolverSettings:
     restarts: int = option(1, least=1)
     combination: Combination = "best"
     back_projection: bool = option(False, off=True)
+    adapt_steps: int = option(0, off=True, least=0)
+    adapt_lr: float = option(1e-3, of="adapt_steps", above=0)
 
     def __post_init__(self) -> None:
         kinds = _kinds(type(self))

@@ -14,6 +14,7 @@ from rtil import cuda_graphs
 from rtil.devices import compute_dtype
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
+from rtil.inverse.adaptation import adapted_picture
 from rtil.inverse.back_projection import check_back_projection, reported
 from rtil.inverse.latent_space import latent_space_of
 from rtil.inverse.latents import SolverLatents
@@ -24,7 +25,7 @@ from rtil.inverse.perceptual_term import PerceptualTerm, PictureDistance
 from rtil.inverse.problem import Callback, Problem
 from rtil.inverse.result import Inversion, best_of, join_batches, mean_of
 from rtil.inverse.settings import PerceptualChoice, PerceptualMode, PerceptualSettings, SolverSettings
-from rtil.inverse.starts import Shapes, check_start, noise_start_shapes, row_shape, starts_of_attempts
+from rtil.inverse.starts import ADAPTED, Shapes, check_start, noise_start_shapes, row_shape, starts_of_attempts
 from rtil.inverse.stopping import Stopping, check_selection
 
 
@@ -235,7 +236,7 @@ class Solver(ABC):
                     if stops is None:  # the first attempt's serve all
                         stops = stopping.stops(problem, self.attempt)
                     of_problem = stopping.attempts(problem, stops, self.attempts, self.generator)
-                    attempts += [self._reported(found, problem) for found in of_problem]
+                    attempts += [self._reported(self._adapted(found, problem), problem) for found in of_problem]
                 parts.append(best_of(attempts) if self.settings.combination == "best" else mean_of(attempts))
         return join_batches(parts, time.perf_counter() - started)
 
@@ -279,6 +280,18 @@ class Solver(ABC):
         check_selection(self.settings.selection, operator)
         if self.settings.back_projection:
             check_back_projection(operator)
+
+    def _adapted(self, found: Inversion, problem: Problem) -> Inversion:
+        """Return an attempt with weights adapted to each picture, as one round more, if that is wanted."""
+        settings, G = self.settings, self.generator
+        if not settings.adapt_steps:
+            return found
+        latents = found.latents.mapped(lambda t: t[0])
+        added = adapted_picture(G, latents, problem, settings.adapt_steps, settings.adapt_lr, self.compute_dtype)
+        of_attempt = type(latents)({**found.latents, ADAPTED: added[None]})
+        x = of_attempt.render(G)
+        rounds = torch.cat([found.rounds, x[None]])
+        return replace(found, x=x, rounds=rounds, latents=of_attempt, score=problem.error(x, heldout=True))
 
     def _reported(self, found: Inversion, problem: Problem) -> Inversion:
         def step(x: Tensor) -> Tensor:
