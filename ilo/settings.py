@@ -207,6 +207,36 @@ class CSGMSettings(RoundSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MultiCutSettings(RampSettings, SolverSettings):
+    """The settings of :class:`ilo.MultiCut`.
+
+    Args:
+        steps: Adam steps; null is the sum of ILO's, by default 320.
+        lr: Peak learning rate.
+        noise: Noise maps that move; see ILO's first round.
+        sphere: Keep the norms that style rows and noise maps have at the start.
+        cuts: Deviations z1 move at cuts 1 to this one; null is the most that any of the compared checkpoints was
+            trained with, none where none was.
+        z1_weight: Weight of the Gaussian penalty ||z1||^2 / (2 z1_sigma^2 size), summed over the cuts.
+        z1_sigma: Standard deviation of z1's prior; null is that of training, 1 where a checkpoint does not tell.
+    """
+
+    steps: int | None = option(None, least=0)
+    lr: float = option(0.1, above=0)
+    noise: NoiseRule = "5+2k"
+    sphere: bool = True
+    cuts: int | None = option(None, least=0)
+    z1_weight: float = option(0.0, least=0)
+    z1_sigma: float | None = option(None, of="z1_weight", above=0)
+
+    def of_checkpoint(self, info: Mapping[str, Any], compared: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the settings with cuts, the same for all that are compared, and the deviation of its training."""
+        cuts = max(map(trained_cuts, [info, *compared])) if self.cuts is None else self.cuts
+        sigma = float(info.get("sigma") or 1.0) if self.z1_sigma is None else self.z1_sigma
+        return replace(self, cuts=cuts, z1_sigma=sigma)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LangevinSettings(SolverSettings):
     """The settings of :class:`ilo.Langevin`.
 

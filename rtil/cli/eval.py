@@ -37,8 +37,8 @@ class EvalOptions(Estimation):
     """Reconstruct held-out pictures from measurements and compare checkpoints on them.
 
     Args:
-        method: Methods, each with its own settings and all with the same steps: ilo, csgm, langevin, pulse, sparse,
-            mganprior, and those that installed packages add.
+        method: Methods, each with its own settings and all with the same steps: ilo, csgm, langevin, multicut, pulse,
+            sparse, mganprior, and those that installed packages add.
         variants: In place of method, named settings beside each other: {name: {method: ..., and whatever differs from
             the settings of the evaluation}}, of which selection may be one too. Without a method it is that of the
             name, if it is one, else ilo. With --resume others are added to the same table.

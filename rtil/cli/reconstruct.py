@@ -67,7 +67,7 @@ class ReconstructOptions(Budget, OperatorOptions):
             central square of its aligned pictures) has it, mirrored beyond the borders; placed.png is the photograph
             with the reconstruction in its place. Needs the extra align, whose model of landmarks excludes commercial
             use.
-        method: ilo, csgm, langevin, pulse, sparse, mganprior, or one that an installed package adds.
+        method: ilo, csgm, langevin, multicut, pulse, sparse, mganprior, or one that an installed package adds.
         seed: Root seed of the solver.
         start_from: The result.safetensors of an earlier reconstruction of as many similar pictures, by this snapshot,
             where to start; one attempt is made from each that it holds, in place of restarts.
