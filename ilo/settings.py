@@ -12,6 +12,7 @@ from rtil.errors import UserError
 from rtil.inverse.settings import (
     DEFAULT_STEPS,
     Combination,
+    FeaturePrior,
     GeodesicOf,
     NoiseRule,
     PerceptualMode,
@@ -248,6 +249,9 @@ class LangevinSettings(SolverSettings):
         cuts: Deviations z1 move at cuts 1 to this one; null is those of training, none for vanilla checkpoints and
             those that do not tell.
         z1_sigma: Standard deviation of z1's prior; null is that of training, 1 where a checkpoint does not tell.
+        z1_prior: training is N(0, z1_sigma^2), that of RTIL's training; channel and full are for checkpoints without
+            such a training: z1_sigma^2 times the variances of the features' channels, or their full covariance where
+            it fits, over the generator's own samples (:mod:`rtil.inverse.feature_prior`). They need cuts.
         misfit: Standard deviation of what no picture of the generator can represent, for pictures in [-1, 1]; the
             measurements are trusted so far, and as far as their noise goes.
         hot: The same, at the start of a chain, from where it falls.
@@ -260,6 +264,7 @@ class LangevinSettings(SolverSettings):
     samples: int = option(8, least=1)
     cuts: int | None = option(None, least=0)
     z1_sigma: float | None = option(None, above=0)
+    z1_prior: FeaturePrior = option("training", off=True)
     misfit: float = option(0.06, above=0)
     hot: float = option(1.0, above=0)
     annealing: float = option(0.6, least=0, most=0.9)

@@ -16,11 +16,11 @@ from rtil.data import ImageDataset, open_dataset
 from rtil.errors import UserError
 from rtil.evaluation.held_out import evaluation_order
 from rtil.evaluation.jobs import Job
-from rtil.evaluation.kept import Tensors, kept, key_of
 from rtil.generators.base import weight_hash
 from rtil.inverse.intervals import fit_scale
 from rtil.inverse.operators import Operator
 from rtil.inverse.solver import Solver
+from rtil.kept import Tensors, kept, key_of
 
 
 class Estimate(NamedTuple):

@@ -12,12 +12,12 @@ from torch import Tensor
 from rtil.evaluation.fusion import Fusion, bands, fit_fusion
 from rtil.evaluation.held_out import fit_linear_prior
 from rtil.evaluation.jobs import Job
-from rtil.evaluation.kept import Tensors, kept, key_of
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.evaluation.training_pictures import TrainingPictures
 from rtil.generators.base import weight_hash
 from rtil.inverse.operators import Operator
 from rtil.inverse.solver import Solver
+from rtil.kept import Tensors, kept, key_of
 
 Find = Callable[[Tensor, Sequence[str]], Tensor]
 """From measurements and ids to pictures: all that a method does before it is mixed."""

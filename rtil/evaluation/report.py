@@ -111,6 +111,8 @@ def _numbers(line: Line, rounds: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in dataclasses.fields(Line):
         value = getattr(line, field.name)
+        if field.name in ("spread", "interval_scale") and not line.coverage:
+            continue
         if field.name == "coverage":
             found |= {f"coverage_{name}": share for name, share in zip(names_of_levels(), value, strict=False)}
         elif field.name == "rounds":

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from rtil.evaluation.fusions import in_batches
 from rtil.evaluation.jobs import Job
-from rtil.evaluation.kept import Tensors, kept, key_of
 from rtil.evaluation.linear_prior import LinearPrior
 from rtil.evaluation.representation import fit_errors
 from rtil.evaluation.training_pictures import TrainingPictures
 from rtil.generators.base import weight_hash
 from rtil.inverse.operators import make_operator
 from rtil.inverse.solver import Solver
+from rtil.kept import Tensors, kept, key_of
 
 COMPLETE = "inversion"
 """The task that measures all of a picture."""

@@ -33,6 +33,7 @@ OptimizerName = Literal["adam", "sgd"]
 Start = Literal["normal", "mean"]
 GeodesicOf = Literal["ws", "v"]
 PerceptualChoice = Literal["none", "vgg", "lpips"]
+FeaturePrior = Literal["training", "channel", "full"]
 PerceptualMode = Literal["fill", "mask"]
 
 BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {

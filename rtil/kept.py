@@ -1,4 +1,4 @@
-"""What an evaluation fits beforehand is kept in the cache, as tensors under a hash of all that it depends on."""
+"""What is fitted beforehand is kept in the cache, as tensors under a hash of all that it depends on."""
 
 import hashlib
 import json
