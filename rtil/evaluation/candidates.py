@@ -58,9 +58,9 @@ def short_names() -> dict[str, tuple[str, ...]]:
     short |= {f"pulse_{name}": (f"pulse.{name}",) for name in OF_PULSE}
     short |= {f"sparse_{name}": (f"sparse.{name}",) for name in ("inner", "radius", "alternations")}
     short |= {"sparse_latent_steps": ("sparse.steps",), "sparse_steps": ("sparse.sparse_steps",)}
-    of_all = ("selection", "discrepancy_tau", "precision", "restarts", "combination", "back_projection", "adapt_steps")
-    of_all += ("adapt_lr",)
-    return short | {name: tuple(f"{method}.{name}" for method in method_names()) for name in of_all}
+    of_all = ("selection", "discrepancy_tau", "precision", "restarts", "combination", "back_projection")
+    of_adapting = ("adapt_steps", "adapt_lr")
+    return short | {name: tuple(f"{method}.{name}" for method in method_names()) for name in (*of_all, *of_adapting)}
 
 
 @dataclass

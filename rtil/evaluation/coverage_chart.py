@@ -6,6 +6,7 @@ the diagonal intervals are too wide, below it too narrow. Calibrated are those t
 
 import math
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -48,7 +49,7 @@ def coverage_figure(summary: Summary) -> Figure:
         axes.plot([0, 100], [0, 100], color="#999999", lw=0.8)
         for line in (line for line in lines if line.condition == condition):
             number = names.index(_name(line))
-            look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+            look: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
             axes.plot(percent, [100 * share for share in line.coverage], label=_name(line), lw=1.5, ms=4.5, **look)
         axes.set(xlim=(40, 100), ylim=(0, 100), xticks=percent)
         axes.grid(color="#dddddd", linewidth=0.6)

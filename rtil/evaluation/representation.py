@@ -82,8 +82,8 @@ class Explained(LinearOperator):
     posterior_variance: Tensor
 
     def __init__(self, operator: LinearOperator, errors: LinearPrior) -> None:
-        super().__init__(operator.img_size, operator.measurement_shape, operator.name, operator.noise_model)
-        self.inner, self.is_identity = operator, operator.is_identity
+        super().__init__(operator.img_size, operator.measurement_shape, operator.name)
+        self.noise_model, self.inner, self.is_identity = operator.noise_model, operator, operator.is_identity
         measured, device = Measured(operator), operator.all_observed.device
         K = errors.covariance_of(measured, operator.noise_model.sigma)
         identity = torch.eye(len(K), dtype=torch.float64)
