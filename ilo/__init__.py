@@ -1,4 +1,4 @@
-"""Intermediate Layer Optimization and its relatives: CSGM, PULSE, sparse deviations, Langevin dynamics.
+"""Intermediate Layer Optimization and its relatives: CSGM, PULSE, sparse deviations, several cuts, Langevin.
 
 All return an :class:`rtil.inverse.result.Inversion`. The settings of each are in :mod:`ilo.settings`.
 
@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from ilo.csgm import CSGM
     from ilo.ilo import ILO
     from ilo.langevin import Langevin
+    from ilo.multicut import MultiCut
     from ilo.pulse import PULSE
     from ilo.sparse import SparseDeviation
 
-__all__ = ["CSGM", "ILO", "PULSE", "Langevin", "SparseDeviation"]
+__all__ = ["CSGM", "ILO", "PULSE", "Langevin", "MultiCut", "SparseDeviation"]
 
-_MODULES = {"CSGM": "csgm", "ILO": "ilo", "Langevin": "langevin", "PULSE": "pulse", "SparseDeviation": "sparse"}
+_MODULES = {"CSGM": "csgm", "ILO": "ilo", "Langevin": "langevin", "MultiCut": "multicut", "PULSE": "pulse"}
+_MODULES |= {"SparseDeviation": "sparse"}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ round before ended; the published code drops it. Nothing before the cut is compu
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ from rtil.inverse.perceptual_term import PerceptualTerm
 from rtil.inverse.plateau import Plateau
 from rtil.inverse.problem import Problem
 from rtil.inverse.result import Inversion
+from rtil.inverse.settings import Selection
 from rtil.inverse.solver import Solver
 from rtil.inverse.starts import Shapes
 from rtil.layout import trained_cuts
@@ -54,6 +55,7 @@ class ILO(Solver):
 
     Settings: ClassVar[type[RoundSettings]] = ILOSettings
     Latents = ILOLatents
+    SELECTIONS = get_args(Selection)
     settings: RoundSettings
 
     @property
@@ -142,6 +144,7 @@ class _Rounds:
             self.plateau = Plateau(settings.switch_window, settings.switch_threshold)
         self.alive = problem.all_alive()
         self.pictures: list[Tensor] = []
+        self.stops: list[Tensor] = []
         self.histories: list[dict[str, Tensor]] = []
         self.distances: list[Tensor] = []
 
@@ -161,7 +164,9 @@ class _Rounds:
         history = {name: torch.cat([h[name] for h in self.histories], 1) for name in first}
         if self.distances:
             history[RANGE] = torch.cat(self.distances, 1)
-        return problem.inversion(self.pictures, ILOLatents(point.latents(self.space)), history, self.alive)
+        return problem.inversion(
+            self.pictures, ILOLatents(point.latents(self.space)), history, self.alive, stops=self.stops
+        )
 
     def _round(self, k: int, point: Point) -> Point:
         """Run round k from a point, note its picture, and return where it ends; 0 steps are no round."""
@@ -174,6 +179,7 @@ class _Rounds:
                 outcome = self._optimise(index, k, moving)
             point, self.alive = moving.point_of(outcome.variables), outcome.alive
             self.histories.append(outcome.history)
+        self.stops.append(outcome.chosen if steps else torch.zeros_like(self.alive, dtype=torch.long))
         with G.computing_in(None):
             seen = bool(steps) or not self.pictures
             self.pictures.append(to_unit(render(G, self.space, point)) if seen else self.pictures[-1])
@@ -198,6 +204,8 @@ class _Rounds:
             constraints=self._constraints(k, start),
             plateau=self.plateau,
             keep_last=settings.selection == "last",
+            stops=self.problem.stops_of(index),
+            enough=self.problem.enough,
             on_iterate=self.problem.watch(index),
             repeatable=self.noise is None,
         )

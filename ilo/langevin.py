@@ -9,7 +9,8 @@ it a posterior with potential
 M entries of the measurement, c the operator's normaliser, ``misfit`` what no picture of G can represent. It is sampled
 by :mod:`rtil.inverse.langevin`. The mean of the samples is the estimate of least squared error, their spread tells what
 the measurements leave open. SGILO (Daras et al. 2022) samples z1 under a score network trained for it; here the prior
-is that of training itself. A vanilla checkpoint was trained without z1, so with it nothing is known of z1.
+is that of training itself. A vanilla checkpoint was trained without z1; a Gaussian with the variances of its own
+features can stand in (:mod:`rtil.inverse.feature_prior`).
 """
 
 import math
@@ -24,6 +25,7 @@ from ilo.settings import LangevinSettings
 from rtil import seeds
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
+from rtil.inverse.feature_prior import colour, feature_factor, whiten
 from rtil.inverse.langevin import Chain, Course, run_chain
 from rtil.inverse.loop import ROUND, STEP
 from rtil.inverse.operators.base import Operator
@@ -49,6 +51,8 @@ class Langevin(Solver):
     def resolved(self, settings: Any) -> Any:
         """Fill in steps, cuts and sigma; see :meth:`Solver.resolved`."""
         known = settings.of_checkpoint({}, [])
+        if known.z1_prior != "training" and not known.cuts:
+            raise UserError(f"z1_prior '{known.z1_prior}' but no deviation moves: give cuts, such as 1")
         if known.cuts > self.generator.num_blocks:
             raise UserError(
                 f"cuts is {known.cuts}: valid is at most {self.generator.num_blocks}, the blocks of this generator"
@@ -84,8 +88,7 @@ class Langevin(Solver):
         def draw(*shape: int) -> Tensor:
             return torch.stack([torch.randn(shape, generator=source) for source in sources]).to(G.device)
 
-        assert settings.z1_sigma is not None  # noqa: S101  resolved
-        points = _Points(self, problem, settings.z1_sigma, draw)
+        points = _Points(self, problem, draw)
         operator, size = problem.operator, points.start.shape[1]
         entries = int(operator.observed.sum())
 
@@ -113,7 +116,12 @@ class Langevin(Solver):
 
 
 def total_deviation(misfit: float, operator: Operator) -> float:
-    """Return s of the module: the misfit and the noise of the measurements, for pictures in [-1, 1]."""
+    """Return s of the module: the misfit and the noise of the measurements, for pictures in [-1, 1].
+
+    Where the operator knows the covariance of both (:attr:`Operator.known_deviation`), it is that.
+    """
+    if operator.known_deviation is not None:
+        return operator.known_deviation
     entries, noise = int(operator.observed.sum()), operator.noise_model.sigma
     return math.sqrt(misfit**2 + 4 * entries * noise**2 / operator.error_normaliser)
 
@@ -121,14 +129,20 @@ def total_deviation(misfit: float, operator: Operator) -> float:
 class _Points:
     """Everything that moves as one point [N, D] ~ N(0, I), and the way back to latents and pictures."""
 
-    def __init__(self, solver: Langevin, problem: Problem, z1_sigma: float, draw: Any) -> None:
+    def __init__(self, solver: Langevin, problem: Problem, draw: Any) -> None:
         self.generator: LayeredGenerator = solver.generator
-        self.space, self.z1_sigma = problem.space, z1_sigma
+        settings, self.space = solver.settings, problem.space
+        assert settings.z1_sigma is not None  # noqa: S101  resolved
+        self.factors = {f"z1_{k}": torch.ones(self.generator.cut_shape(k)[0]) for k in solver.cuts}
+        if settings.z1_prior != "training":
+            self.factors = {f"z1_{k}": feature_factor(self.generator, k, settings.z1_prior) for k in solver.cuts}
+        self.factors = {name: settings.z1_sigma * t.to(self.generator.device) for name, t in self.factors.items()}
         noise = problem.start_noise(self.generator)
         start = {"v": problem.start_v()} | {f"noise_{i}": t for i, t in enumerate(noise)}
         for k in solver.cuts:
             given = problem.given.get(f"z1_{k}")
-            start[f"z1_{k}"] = draw(*self.generator.cut_shape(k)) if given is None else given / z1_sigma
+            own = draw(*self.generator.cut_shape(k)) if given is None else whiten(self.factors[f"z1_{k}"], given)
+            start[f"z1_{k}"] = own
         self.shapes = {name: t.shape[1:] for name, t in start.items()}
         self.maps = len(noise)
         self.start = torch.cat([t.flatten(1) for t in start.values()], 1)
@@ -137,8 +151,8 @@ class _Points:
         """Return the latents of points, by the names of result files."""
         parts = q.split([math.prod(shape) for shape in self.shapes.values()], 1)
         found = {name: part.unflatten(1, self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}
-        scaled = {name: t * self.z1_sigma if name.startswith("z1_") else t for name, t in found.items()}
-        return scaled | {"ws": self.space.ws(found["v"])}
+        coloured = {name: colour(factor, found[name]) for name, factor in self.factors.items()}
+        return found | coloured | {"ws": self.space.ws(found["v"])}
 
     def picture(self, q: Tensor) -> Tensor:
         """Return the pictures of points, [N, 3, R, R] in generator units."""

@@ -12,6 +12,7 @@ from rtil.errors import UserError
 from rtil.inverse.settings import (
     DEFAULT_STEPS,
     Combination,
+    FeaturePrior,
     GeodesicOf,
     NoiseRule,
     PerceptualMode,
@@ -207,6 +208,36 @@ class CSGMSettings(RoundSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MultiCutSettings(RampSettings, SolverSettings):
+    """The settings of :class:`ilo.MultiCut`.
+
+    Args:
+        steps: Adam steps; null is the sum of ILO's, by default 320.
+        lr: Peak learning rate.
+        noise: Noise maps that move; see ILO's first round.
+        sphere: Keep the norms that style rows and noise maps have at the start.
+        cuts: Deviations z1 move at cuts 1 to this one; null is the most that any of the compared checkpoints was
+            trained with, none where none was.
+        z1_weight: Weight of the Gaussian penalty ||z1||^2 / (2 z1_sigma^2 size), summed over the cuts.
+        z1_sigma: Standard deviation of z1's prior; null is that of training, 1 where a checkpoint does not tell.
+    """
+
+    steps: int | None = option(None, least=0)
+    lr: float = option(0.1, above=0)
+    noise: NoiseRule = "5+2k"
+    sphere: bool = True
+    cuts: int | None = option(None, least=0)
+    z1_weight: float = option(0.0, least=0)
+    z1_sigma: float | None = option(None, of="z1_weight", above=0)
+
+    def of_checkpoint(self, info: Mapping[str, Any], compared: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the settings with cuts, the same for all that are compared, and the deviation of its training."""
+        cuts = max(map(trained_cuts, [info, *compared])) if self.cuts is None else self.cuts
+        sigma = float(info.get("sigma") or 1.0) if self.z1_sigma is None else self.z1_sigma
+        return replace(self, cuts=cuts, z1_sigma=sigma)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LangevinSettings(SolverSettings):
     """The settings of :class:`ilo.Langevin`.
 
@@ -218,6 +249,9 @@ class LangevinSettings(SolverSettings):
         cuts: Deviations z1 move at cuts 1 to this one; null is those of training, none for vanilla checkpoints and
             those that do not tell.
         z1_sigma: Standard deviation of z1's prior; null is that of training, 1 where a checkpoint does not tell.
+        z1_prior: training is N(0, z1_sigma^2), that of RTIL's training; channel and full are for checkpoints without
+            such a training: z1_sigma^2 times the variances of the features' channels, or their full covariance where
+            it fits, over the generator's own samples (:mod:`rtil.inverse.feature_prior`). They need cuts.
         misfit: Standard deviation of what no picture of the generator can represent, for pictures in [-1, 1]; the
             measurements are trusted so far, and as far as their noise goes.
         hot: The same, at the start of a chain, from where it falls.
@@ -230,6 +264,7 @@ class LangevinSettings(SolverSettings):
     samples: int = option(8, least=1)
     cuts: int | None = option(None, least=0)
     z1_sigma: float | None = option(None, above=0)
+    z1_prior: FeaturePrior = option("training", off=True)
     misfit: float = option(0.06, above=0)
     hot: float = option(1.0, above=0)
     annealing: float = option(0.6, least=0, most=0.9)
@@ -240,6 +275,11 @@ class LangevinSettings(SolverSettings):
         cuts = trained_cuts(info) if self.cuts is None else self.cuts
         sigma = float(info.get("sigma") or 1.0) if self.z1_sigma is None else self.z1_sigma
         return replace(self, cuts=cuts, z1_sigma=sigma)
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether results are means of several samples; see :attr:`SolverSettings.has_spread`."""
+        return self.combination == "mean" and self.restarts * len(self.kept_steps()) > 1
 
     def all_steps(self) -> int:
         """Return the steps of a chain."""

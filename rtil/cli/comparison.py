@@ -14,11 +14,11 @@ from rtil.cli.eval import EvalOptions, nested
 from rtil.cli.local_shards import local_devices, run_shards
 from rtil.devices import pick_device
 from rtil.errors import Notice, RunError, UserError
+from rtil.evaluation.calibration import Calibrations
 from rtil.evaluation.candidates import CLASSIFIER, overlaid, standard_settings
 from rtil.evaluation.conditions import conditions
 from rtil.evaluation.evaluation import FORMAT, Evaluation
 from rtil.evaluation.folder import IDENTITY, OPTIONS, PICTURES, check_same, read_evaluation, shared, whole
-from rtil.evaluation.fusions import Fusions
 from rtil.evaluation.guided import Guided, balls
 from rtil.evaluation.held_out import (
     fit_linear_prior,
@@ -30,6 +30,7 @@ from rtil.evaluation.held_out import (
 from rtil.evaluation.jobs import Experiment, resolve
 from rtil.evaluation.reconstruction import Reconstruction
 from rtil.evaluation.shards import Shard
+from rtil.evaluation.training_pictures import TrainingPictures
 from rtil.inverse.settings import SolverSettings
 from rtil.priors import chosen_pair
 from rtil.runs import EVAL_RUNS, check_resume, holds_run, new_run, write_settings
@@ -225,12 +226,25 @@ def open_evaluation(options: EvalOptions, before: Mapping[str, Any] | None = Non
             drunet=options.drunet,
             linear_data=linear_data,
             fit_linear_prior=None if linear_data is None else partial(fit_linear_prior, linear_data, resolution),
-            fusions=None if linear_data is None else Fusions(linear_data, resolution),
+            training=None if linear_data is None else TrainingPictures(linear_data, resolution),
+            calibrations=_calibrations(
+                linear_prior_source(infos, options.linear_data), resolution, source, split, options
+            ),
         )
         data = "synthetic" if source == "synthetic" else Path(source).stem
         subject = f"{'+'.join(options.task)}-{data}-{resolution}"
     jobs = resolve(experiment, candidates, checkpoints, options.seed)
     return Evaluation(experiment, jobs, checkpoints, candidates, options.seed, subject)
+
+
+def _calibrations(
+    trained_on: str | None, resolution: int, source: str, split: str, options: EvalOptions
+) -> Calibrations | None:
+    """Return what fits intervals to validation pictures of the training's data; None where that is not known."""
+    if trained_on is None:
+        return None
+    evaluated = options.images if split == "validation" and source == trained_on else 0
+    return Calibrations(trained_on, resolution, evaluated)
 
 
 def _known_pictures(before: Mapping[str, Any], origin: Mapping[str, Any]) -> Sequence[str]:

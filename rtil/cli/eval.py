@@ -37,8 +37,8 @@ class EvalOptions(Estimation):
     """Reconstruct held-out pictures from measurements and compare checkpoints on them.
 
     Args:
-        method: Methods, each with its own settings and all with the same steps: ilo, csgm, langevin, pulse, sparse,
-            mganprior, and those that installed packages add.
+        method: Methods, each with its own settings and all with the same steps: ilo, csgm, langevin, multicut, pulse,
+            sparse, mganprior, and those that installed packages add.
         variants: In place of method, named settings beside each other: {name: {method: ..., and whatever differs from
             the settings of the evaluation}}, of which selection may be one too. Without a method it is that of the
             name, if it is one, else ilo. With --resume others are added to the same table.
@@ -65,7 +65,8 @@ class EvalOptions(Estimation):
         checkpoints: name=PATH, once or more, each a run folder, a snapshot, a shipped prior (shipped:rtil) or another
             project's checkpoint, of one resolution and any architectures; null is the newest vanilla and RTIL runs in
             runs/train that agree in architecture, data, resolution and kimg, or the shipped pair where there is no run.
-        selection: Which iterates are returned: measurement (lowest measurement error), heldout, last.
+        selection: Which iterates are returned: measurement (lowest measurement error), heldout, last, crossfit,
+            discrepancy (where the noise is known), sure (denoising).
         seed: Root seed of operators, noise and solvers.
         lpips: Backbone of LPIPS: alex, vgg or none.
         linear: Evaluate the linear prior too, where the task is linear (all but phase, fourier_phase, hdr).

@@ -12,7 +12,9 @@ The files of a folder are measurements each for itself. The results' folder gets
 (input, measurement, reconstruction, where measured, spread) and of masks an overlay; ``result.json``, to read;
 ``history.csv``, every term before each step; and ``result.safetensors``, the inversion itself, from which ``rtil
 render`` makes the pictures again. The mean of several restarts (``--restarts 4 --combination mean``) comes with
-``spread.png``, their standard deviation in each pixel and channel, from black (0) to white (see its label).
+``spread.png``, their standard deviation in each pixel and channel, from black (0) to white (see its label), and the
+ends of their 90 % intervals (:mod:`rtil.inverse.intervals`), which ``--interval_scale`` widens by the factor that
+``rtil eval --calibration`` found.
 
 Warnings tell when the options do not seem to be those that measured (:mod:`rtil.inverse.consistency`), and when the
 reconstruction explains its measurement no better than the prior's mean picture does.
@@ -30,6 +32,7 @@ Without ``--start_from`` the first frame starts as usual; ``--frame_steps 0,0,0,
 """
 
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -64,7 +67,7 @@ class ReconstructOptions(Budget, OperatorOptions):
             central square of its aligned pictures) has it, mirrored beyond the borders; placed.png is the photograph
             with the reconstruction in its place. Needs the extra align, whose model of landmarks excludes commercial
             use.
-        method: ilo, csgm, langevin, pulse, sparse, mganprior, or one that an installed package adds.
+        method: ilo, csgm, langevin, multicut, pulse, sparse, mganprior, or one that an installed package adds.
         seed: Root seed of the solver.
         start_from: The result.safetensors of an earlier reconstruction of as many similar pictures, by this snapshot,
             where to start; one attempt is made from each that it holds, in place of restarts.
@@ -73,6 +76,7 @@ class ReconstructOptions(Budget, OperatorOptions):
         frame_steps: Steps, as in steps, of frames that start from one before; null is as the first.
         frames: Write frames.png, an animated PNG of the optimisation, for each picture: at most this many frames,
             evenly spaced iterates from the start and the reconstruction at last; null is none.
+        interval_scale: Factor by which the 90 % intervals of spread.png are widened: rtil eval --calibration finds it.
         batch: Pictures inverted at a time; null chooses by their size. Memory depends on it, the pictures do not,
             rounding aside.
         device: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
@@ -89,6 +93,7 @@ class ReconstructOptions(Budget, OperatorOptions):
     sequence: bool = False
     frame_steps: list[int] | None = None
     frames: int | None = None
+    interval_scale: float = 1.0
     batch: int | None = None
     device: str = "auto"
     out: Path | None = None
@@ -109,6 +114,8 @@ class ReconstructOptions(Budget, OperatorOptions):
             if getattr(self, name) is not None and restarts > 1:
                 what = "frames show one attempt" if name == "frames" else "start_from has its own attempts"
                 raise UserError(f"{what} but restarts is {restarts}: leave one of them away")
+        if not (math.isfinite(self.interval_scale) and self.interval_scale > 0):
+            raise UserError(f"interval_scale is {self.interval_scale:g}: valid is a number above 0")
         if self.frame_steps is not None and not self.sequence:
             raise UserError("frame_steps are those of a sequence: add --sequence, or give steps")
         if self.batch is not None and self.sequence:

@@ -27,6 +27,7 @@ from rtil.cli.reconstruction_files import (
     RESULT_FILE,
     SHEET,
     SPREAD,
+    WRITTEN_LEVEL,
     images_of,
     labelled,
     lines_of,
@@ -45,6 +46,7 @@ from rtil.files import write_text
 from rtil.inverse.consistency import doubt_of_observed, doubt_of_seed
 from rtil.inverse.frames import FrameRecorder, write_animation
 from rtil.inverse.history import write_history
+from rtil.inverse.intervals import half_width
 from rtil.inverse.operators import Inpainting, Operator
 from rtil.inverse.problem import Callback
 from rtil.inverse.registry import solver_class
@@ -160,9 +162,10 @@ class Reconstructing:
                 for path, frames in zip(labelled(out / FRAMES, labels), animations, strict=bool(animations)):
                     write_animation(frames, path)
                 if found.spread is not None:
-                    write_spread(found.x, found.spread, spread_path)
+                    half = half_width(found.spread, len(found.latents.ws), WRITTEN_LEVEL, options.interval_scale)
+                    write_spread(found.x, found.spread, half, spread_path)
                 write_history(history_path, found.history, names, group[0])
-                told = images_of(found, names, pictures, errors)
+                told = images_of(found, names, pictures, errors, options.interval_scale)
                 images |= dict(zip(group, told, strict=True))
                 self._write_sheets(out, group, found, errors)
                 seconds += found.seconds

@@ -11,6 +11,7 @@ from torch import Tensor
 from rtil.errors import printable
 from rtil.evaluation.figures import picture_grid
 from rtil.inverse.history import steps_per_round
+from rtil.inverse.intervals import half_width
 from rtil.inverse.result import Inversion
 from rtil.pictures import save_png
 from rtil.reading import opened
@@ -23,6 +24,8 @@ FRAMES = "frames.png"
 SPREAD = "spread.png"
 SHEET = "sheet.png"
 MASK = "mask.png"
+WRITTEN_LEVEL = 0.9
+"""Nominal coverage of the intervals that are written."""
 
 
 def sha256_of(path: Path) -> str:
@@ -47,25 +50,31 @@ def write_pictures(x: Tensor, paths: Sequence[Path]) -> None:
         save_png(picture, path)
 
 
-def write_spread(x: Tensor, spread: Tensor, path: Path) -> None:
-    """Write means and their spread, [N, 3, R, R] each, side by side; the label says which standard deviation is white.
+def write_spread(x: Tensor, spread: Tensor, half_widths: Tensor, path: Path) -> None:
+    """Write means, the ends of intervals and the spread, [N, 3, R, R] each, side by side.
 
-    White is the largest of all pictures, rounded up to two digits; a colour is that of the channels that vary.
+    The label says which standard deviation is white: the largest of all pictures, rounded up to two digits; a colour is
+    that of the channels that vary.
     """
     largest = spread.max().item()
     digits = 1 - math.floor(math.log10(largest)) if largest else 0
     white = math.ceil(largest * 10**digits) / 10**digits or 1.0
-    picture_grid({"mean": x, f"std to {white:g}": spread / white}, path)
+    ends = {"90 % from": (x - half_widths).clamp(0, 1), "to": (x + half_widths).clamp(0, 1)}
+    picture_grid({"mean": x} | ends | {f"std to {white:g}": spread / white}, path)
 
 
 def images_of(
-    found: Inversion, names: list[str], pictures: Sequence[Path], errors: list[float]
+    found: Inversion, names: list[str], pictures: Sequence[Path], errors: list[float], interval_scale: float = 1.0
 ) -> list[dict[str, Any]]:
     """Return what result.json says of each picture.
 
-    Errors are those of pictures in [-1, 1], mean_spread of [0, 1]. The steps per round are there with a plateau rule,
-    and whether it converged with methods that know.
+    Errors are those of pictures in [-1, 1], mean_spread and mean_half_width, of 90 % intervals, of [0, 1]. The steps
+    per round are there where pictures may stop early, and whether it converged with methods that know.
     """
+    spread = half_widths = None
+    if found.spread is not None:
+        half = half_width(found.spread, len(found.latents.ws), WRITTEN_LEVEL, interval_scale)
+        spread, half_widths = (t.flatten(1).mean(1).tolist() for t in (found.spread, half))
     return by_image(
         {
             "input": names,
@@ -74,7 +83,8 @@ def images_of(
             "measurement_error": errors,
             "converged": found.latents.converged,
             "steps_per_round": steps_per_round(found),
-            "mean_spread": None if found.spread is None else found.spread.flatten(1).mean(1).tolist(),
+            "mean_spread": spread,
+            "mean_half_width": half_widths,
         }
     )
 

@@ -49,6 +49,7 @@ def open_rendering(options: RenderOptions) -> Prepared:
     from rtil.cli.reconstruction_files import (
         PICTURE,
         SPREAD,
+        WRITTEN_LEVEL,
         by_image,
         labelled,
         lines_of,
@@ -56,6 +57,7 @@ def open_rendering(options: RenderOptions) -> Prepared:
         write_spread,
     )
     from rtil.devices import pick_device
+    from rtil.inverse.intervals import half_width
     from rtil.inverse.result_file import load_result
     from rtil.snapshot import load_snapshot
 
@@ -77,7 +79,8 @@ def open_rendering(options: RenderOptions) -> Prepared:
             x = result.render(snapshot)
             write_pictures(x, pictures)
             if result.spread is not None:
-                write_spread(x.cpu(), result.spread, folder / SPREAD)
+                half = half_width(result.spread, len(result.latents.ws), WRITTEN_LEVEL)
+                write_spread(x.cpu(), result.spread, half, folder / SPREAD)
         errors = operator.to(x.device).error(x, result.y.to(x.device)).tolist()
         images = by_image({"status": result.status, "measurement_error": errors, "converged": result.latents.converged})
         print(*lines_of(pictures, images), sep="\n")

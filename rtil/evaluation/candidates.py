@@ -28,7 +28,9 @@ REFERENCES = (LINEAR, *BASELINE_NAMES)
 STANDARD_METHOD = "ilo"
 LONGEST_NAME = 16
 """Longer names of variants would not fit into tables."""
-LEAST_FUSION = 8
+LEAST_PICTURES = {"fusion": ("training", 8, 64), "representation": ("training", 8, 128)}
+LEAST_PICTURES |= {"calibration": ("validation", 4, 32)}
+"""Of options of :class:`Estimation`: which pictures, the least number, and a good one."""
 
 AllSettings = Mapping[str, SolverSettings]
 """The settings of every method, by its name."""
@@ -56,8 +58,9 @@ def short_names() -> dict[str, tuple[str, ...]]:
     short |= {f"pulse_{name}": (f"pulse.{name}",) for name in OF_PULSE}
     short |= {f"sparse_{name}": (f"sparse.{name}",) for name in ("inner", "radius", "alternations")}
     short |= {"sparse_latent_steps": ("sparse.steps",), "sparse_steps": ("sparse.sparse_steps",)}
-    of_all = ("selection", "precision", "restarts", "combination", "back_projection")
-    return short | {name: tuple(f"{method}.{name}" for method in method_names()) for name in of_all}
+    of_all = ("selection", "discrepancy_tau", "precision", "restarts", "combination", "back_projection")
+    of_adapting = ("adapt_steps", "adapt_lr")
+    return short | {name: tuple(f"{method}.{name}" for method in method_names()) for name in (*of_all, *of_adapting)}
 
 
 @dataclass
@@ -120,14 +123,21 @@ class Estimation(Budget):
         fusion: Training pictures that are measured and inverted first, to learn where the method's picture is better
             than the linear prior's; the result mixes both accordingly (:mod:`rtil.evaluation.fusion`). 0 is the
             method's picture alone.
+        representation: Training pictures that are inverted completely measured, to learn what no picture of the
+            generator can be: a Gaussian beside it (:mod:`rtil.evaluation.representation`). 0 is none.
+        calibration: Validation pictures, other than those that are evaluated, that are measured and inverted first, to
+            learn by which factor intervals must be widened (:mod:`rtil.inverse.intervals`). 0 leaves them as they are.
     """
 
     fusion: int = 0
+    representation: int = 0
+    calibration: int = 0
 
     @property
     def budget(self) -> "Estimation":
         """These alone, of options that hold others too."""
-        return Estimation(self.steps, self.steps_preset, self.rounds, self.codes, self.fusion)
+        own = self.fusion, self.representation, self.calibration
+        return Estimation(self.steps, self.steps_preset, self.rounds, self.codes, *own)
 
 
 class Candidate(NamedTuple):
@@ -139,7 +149,9 @@ class Candidate(NamedTuple):
         settings: As the user gave them; :meth:`rtil.inverse.solver.Solver.settings` are those of one checkpoint.
         budget: Steps, where the settings have none of their own.
         is_variant: Whether the label is a name that the user gave.
-        fusion: See :class:`Estimation`.
+        fusion: See :class:`Estimation`, as for the others.
+        representation: Training pictures.
+        calibration: Validation pictures.
     """
 
     label: str
@@ -148,6 +160,8 @@ class Candidate(NamedTuple):
     budget: Budget
     is_variant: bool = False
     fusion: int = 0
+    representation: int = 0
+    calibration: int = 0
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -189,7 +203,7 @@ def candidates_of_methods(
         UserError: An unknown method, or codes are not valid.
     """
     return [
-        Candidate(one.label(method), method, one, budget, fusion=checked_fusion(budget))
+        Candidate(one.label(method), method, one, budget, False, *checked_pictures(budget))
         for method in methods
         for several in _several(method, _settings_of(method, settings), budget)
         for one in (replace(several, selection=selection) for selection in selections)
@@ -257,24 +271,26 @@ def _variant(
     ways = list(_several(method, _settings_of(method, changed), own_budget))
     labels = [name] if len(ways) == 1 else [f"{name}-{getattr(way, way.SEVERAL)}" for way in ways]
     return [
-        Candidate(label, method, replace(way, selection=selection), own_budget, True, checked_fusion(own_budget))
+        Candidate(label, method, replace(way, selection=selection), own_budget, True, *checked_pictures(own_budget))
         for label, way in zip(labels, ways, strict=True)
         for selection in chosen
     ]
 
 
-def checked_fusion(budget: Budget) -> int:
-    """Return the training pictures of fusion: 0 where there is no evaluation.
+def checked_pictures(budget: Budget) -> tuple[int, ...]:
+    """Return the pictures of fusion, representation and calibration: 0 where there is no evaluation.
 
     Raises:
         UserError: They are too few.
     """
-    wanted = budget.fusion if isinstance(budget, Estimation) else 0
-    if wanted and wanted < LEAST_FUSION:
-        raise UserError(
-            f"fusion is {wanted}: valid is 0, or {LEAST_FUSION} training pictures or more (64 are a good number)"
-        )
-    return wanted
+    found = []
+    for name, (which, least, good) in LEAST_PICTURES.items():
+        found.append(getattr(budget, name) if isinstance(budget, Estimation) else 0)
+        if found[-1] and found[-1] < least:
+            raise UserError(
+                f"{name} is {found[-1]}: valid is 0, or {least} {which} pictures or more ({good} are a good number)"
+            )
+    return tuple(found)
 
 
 def overlaid(settings: AllSettings, given: Mapping[str, Any]) -> dict[str, SolverSettings]:

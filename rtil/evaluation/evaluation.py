@@ -11,6 +11,7 @@ from typing import Any
 from rtil.errors import RunError, UserError
 from rtil.evaluation.batches import Batches
 from rtil.evaluation.candidates import Candidate
+from rtil.evaluation.coverage_chart import write_coverage
 from rtil.evaluation.curves import write_curves
 from rtil.evaluation.folder import IDENTITY, OPTIONS, PICTURES, SOLVERS
 from rtil.evaluation.jobs import Experiment, Job
@@ -213,7 +214,7 @@ class Evaluation:
         folder, summary = runner.folder, summarise(rows)
         write_csv(summary, folder / "summary.csv")
         write_text(folder / "summary.md", markdown(summary) + "\n")
-        pictures = [*write_curves(summary, folder), *runner.write_grids()]
+        pictures = [*write_curves(summary, folder), *write_coverage(summary, folder), *runner.write_grids()]
         print(f"\n{terminal(summary)}\n\nsummary: {folder / 'summary.csv'}")
         for path in pictures:
             print(f"pictures: {path}")

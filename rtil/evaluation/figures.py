@@ -81,6 +81,14 @@ def show_measurement(y: Tensor, operator: Operator) -> Tensor:
     return (x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)
 
 
+def spread_colours(spread: Tensor, white: float) -> Tensor:
+    """Return standard deviations [N, 3, H, W] as colours, the mean over the channels: from black (0) to white."""
+    import matplotlib as mpl
+
+    colours = mpl.colormaps["magma"]((spread.mean(1) / (white or 1.0)).clamp(0, 1).cpu().numpy())[..., :3]
+    return torch.from_numpy(colours).permute(0, 3, 1, 2)
+
+
 def fitting(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """Cut a label to a width in pixels."""
     if font.getlength(label) <= width:

@@ -71,7 +71,7 @@ def heldout_pictures(
         raise unknown("split", split, get_args(HeldOut))
     ds = open_dataset(data, resolution, split)
     if which == DRAWN:
-        order = torch.randperm(len(ds), generator=generator(0, "study/pictures")).tolist()
+        order = evaluation_order(len(ds))
     elif which == FIRST:
         order = list(range(len(ds)))
     else:
@@ -92,6 +92,12 @@ def heldout_pictures(
     if there:
         images[there] = ds.load([places[keys[number]] for number in there])
     return HeldOutPictures(keys[:count], images, data, split, which, gone)
+
+
+def evaluation_order(pictures: int) -> list[int]:
+    """Return the places of a set's pictures in the order in which they are evaluated."""
+    order: list[int] = torch.randperm(pictures, generator=generator(0, "study/pictures")).tolist()
+    return order
 
 
 def _listed(ds: ImageDataset, path: Path) -> list[int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rtil.errors import UserError
-from rtil.evaluation.candidates import Candidate
+from rtil.evaluation.candidates import LEAST_PICTURES, Candidate
 from rtil.evaluation.notes import MARK
 from rtil.evaluation.rows import NO_CHECKPOINT, Level, RowKey, settings_hash
 from rtil.inverse.operators import Operator
@@ -112,8 +112,8 @@ class Job:
                 words.append(f"without {value}")
             elif name not in ("steps", "selection") and (has_term or name not in OF_TERM):
                 words.append(f"{name} {_text(value)}")
-        if self.candidate.fusion:
-            words.append(f"fusion {self.candidate.fusion}")
+        beyond = {name: getattr(self.candidate, name) for name in LEAST_PICTURES}
+        words += [f"{name} {count}" for name, count in beyond.items() if count]
         return f"{line} {self.selection}{mark} ({', '.join(words)})"
 
 
@@ -123,10 +123,12 @@ class Batch(NamedTuple):
     Attributes:
         x: Pictures [N, 3, R, R] in [0, 1].
         values: Fields of each picture's row, besides its key and what the job says.
+        spread: [N, 3, R, R], standard deviations of the attempts whose mean x is; None of one attempt.
     """
 
     x: Tensor
     values: list[dict[str, Any]]
+    spread: Tensor | None = None
 
 
 class Grid(NamedTuple):
@@ -190,8 +192,9 @@ class Experiment(ABC):
         Raises:
             UserError: It is not for this experiment or condition.
         """
-        if candidate.fusion:
-            raise UserError("fusion is for reconstructions: leave it away")
+        for name in LEAST_PICTURES:
+            if getattr(candidate, name):
+                raise UserError(f"{name} is for reconstructions: leave it away")
         return {}
 
     @abstractmethod
@@ -216,6 +219,9 @@ class Saved(Protocol):
 
     def __call__(self, job: Job, count: int) -> Tensor:
         """Read them."""
+
+    def spread(self, job: Job, count: int) -> Tensor | None:
+        """Read how sure each is, as colours; None where that was not saved."""
 
 
 def resolve(

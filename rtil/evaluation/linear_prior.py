@@ -95,7 +95,7 @@ class LinearPrior:
             raise UserError(
                 f"the linear prior knows pictures of size {self.img_size} but the operator measures {operator.img_size}"
             )
-        sigma, measured = operator.noise_model.sigma, _Measured(operator)
+        sigma, measured = operator.noise_model.sigma, Measured(operator)
         A_mu = measured.matrix(self.mean[None])[0]
         deviation = self._full(measured, sigma) if self.covariance is not None else self._leading(measured, sigma)
 
@@ -134,16 +134,33 @@ class LinearPrior:
         assert self.covariance is not None  # noqa: S101
         return torch.linalg.eigh(self.covariance)[1].flip(1)
 
-    def _full(self, measured: "_Measured", sigma: float) -> Callable[[Tensor], Tensor]:
+    def covariance_of(self, measured: "Measured", sigma: float) -> Tensor:
+        """Return that of measurements, A C A^T + s^2 I, [M, M], of a prior with a full covariance."""
+        assert self.covariance is not None  # noqa: S101
+        return self._gram(measured.matrix(measured.matrix(self.covariance).T), sigma)
+
+    def posterior_variance(self, operator: Operator) -> Tensor:
+        """Return diag(C - C A^T (A C A^T + s^2 I)^-1 A C), [C, H, W] float64, of a prior with a full covariance."""
+        assert self.covariance is not None  # noqa: S101
+        measured = Measured(operator)
+        A_C = measured.matrix(self.covariance).T
+        factor = torch.linalg.cholesky(self._gram(measured.matrix(A_C), operator.noise_model.sigma))
+        gain = torch.linalg.solve_triangular(factor, A_C, upper=False)
+        variance = (self.covariance.diagonal() - gain.square().sum(0)).clamp(min=0)
+        return variance.unflatten(0, self.img_size)
+
+    def _gram(self, gram: Tensor, sigma: float) -> Tensor:
+        noise = sigma**2 + RELATIVE_JITTER * gram.diagonal().mean().item() + JITTER
+        return gram.diagonal_scatter(gram.diagonal() + noise)
+
+    def _full(self, measured: "Measured", sigma: float) -> Callable[[Tensor], Tensor]:
         """Return the map of y - A mu, [N, M], to C A^T (A C A^T + s^2 I)^-1 (y - A mu), [N, n]."""
         assert self.covariance is not None  # noqa: S101
         A_C = measured.matrix(self.covariance).T  # [M, n]: C is symmetric, so its rows are its columns
-        gram = measured.matrix(A_C)  # A C A^T, [M, M]
-        noise = sigma**2 + RELATIVE_JITTER * gram.diagonal().mean().item() + JITTER
-        factor = torch.linalg.cholesky(gram.diagonal_scatter(gram.diagonal() + noise))
+        factor = torch.linalg.cholesky(self._gram(measured.matrix(A_C), sigma))  # of A C A^T + s^2 I, [M, M]
         return lambda surprise: torch.cholesky_solve(surprise.T, factor).T @ A_C
 
-    def _leading(self, measured: "_Measured", sigma: float) -> Callable[[Tensor], Tensor]:
+    def _leading(self, measured: "Measured", sigma: float) -> Callable[[Tensor], Tensor]:
         """Return the map of y - A mu to U (D^-1 + B^T B / t)^-1 B^T (y - A mu) / t, [N, n]."""
         assert self.components is not None and self.variances is not None  # noqa: S101, PT018
         U, B_T = self.components, measured.matrix(self.components.T)  # [n, k], [k, M]
@@ -154,7 +171,7 @@ class LinearPrior:
         return lambda surprise: torch.cholesky_solve(B_T @ surprise.T, factor).T @ U.T.double()
 
 
-class _Measured:
+class Measured:
     """The observed rows of an operator, on the CPU in float64."""
 
     def __init__(self, operator: Operator) -> None:

@@ -8,6 +8,7 @@ counted among a method's seconds.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 from rtil.baselines import Reconstruct, baselines_of, open_baseline
 from rtil.devices import wait_for
 from rtil.errors import UserError
+from rtil.evaluation.calibration import Calibrations, Estimate
 from rtil.evaluation.candidates import LINEAR, Candidate
 from rtil.evaluation.conditions import Condition
 from rtil.evaluation.figures import show_measurement
@@ -27,9 +29,14 @@ from rtil.evaluation.jobs import Batch, Experiment, Grid, Job, Record, Saved
 from rtil.evaluation.linear_prior import LinearPrior, PosteriorMean
 from rtil.evaluation.metrics import Metrics, psnr
 from rtil.evaluation.notes import nonlinear_note
+from rtil.evaluation.representation import Explained, check_size
+from rtil.evaluation.representations import Representations
 from rtil.evaluation.stopwatch import Stopwatch
+from rtil.evaluation.training_pictures import TrainingPictures
 from rtil.inverse.back_projection import reported
-from rtil.inverse.operators import Operator
+from rtil.inverse.intervals import coverage
+from rtil.inverse.operators import LinearOperator, Operator
+from rtil.inverse.result import Inversion
 from rtil.inverse.settings import SolverSettings
 from rtil.inverse.solver import Solver
 from rtil.layout import LpipsNet
@@ -72,7 +79,8 @@ class Reconstruction(Experiment):
         drunet: Weights of the baseline dpir.
         linear_data: Which pictures the linear prior is fitted to, for the record; None for no linear prior.
         fit_linear_prior: Called once, when it is needed.
-        fusions: Fits what mixes a method's pictures with the linear prior's; None without linear prior.
+        training: Pictures to which fusion and representation are fitted; None without linear prior.
+        calibrations: Fits by what intervals are widened; None where no validation pictures are known.
 
     Raises:
         UserError: The packages of a baseline are not installed.
@@ -92,7 +100,8 @@ class Reconstruction(Experiment):
         drunet: Path | None = None,
         linear_data: str | None = None,
         fit_linear_prior: Callable[[], LinearPrior] | None = None,
-        fusions: Fusions | None = None,
+        training: TrainingPictures | None = None,
+        calibrations: Calibrations | None = None,
     ) -> None:
         self.conditions: Sequence[Condition] = conditions
         self.pictures, self.device = pictures, device
@@ -103,7 +112,10 @@ class Reconstruction(Experiment):
         self.truth = (pictures.images.float() / 255).to(device)
         self.baselines = baselines
         self._drunet = None if drunet is None or "dpir" not in baselines else _content(drunet)
-        self._fit, self._fusions = fit_linear_prior, fusions
+        self._fit, self._calibrations, self._training_pictures = fit_linear_prior, calibrations, training
+        self._fusions = None if training is None else Fusions(training)
+        self._representations = None if training is None else Representations(training)
+        self._explained: tuple[str, Operator, Explained] | None = None
         self._linear: LinearPrior | None = None
         self._conditioned: tuple[Operator, PosteriorMean] | None = None
         self._metrics: Metrics | None = None
@@ -141,15 +153,41 @@ class Reconstruction(Experiment):
         return settings
 
     def afterwards(self, candidate: Candidate, condition: Condition) -> Record:
-        """Return fusion, and the pictures that it is fitted to; see :meth:`Experiment.afterwards`."""
-        if not candidate.fusion:
+        """Return fusion, representation, calibration, and their pictures; see :meth:`Experiment.afterwards`."""
+        own = [self._training(candidate, condition, name) for name in ("fusion", "representation")]
+        if candidate.representation:
+            check_size(3 * self.resolution**2)
+            settings = candidate.settings
+            if settings.selection not in ("measurement", "last") or settings.back_projection:
+                what = "back_projection" if settings.back_projection else f"selection '{settings.selection}'"
+                raise UserError(
+                    f"{what} is not for representation, whose pictures agree with all measurements: leave one away"
+                )
+        return own[0] | own[1] | self._calibration(candidate)
+
+    def _calibration(self, candidate: Candidate) -> Record:
+        wanted = candidate.calibration
+        if not wanted:
             return {}
-        if self.linear_data is None or not condition.linear:
+        if not candidate.settings.has_spread:
+            raise UserError(
+                f"calibration is {wanted} but one attempt has no spread: add --restarts 4 --combination mean, or take "
+                "method langevin"
+            )
+        if self._calibrations is None:
+            raise UserError(f"calibration is {wanted} but no checkpoint says what it was trained on: leave it away")
+        self._calibrations.check(wanted)
+        return {"calibration": {"pictures": wanted, "data": self._calibrations.data}}
+
+    def _training(self, candidate: Candidate, condition: Condition, name: str) -> Record:
+        wanted: int = getattr(candidate, name)
+        if not wanted:
+            return {}
+        if self._training_pictures is None or not condition.linear:
             what = "a linear prior" if condition.linear else f"linear tasks, which {condition.task} is not"
-            raise UserError(f"fusion is {candidate.fusion} but needs {what}: leave it away")
-        assert self._fusions is not None  # noqa: S101
-        self._fusions.check(candidate.fusion)
-        return {"fusion": {"pictures": candidate.fusion, "data": self.linear_data}}
+            raise UserError(f"{name} is {wanted} but needs {what}: leave it away")
+        self._training_pictures.check(name, wanted)
+        return {name: {"pictures": wanted, "data": self.linear_data}}
 
     def originals(self) -> Tensor:
         """Return the truth."""
@@ -178,14 +216,21 @@ class Reconstruction(Experiment):
         """Reconstruct some of the pictures; see :meth:`Experiment.invert`."""
         truth, ids = self.truth[list(indices)], [self.ids[index] for index in indices]
         y = operator(truth, ids)
-        x, of_method = self._refer(job, operator, y) if solver is None else _solve(solver, operator, y, truth, ids)
-        if solver is not None and job.candidate is not None and job.candidate.fusion:
-            x = self._fused(job, solver, operator, y, x)
+        spread = None
+        if solver is None:
+            x, of_method = self._refer(job, operator, y)
+        else:
+            seen = self._seen(job, solver, operator, len(y))
+            found, of_method = _solve(solver, seen, y, truth, ids)
+            estimate = self._estimate(job, solver, operator, y, found)
+            x, spread = estimate.x, estimate.spread
+            if spread is not None:
+                of_method |= self._judged(job, solver, operator, estimate, truth)
         if self._metrics is None:
             self._metrics = Metrics(self.lpips, self.device)
         judged: dict[str, Any] = {name: t.tolist() for name, t in self._metrics(x, truth).items()}
         columns = judged | {"measurement_error": operator.error(x, y).tolist()} | of_method
-        return Batch(x, [{name: values[n] for name, values in columns.items()} for n in range(len(x))])
+        return Batch(x, [{name: values[n] for name, values in columns.items()} for n in range(len(x))], spread)
 
     def grids(self, jobs: Sequence[Job], saved: Saved) -> Iterator[Grid]:
         """Yield a grid for each condition and method: truth, measurement, each checkpoint, baselines, linear prior.
@@ -199,7 +244,10 @@ class Reconstruction(Experiment):
             here = [job for job in jobs if job.condition == condition]
             last = {job.method: saved(job, shown) for job in here if job.settings is None}
             for name, columns in _columns([job for job in here if job.settings is not None]).items():
-                found = {label: saved(job, shown) for label, job in columns.items()}
+                found: dict[str, Tensor] = {}
+                for label, job in columns.items():
+                    found[label], spread = saved(job, shown), saved.spread(job, shown)
+                    found |= {} if spread is None else {f"{label} std": spread}
                 observed = {"truth": truth.cpu(), "measurement": measured}
                 yield Grid(f"grid-{condition.slug}-{name}", observed | found | last)
 
@@ -215,26 +263,76 @@ class Reconstruction(Experiment):
         seconds = (time.perf_counter() - started) / len(x)
         return x, {"seconds": [seconds] * len(x)}
 
-    def _fused(self, job: Job, solver: Solver, operator: Operator, y: Tensor, x: Tensor) -> Tensor:
-        linear = self._posterior_mean(operator)(y).clamp(0, 1)
-        assert self._linear is not None and self._fusions is not None  # noqa: S101, PT018  afterwards
-        fusion = self._fusions.of(job, solver, operator, self._linear.axes, len(y))
-        mixed = fusion(linear, x).clamp(0, 1)
-        return reported(mixed, y, operator, solver.settings.back_projection)
+    def _seen(self, job: Job, solver: Solver, operator: Operator, batch: int) -> Operator:
+        """Return the operator as the solver sees it: what is no picture of its generator may count as noise."""
+        if job.candidate is None or not job.candidate.representation:
+            return operator
+        if self._explained is None or self._explained[:2] != (job.hash + job.checkpoint, operator):
+            assert isinstance(operator, LinearOperator) and self._representations is not None  # noqa: S101, PT018
+            errors = self._representations.of(job, solver, self._axes, batch)
+            self._explained = job.hash + job.checkpoint, operator, Explained(operator, errors)
+        return self._explained[2]
 
-    def _posterior_mean(self, operator: Operator) -> PosteriorMean:
+    def _estimate(self, job: Job, solver: Solver, operator: Operator, y: Tensor, found: Inversion) -> Estimate:
+        """Return what becomes of what a solver found, as it sees the operator."""
+        x, spread, attempts = found.x, found.spread, len(found.latents.ws)
+        seen = self._seen(job, solver, operator, len(y))
+        if isinstance(seen, Explained):
+            x = seen.complete(x, y).clamp(0, 1)
+            if spread is not None:
+                spread = seen.spread(found.latents.render_attempts(solver.generator), y)
+        if job.candidate is not None and job.candidate.fusion:
+            assert self._fusions is not None  # noqa: S101  afterwards
+            alone = replace(job, candidate=job.candidate._replace(fusion=0))
+
+            def find(y: Tensor, ids: Sequence[str]) -> Tensor:
+                return self._estimate(alone, solver, operator, y, solver.invert(y, seen, ids)).x
+
+            linear = self._posterior_mean(operator)(y).clamp(0, 1)
+            fusion = self._fusions.of(job, solver, operator, self._axes(), len(y), find)
+            x = reported(fusion(linear, x).clamp(0, 1), y, operator, solver.settings.back_projection)
+        return Estimate(x, spread, attempts)
+
+    def _judged(
+        self, job: Job, solver: Solver, operator: Operator, found: Estimate, truth: Tensor
+    ) -> dict[str, list[Any]]:
+        """Return what is told of intervals, as columns of the rows."""
+        scale, seen = 1.0, self._seen(job, solver, operator, len(truth))
+        if job.candidate is not None and job.candidate.calibration:
+            assert self._calibrations is not None  # noqa: S101  afterwards
+
+            def estimate(y: Tensor, ids: list[str]) -> Estimate:
+                return self._estimate(job, solver, operator, y, solver.invert(y, seen, ids))
+
+            scale = self._calibrations.of(job, solver, operator, len(truth), estimate)
+        assert found.spread is not None  # noqa: S101
+        shares = coverage(found.x, found.spread, truth, found.attempts, scale)
+        return {
+            "coverage": [tuple(of_image) for of_image in shares.tolist()],
+            "spread": found.spread.flatten(1).mean(1).tolist(),
+            "interval_scale": [scale] * len(truth),
+        }
+
+    def _axes(self) -> Tensor:
+        """Return the principal axes of the training pictures."""
+        return self._linear_prior().axes
+
+    def _linear_prior(self) -> LinearPrior:
         if self._linear is None:
             assert self._fit is not None  # noqa: S101  it is evaluated
             self._linear = self._fit()
+        return self._linear
+
+    def _posterior_mean(self, operator: Operator) -> PosteriorMean:
         if self._conditioned is None or self._conditioned[0] is not operator:
-            self._conditioned = operator, self._linear.condition(operator)
+            self._conditioned = operator, self._linear_prior().condition(operator)
         return self._conditioned[1]
 
 
 def _solve(
     solver: Solver, operator: Operator, y: Tensor, truth: Tensor, ids: Sequence[str]
-) -> tuple[Tensor, dict[str, list[Any]]]:
-    """Return pictures, and columns of the rows."""
+) -> tuple[Inversion, dict[str, list[Any]]]:
+    """Return the inversion, and columns of the rows."""
     oracle = Oracle(truth, operator, y, solver.settings.back_projection)
     found = solver.invert(y, operator, ids, callback=oracle)
     rounds = torch.stack([psnr(x, truth) for x in found.rounds], 1)
@@ -248,7 +346,7 @@ def _solve(
         "psnr_round": [tuple(of_image) for of_image in rounds.tolist()],
     }
     converged = found.latents.converged
-    return found.x, columns if converged is None else columns | {"converged": converged}
+    return found, columns if converged is None else columns | {"converged": converged}
 
 
 def _content(path: Path) -> str:

@@ -13,6 +13,7 @@ from rtil.evaluation.statistics import Difference, Interval
 from rtil.evaluation.summary import Line, Summary
 from rtil.evaluation.tables import NOT_AVAILABLE, Table, overviews, table_of, table_of_scores
 from rtil.files import atomic_path
+from rtil.inverse.intervals import names_of_levels
 
 OVERVIEW = "mean PSNR in dB"
 PARTS: dict[Any, dict[str, str]] = {
@@ -56,13 +57,14 @@ def write_csv(summary: Summary, path: str | Path) -> None:
         summary: What is written.
         path: File to write. Columns: see :class:`rtil.evaluation.summary.Line`; an interval ``psnr`` becomes ``psnr``
             (the mean), ``psnr_low``, ``psnr_high`` and ``psnr_left_out`` (values that were not finite); a difference
-            has ``_win_rate`` and ``_n`` instead of the last; ``rounds`` becomes ``psnr_round_1`` and so on. Of the
-            task classifier: the means of its scores.
+            has ``_win_rate`` and ``_n`` instead of the last; ``rounds`` becomes ``psnr_round_1`` and so on,
+            ``coverage`` ``coverage_50`` and so on. Of the task classifier: the means of its scores.
     """
     rounds = max((len(line.rounds) for line in summary.lines), default=0)
     lines = [_scores(line) if line.scores else _numbers(line, rounds) for line in summary.lines]
+    columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]) if lines else ["task"])
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows({name: _csv_text(value) for name, value in line.items()} for line in lines)
 
@@ -109,7 +111,11 @@ def _numbers(line: Line, rounds: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in dataclasses.fields(Line):
         value = getattr(line, field.name)
-        if field.name == "rounds":
+        if field.name in ("spread", "interval_scale") and not line.coverage:
+            continue
+        if field.name == "coverage":
+            found |= {f"coverage_{name}": share for name, share in zip(names_of_levels(), value, strict=False)}
+        elif field.name == "rounds":
             found |= {f"psnr_round_{r + 1}": value[r] if r < len(value) else None for r in range(rounds)}
         elif field.name in IN_NO_FILE:
             continue

@@ -29,6 +29,8 @@ NO_CHECKPOINT = "-"
 """In place of a checkpoint's name, in rows of methods that have none."""
 OLDER_NAMES = {"mixes_differently": "trained_otherwise"}
 """What fields were called in files of older versions."""
+OF_SOME = ("scores", "coverage", "spread", "interval_scale", "picture")
+"""Fields that stand in a line only where they say something."""
 ROWS = "rows.jsonl"
 CHECK = ', "check": "'
 """Between the values of a line and the CRC-32 of what stands before it; older versions wrote none."""
@@ -66,7 +68,7 @@ class Row:
         lpips: 0 is equal; NaN without weights.
         seconds: Time of the inversion, divided among the images of its batch.
         status: "ok" or "diverged".
-        selection: Which iterate was returned: "measurement", "heldout", "last"; "-" where there are none.
+        selection: Which iterate was returned: "measurement", "heldout", "last", ...; "-" where there are none.
         psnr_oracle: dB, of the iterate that is best against the truth: no method can know it; NaN if not computed.
         psnr_round: dB, of the picture that each round ended with.
         measurement_error: ||A x - y||^2 in generator units, scaled to the picture's mean squared error.
@@ -78,6 +80,10 @@ class Row:
             none (all but PULSE), and in rows of older versions.
         scores: What the task tells besides, by name; of classifier the probabilities and likeliest classes, before and
             after, and how far the picture moved.
+        coverage: Share of the pixels that the intervals of 50, 80, 90 and 95 % hold (:mod:`rtil.inverse.intervals`);
+            empty of results that are no mean of several attempts.
+        spread: Mean standard deviation of those, pictures in [0, 1].
+        interval_scale: By which factor the intervals were widened.
         picture: :func:`rtil.evaluation.held_out.picture_hash` of what was measured; "" of tasks that measure nothing,
             and in rows of older versions.
     """
@@ -104,6 +110,9 @@ class Row:
     trained_otherwise: bool = False
     converged: bool | None = None
     scores: Mapping[str, float | str] = field(default_factory=dict)
+    coverage: Sequence[float] = ()
+    spread: float = math.nan
+    interval_scale: float = math.nan
     picture: str = ""
 
     @property
@@ -228,7 +237,7 @@ def row_from_line(line: bytes) -> Row:
 def row_to_json(row: Row) -> dict[str, Any]:
     """Return the row as JSON-like values; also names the level as users do: rate, factor, sigma, ..."""
     values: dict[str, Any] = {name: _plain(value) for name, value in vars(row).items()}
-    values = {name: value for name, value in values.items() if value or name not in ("scores", "picture")}
+    values = {name: value for name, value in values.items() if value or name not in OF_SOME}
     parameters = OPERATORS[row.task].parameters if row.task in OPERATORS else ()
     return values | dict.fromkeys(parameters[:1], values["level"])
 
@@ -318,13 +327,17 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     """Return a value of a line as a row has it."""
     if kind is float:
         return _number(value)
-    if name == "psnr_round" and isinstance(value, list):
+    if name in ("psnr_round", "coverage") and isinstance(value, list):
         return tuple(map(_number, value))
     if name == "scores" and isinstance(value, dict):
         return {name: _score(score) for name, score in value.items()}
     if name == "level" and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if name in ("psnr_round", "scores") or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if (
+        name in ("psnr_round", "coverage", "scores")
+        or not isinstance(value, kind)
+        or (kind is int and isinstance(value, bool))
+    ):
         raise TypeError(f"{name} is {value!r:.60}")
     return value
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from rtil.data.images import read_image
 from rtil.errors import UserError
 from rtil.evaluation.batches import Batches
-from rtil.evaluation.figures import GREY, picture_grid
+from rtil.evaluation.figures import GREY, picture_grid, spread_colours
 from rtil.evaluation.jobs import Experiment, Job
 from rtil.evaluation.rows import ROWS, Row, RowFile
 from rtil.evaluation.shards import Part, Shard, parts, row_files, share
@@ -32,6 +32,10 @@ from rtil.snapshot import Snapshot
 PICTURES = "pictures"
 TRUTH = "truth"
 """Folder of the original pictures."""
+SPREAD = "-spread"
+"""End of the folder of a job's spread."""
+WHITE_SPREAD = 0.2
+"""The standard deviation that is white in it, so that methods can be compared."""
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +95,7 @@ class Runner:
     def write_grids(self) -> list[Path]:
         """Write the experiment's grids."""
         written = []
-        for grid in self.experiment.grids(self.jobs, self._saved):
+        for grid in self.experiment.grids(self.jobs, self):
             written.append(self.folder / f"{grid.name}.png")
             picture_grid(grid.columns, written[-1], grid.rows)
         return written
@@ -118,7 +122,9 @@ class Runner:
             missing = self._missing(part)
             work = self.batches.over(missing, lambda indices: self.experiment.invert(job, solver, operator, indices))
             for indices, batch in work:
-                self._save(job, indices, batch.x)  # before the rows, which say that all of this is done
+                self._save(job.slug, indices, batch.x)  # before the rows, which say that all of this is done
+                if batch.spread is not None:
+                    self._save(job.slug + SPREAD, indices, spread_colours(batch.spread, WHITE_SPREAD))
                 rows = [
                     Row(**job.keys[index]._asdict(), **common, **values, picture=self.experiment.content(index))
                     for index, values in zip(indices, batch.values, strict=True)
@@ -129,16 +135,24 @@ class Runner:
     def _path(self, slug: str, index: int) -> Path:
         return self.folder / PICTURES / slug / f"{index:02d}.png"
 
-    def _save(self, job: Job, indices: Sequence[int], x: Tensor) -> None:
+    def _save(self, slug: str, indices: Sequence[int], x: Tensor) -> None:
         for index, picture in zip(indices, x, strict=True):
             if index < self.experiment.kept:
-                save_png(picture, self._path(job.slug, index))
+                save_png(picture, self._path(slug, index))
 
-    def _saved(self, job: Job, count: int) -> Tensor:
+    def spread(self, job: Job, count: int) -> Tensor | None:
+        """Return how sure each saved picture is; see :class:`rtil.evaluation.jobs.Saved`."""
+        slug = job.slug + SPREAD
+        return self._saved(job, slug, count) if (self.folder / PICTURES / slug).is_dir() else None
+
+    def __call__(self, job: Job, count: int) -> Tensor:
         """Return the saved pictures; in place of one that was deleted or damaged, grey."""
+        return self._saved(job, job.slug, count)
+
+    def _saved(self, job: Job, slug: str, count: int) -> Tensor:
         snapshot = self.checkpoints.get(job.checkpoint)
         side = self.experiment.resolution if snapshot is None else snapshot.generator.resolution
-        paths = [self._path(job.slug, index) for index in range(count)]
+        paths = [self._path(slug, index) for index in range(count)]
         found = [_read(path, side) for path in paths]
         lost = sum(picture is None for picture in found)
         if lost:

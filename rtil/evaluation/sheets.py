@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from rtil.evaluation.figures import fitting, show_measurement
+from rtil.evaluation.figures import fitting, show_measurement, spread_colours
 from rtil.files import atomic_path
 from rtil.inverse.operators import FourierSampling, Inpainting, LinearOperator, Operator
 from rtil.pictures import to_pillow
@@ -124,12 +124,8 @@ def frequencies(operator: FourierSampling) -> Tensor:
 
 def spread_panel(spread: Tensor) -> Panel:
     """Return the standard deviation [3, H, W] of restarts as colours, the mean over the channels."""
-    import matplotlib as mpl
-
-    mean = spread.mean(0)
-    top = mean.max().item()
-    colours = mpl.colormaps["magma"]((mean / (top or 1.0)).cpu().numpy())[..., :3]
-    return Panel("spread", torch.from_numpy(colours).permute(2, 0, 1), f"std, black 0 to white {top:.2g}")
+    top = spread.mean(0).max().item()
+    return Panel("spread", spread_colours(spread[None], top)[0], f"std, black 0 to white {top:.2g}")
 
 
 def _sized(picture: Image.Image, side: int) -> Image.Image:

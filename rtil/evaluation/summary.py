@@ -47,6 +47,8 @@ class Line:
         over_linear: PSNR less the linear prior's.
         seconds: Mean per image, as is measurement_error.
         squared_error: Per pixel, pictures in [0, 1].
+        coverage: Mean share of the pixels that intervals hold, by level; empty where there are none.
+        spread: Mean standard deviation of attempts, as is interval_scale the factor by which intervals were widened.
         scores: Means of what the task tells besides; of a text, the share of the rows in which it is the level.
         label: The checkpoint's name, with selection and settings where a method has several.
     """
@@ -78,6 +80,9 @@ class Line:
     arch: str
     trained_otherwise: bool
     squared_error: Interval
+    coverage: tuple[float, ...]
+    spread: float
+    interval_scale: float
     scores: Mapping[str, float]
     label: str
 
@@ -224,9 +229,17 @@ def _line(own: _Group, groups: Sequence[_Group], reference: str, label: str) -> 
         arch=first.arch,
         trained_otherwise=first.trained_otherwise,
         squared_error=interval(lambda row: 10 ** (-row.psnr / 10)),
+        coverage=tuple(np.nanmean([row.coverage for row in own.rows], axis=0).tolist()) if _unsure(own.rows) else (),
+        spread=own.mean(lambda row: row.spread),
+        interval_scale=own.mean(lambda row: row.interval_scale),
         scores={name: own.mean(functools.partial(_score, name)) for name in first.scores},
         label=label,
     )
+
+
+def _unsure(rows: Sequence[Row]) -> bool:
+    """Tell whether all rows have intervals, and some of them pixels that are not measured."""
+    return all(row.coverage for row in rows) and not np.isnan([row.coverage for row in rows]).all()
 
 
 def _score(name: str, row: Row) -> float:

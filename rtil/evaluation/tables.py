@@ -9,6 +9,7 @@ from rtil.evaluation.notes import MARK
 from rtil.evaluation.rows import NO_CHECKPOINT, Level
 from rtil.evaluation.statistics import Difference, Interval
 from rtil.evaluation.summary import Line, Summary
+from rtil.inverse.intervals import names_of_levels
 
 NOT_AVAILABLE = "n/a"
 SCORES = {
@@ -27,6 +28,9 @@ def table_of(summary: Summary, writer: Literal["terminal", "markdown"]) -> Table
     """Return one line of texts for each line of a summary; only Markdown has room for all intervals."""
     references = set(summary.references.values())
     columns = _columns(references.pop() if len(references) == 1 else "reference")
+    if any(line.coverage for line in summary.lines):
+        levels = " / ".join(names_of_levels())
+        columns.append(("", f"% of pixels in intervals of {levels} %", _coverage))
     shown = [(head[writer == "markdown"], text) for *head, text in columns if head[writer == "markdown"]]
     return [[head for head, _ in shown], *([text(line) for _, text in shown] for line in summary.lines)]
 
@@ -117,6 +121,10 @@ def _with_half_width(line: Line) -> str:
 
 def _win_rate(difference: Difference | None) -> str:
     return "" if difference is None else _number(100 * difference.win_rate, "{:.0f} %")
+
+
+def _coverage(line: Line) -> str:
+    return " / ".join(_number(100 * share, "{:.0f}") for share in line.coverage)
 
 
 def _best_round(line: Line) -> str:

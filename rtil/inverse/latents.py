@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
-from rtil.inverse.starts import Shapes, noise_start_shapes, row_shape
+from rtil.inverse.starts import ADAPTED, Shapes, noise_start_shapes, row_shape
 from rtil.layout import DEFAULT_CHUNK
 from rtil.ranges import to_unit
 
@@ -64,7 +64,9 @@ class SolverLatents(Mapping[str, Tensor]):
     def image_shapes(self, generator: LayeredGenerator) -> Shapes:
         """Return the shapes that the tensors have for one image and attempt, by name; further tensors may be there."""
         rows = row_shape(generator)
-        return {"v": rows, "ws": rows, **noise_start_shapes(generator)}
+        side = generator.resolution
+        adapted = {ADAPTED: (3, side, side)} if ADAPTED in self else {}
+        return {"v": rows, "ws": rows, **noise_start_shapes(generator), **adapted}
 
     def check(self, generator: LayeredGenerator, images: int) -> None:
         """Raise UserError unless pictures of so many images can be rendered from the tensors.
@@ -108,7 +110,8 @@ class SolverLatents(Mapping[str, Tensor]):
         with generator.computing_in(None):
             # copies: a matrix product's last bits depend on where in memory its factors begin
             attempts = [self.mapped(lambda t, s=s: t[s].clone()) for s in range(len(self.ws))]  # type: ignore[misc]
-            return torch.stack([to_unit(attempt.picture(generator, chunk)).clamp(0, 1) for attempt in attempts])
+            pictures = [attempt.picture(generator, chunk) + attempt.get(ADAPTED, 0.0) for attempt in attempts]
+            return torch.stack([to_unit(picture).clamp(0, 1) for picture in pictures])
 
     def picture(self, generator: LayeredGenerator, chunk: int) -> Tensor:
         """Return the pictures [N, 3, R, R] in generator units of latents [N, ...], which are those of one attempt."""

@@ -28,7 +28,7 @@ ROUND, STEP = "round", "step"
 RANGE = "range"
 """Name in the history of distances to the range: they have steps of their own, between the rounds."""
 MOVING = "moving"
-"""Name in the history, with a plateau rule: 1 for a step in which the image moved, else 0."""
+"""Name in the history, where images may stop early: 1 for a step in which the image moved, else 0."""
 LOOK_EVERY = 10
 """Steps between two looks at whether any image still moves, each of which waits for the device."""
 
@@ -81,12 +81,14 @@ class Optimised:
         alive: [N] bool, False where the image diverged in this round or before.
         history: {term: [N, steps]}, before each step; where the round ended early, the last values are repeated. Its
             ``round`` and ``step`` number the columns.
+        chosen: [N], the step behind which the selected iterate was.
     """
 
     variables: dict[str, Tensor]
     score: Tensor
     alive: Tensor
     history: dict[str, Tensor]
+    chosen: Tensor
 
 
 @constant_weights()
@@ -102,6 +104,8 @@ def optimise(
     constraints: Mapping[str, Constraint] | None = None,
     plateau: Plateau | None = None,
     keep_last: bool = False,
+    stops: Tensor | None = None,
+    enough: float | None = None,
     on_iterate: Callable[[int, Tensor], None] | None = None,
     repeatable: bool = True,
 ) -> Optimised:
@@ -118,6 +122,8 @@ def optimise(
         constraints: By variable, where it is held after each step; the start is taken to be allowed.
         plateau: An image whose score flattened does not move any more; once none does, the round ends. None: all steps.
         keep_last: Select the last finite iterate instead of that of the lowest score.
+        stops: [N], the step after which an image does not move any more and is selected; None: by its score.
+        enough: A score at or below which an image does not move any more; None for none.
         on_iterate: Called with (step, picture) for every iterate, 0..steps unless the round ends early, without waiting
             for the device. A :class:`Watch` also says which round it is, else that is 0.
         repeatable: The objective depends on the variables alone, so that a CUDA graph may stand for it, where one is
@@ -128,6 +134,8 @@ def optimise(
     stepper = _stepper(optimizer, list(variables.values()))
     best = {name: t.detach() for name, t in start.items()}
     best_score = torch.full(alive.shape, torch.inf, device=alive.device)
+    chosen = torch.zeros(alive.shape, dtype=torch.long, device=alive.device)
+    may_rest = watch is not None or stops is not None or enough is not None
     history: dict[str, list[Tensor]] = {}
 
     def objective() -> tuple[Evaluation, Tensor]:
@@ -152,8 +160,11 @@ def optimise(
         alive = alive & loss.detach().isfinite()
         score = now.score.detach()
         better = alive if keep_last else alive & (score < best_score)
+        if stops is not None:
+            better = alive & (step <= stops)
         best = {name: torch.where(_per_image(better, t), t.detach(), best[name]) for name, t in variables.items()}
         best_score = torch.where(better, score, best_score)
+        chosen = torch.where(better, step, chosen)
         if on_iterate is not None:
             on_iterate(step, now.picture.detach())
         if is_last:
@@ -161,20 +172,27 @@ def optimise(
         moving = alive
         logged = {**{name: term.value for name, term in now.terms.items()}, "loss": loss}
         if watch is not None:
-            moving = alive & ~watch.update(score)
+            moving = moving & ~watch.update(score)
+        if stops is not None:
+            moving = moving & (step < stops)
+        if enough is not None:
+            moving = moving & ~(score <= enough)
+        if may_rest:
             logged[MOVING] = moving.float()
         for name, value in logged.items():
             history.setdefault(name, []).append(value.detach())
-        if watch is not None and step % LOOK_EVERY == 0 and not moving.any():
+        if may_rest and step % LOOK_EVERY == 0 and not moving.any():
             break
 
         gradients = slope(loss) if gradients is None else gradients
-        largest = [torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1) for gradient in gradients]
+        largest = [
+            torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), torch.inf, dim=1) for gradient in gradients
+        ]
         alive = alive & torch.stack(largest).isfinite().all(0)
         diverged = ~alive
         for variable, gradient in zip(variables.values(), gradients, strict=True):
             variable.grad = gradient.masked_fill(_per_image(diverged, gradient), 0)
-        before = {} if watch is None else {name: t.detach().clone() for name, t in variables.items()}
+        before = {name: t.detach().clone() for name, t in variables.items()} if may_rest else {}
         stepper.param_groups[0]["lr"] = lr * schedule.at(step, steps)
         stepper.step()
         with torch.no_grad():
@@ -187,7 +205,7 @@ def optimise(
     number = on_iterate.number if isinstance(on_iterate, Watch) else 0
     places = {ROUND: torch.full_like(step_numbers, number), STEP: step_numbers}
     columns = {name: _columns(values, steps) for name, values in history.items()}
-    return Optimised(best, best_score, alive, places | columns)
+    return Optimised(best, best_score, alive, places | columns, chosen)
 
 
 def _columns(values: list[Tensor], steps: int) -> Tensor:

@@ -21,7 +21,9 @@ class Split(NamedTuple):
     heldout: Tensor
 
 
-def split_heldout(operator: Operator, y: Tensor, seed: int) -> Split:
+def split_heldout(
+    operator: Operator, y: Tensor, seed: int, fraction: float = HELDOUT_FRACTION, selection: str = "heldout"
+) -> Split:
     """Keep back a tenth of the observed entries, to judge iterates by what they were not fitted to.
 
     Measurements that are pictures [N, C, H, W] lose whole pixels, since the channels of a pixel tell of each other.
@@ -31,20 +33,23 @@ def split_heldout(operator: Operator, y: Tensor, seed: int) -> Split:
         operator: The operator.
         y: Measurements [N, ...].
         seed: Root seed.
+        fraction: What is kept back of them.
+        selection: Who asks.
 
     Raises:
         UserError: Fewer than two entries are observed, or they have no errors of their own.
     """
+    other = "use 'measurement' or 'last'"
     if not operator.entries_have_errors:
-        raise UserError("selection 'heldout' has no entries to hold out of a likelihood: use 'measurement' or 'last'")
+        raise UserError(f"selection '{selection}' has no entries to hold out of a likelihood: {other}")
     shape, observed = y.shape[1:], operator.observed.cpu()
     places = observed.any(0) if len(shape) == 3 else observed
     candidates = places.flatten().nonzero().flatten()
     if len(candidates) < 2:
-        raise UserError("selection 'heldout' needs 2 observed entries or more: use 'measurement' or 'last'")
-    chosen = torch.randperm(len(candidates), generator=generator(seed, "inverse/heldout"))
+        raise UserError(f"selection '{selection}' needs 2 observed entries or more: {other}")
+    chosen = torch.randperm(len(candidates), generator=generator(seed, f"inverse/{selection}"))
     kept_back = torch.zeros(places.numel(), dtype=torch.bool)
-    kept_back[candidates[chosen[: max(1, round(HELDOUT_FRACTION * len(candidates)))]]] = True
+    kept_back[candidates[chosen[: max(1, round(fraction * len(candidates)))]]] = True
     heldout = kept_back.view(places.shape).expand(shape) & observed
     fit = observed & ~heldout
 

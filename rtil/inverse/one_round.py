@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from rtil.inverse.loop import Evaluation, Term, optimise
 from rtil.inverse.problem import Problem
 from rtil.inverse.result import Inversion
 from rtil.inverse.schedules import Schedule
-from rtil.inverse.settings import DEFAULT_STEPS, OptimizerName
+from rtil.inverse.settings import DEFAULT_STEPS, OptimizerName, Selection
 from rtil.inverse.solver import Solver
 from rtil.ranges import to_unit
 
@@ -30,6 +30,7 @@ class OneRound(Solver):
     ``steps`` and ``lr``.
     """
 
+    SELECTIONS = get_args(Selection)
     STEPS: ClassVar[int] = sum(DEFAULT_STEPS)
     """Where the settings name none."""
     settings: Any
@@ -69,6 +70,7 @@ class OneRound(Solver):
             return Evaluation(picture, terms, score)
 
         alive, history = problem.all_alive(), dict[str, Tensor]()
+        stop = torch.zeros(alive.shape, dtype=torch.long, device=alive.device)
         if settings.steps:
             with G.computing_in(self.compute_dtype):
                 outcome = optimise(
@@ -81,14 +83,16 @@ class OneRound(Solver):
                     optimizer=self.optimizer,
                     constraints={name: start_norms(t) for name, t in variables.items() if self._on_sphere(name)},
                     keep_last=settings.selection == "last",
+                    stops=problem.stops_of(0),
+                    enough=problem.enough,
                     on_iterate=problem.watch(0),
                 )
-            variables, alive, history = outcome.variables, outcome.alive, outcome.history
+            variables, alive, history, stop = outcome.variables, outcome.alive, outcome.history, outcome.chosen
         with torch.no_grad(), G.computing_in(None):
             x = to_unit(self._picture(variables, noise(variables), space))
             found = self._found(problem, variables, x, history)
         found |= {f"noise_{i}": t for i, t in enumerate(noise(variables))}
-        return problem.inversion([x], self.Latents(found), history, alive)
+        return problem.inversion([x], self.Latents(found), history, alive, stops=[stop])
 
     @abstractmethod
     def _moving_maps(self) -> Sequence[int]:

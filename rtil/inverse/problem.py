@@ -13,6 +13,7 @@ from rtil.inverse.loop import Term, Watch
 from rtil.inverse.losses import Split
 from rtil.inverse.operators.base import Operator
 from rtil.inverse.result import Inversion
+from rtil.inverse.sure import Twins
 from rtil.ranges import to_unit
 
 Callback = Callable[[int, int, Tensor], None]
@@ -34,6 +35,9 @@ class Problem:
         restart: Number of the attempt; every draw depends on it.
         given: Where the attempt starts, [N, ...] each; what is not there is drawn.
         callback: See :data:`Callback`.
+        stops: [rounds, N], the step of each round after which an image stops; None: as its score says.
+        enough: The score at which an image stops; None for none.
+        twins: What the score is computed from where it is Stein's estimate; None where it is an error.
     """
 
     y: Tensor
@@ -45,6 +49,13 @@ class Problem:
     restart: int = 0
     given: Mapping[str, Tensor] = field(default_factory=dict)
     callback: Callback | None = None
+    stops: Tensor | None = None
+    enough: float | None = None
+    twins: Twins | None = None
+
+    def stops_of(self, number: int) -> Tensor | None:
+        """Return where the images stop in a round, [N], or None."""
+        return None if self.stops is None else self.stops[number]
 
     def start_v(self, kind: Start = "normal") -> Tensor:
         """Return the proxies [N, L, D] that are given, else those of ``kind``."""
@@ -87,7 +98,14 @@ class Problem:
             if self.split is not None:
                 score = self.error(x, heldout=True)
                 terms["heldout"] = Term(0.0, score)
+            if self.twins is not None:
+                score = self.twins.estimate(x)
+                terms["sure"] = Term(0.0, score)
         return terms, score
+
+    def score(self, x: Tensor) -> Tensor:
+        """Return [N], by which pictures in [0, 1] are selected."""
+        return self.error(x, heldout=True) if self.twins is None else self.twins.estimate(x)
 
     def watch(self, number: int) -> Watch:
         """Return what shows the iterates of a round, in generator units, to the callback."""
@@ -106,6 +124,7 @@ class Problem:
         history: Mapping[str, Tensor],
         alive: Tensor,
         score: Tensor | None = None,
+        stops: Sequence[Tensor] = (),
     ) -> Inversion:
         """Return the result of an attempt.
 
@@ -115,14 +134,16 @@ class Problem:
             history: [N, steps] each.
             alive: [N] bool, False where an image diverged.
             score: [N], of the last picture; None computes it.
+            stops: Of each round, [N], the step behind which its selected iterate was; of solvers that stop early.
         """
         rounds = torch.stack(list(pictures)).clamp(0, 1)
         return Inversion(
             x=rounds[-1],
             rounds=rounds,
-            score=self.error(pictures[-1], heldout=True) if score is None else score,
+            score=self.score(pictures[-1]) if score is None else score,
             latents=latents.mapped(lambda t: t[None]),
             history=dict(history),
             status=["ok" if ok else "diverged" for ok in alive.tolist()],
             seconds=0.0,
+            stops=torch.stack(list(stops)) if stops else None,
         )

@@ -23,6 +23,7 @@ BUILT_IN = {
     "csgm": ("ilo.csgm:CSGM", "ilo.settings:CSGMSettings"),
     "pulse": ("ilo.pulse:PULSE", "ilo.settings:PULSESettings"),
     "langevin": ("ilo.langevin:Langevin", "ilo.settings:LangevinSettings"),
+    "multicut": ("ilo.multicut:MultiCut", "ilo.settings:MultiCutSettings"),
     "sparse": ("ilo.sparse:SparseDeviation", "ilo.settings:SparseSettings"),
     "mganprior": ("mganprior.mganprior:MGANPrior", "mganprior.settings:MGANPriorSettings"),
 }

@@ -24,13 +24,14 @@ class Inversion:
         latents: Of the solver's own class, tensors [S, N, ...]: their ``render`` makes x as it is before that step.
             S is 1, or the number of restarts where x is their mean (the step is then each restart's own).
         history: {term: [N, steps of all rounds]}: every term of the objective before each step, and their ``loss``;
-            ``round`` and ``step`` number these columns, and ``moving`` says which images moved (with a plateau rule).
-            The ``range`` of ILO's projections has columns of its own.
+            ``round`` and ``step`` number these columns, and ``moving`` says which images moved (where they may stop
+            early). The ``range`` of ILO's projections has columns of its own.
         status: "ok", or "diverged" for an image that became non-finite and kept its best finite iterate.
         seconds: Wall time of the whole call.
         spread: [N, 3, R, R], where x is the mean of S > 1 restarts: their standard deviation in each pixel and channel,
             with divisor S - 1. It tells what the measurements leave open to this solver, not how wrong x is. Else None.
         batches: How many images were inverted at a time, batch after batch; rounding depends on it.
+        stops: [rounds, N] of one attempt: the step of each round behind which the selected iterate was. Else None.
     """
 
     x: Tensor
@@ -42,6 +43,7 @@ class Inversion:
     seconds: float
     spread: Tensor | None = None
     batches: Sequence[int] = ()
+    stops: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Inversion":
         """Return it with its tensors on a device."""

@@ -26,13 +26,14 @@ from rtil.errors import UserError, unknown
 from rtil.inverse.schedules import Ramp
 from rtil.precision import Precision
 
-Selection = Literal["measurement", "heldout", "last"]
+Selection = Literal["measurement", "heldout", "last", "crossfit", "discrepancy", "sure"]
 Combination = Literal["best", "mean"]
 NoiseRule = Literal["5+2k", "first5", "next5", "none", "all"]
 OptimizerName = Literal["adam", "sgd"]
 Start = Literal["normal", "mean"]
 GeodesicOf = Literal["ws", "v"]
 PerceptualChoice = Literal["none", "vgg", "lpips"]
+FeaturePrior = Literal["training", "channel", "full"]
 PerceptualMode = Literal["fill", "mask"]
 
 BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
@@ -64,7 +65,7 @@ def option(
         default: Its default, immutable.
         off: At its default it does nothing, and is not recorded.
         of: It acts, and is recorded, only while this option of the same object does: is neither off nor 0, ``none`` or
-            None.
+            None; ``name=value``: while that one has this value.
         hidden: Not on the command line.
         recorded: Whether it can change a result.
         least: Smallest number that is valid.
@@ -82,7 +83,11 @@ class SolverSettings:
 
     Args:
         selection: Which iterate of each round is kept, and continued from: measurement (lowest measurement error),
-            heldout (lowest error on a tenth of the measurements, to which it is not fitted) or last.
+            heldout (lowest error on a tenth of the measurements, to which it is not fitted), last, crossfit (as many
+            steps as serve two halves of the measurements, judged by each other), discrepancy (the first whose error is
+            that of the known noise) or sure (lowest unbiased estimate of its error; denoising); see
+            :mod:`rtil.inverse.stopping`.
+        discrepancy_tau: That first iterate's residual norm, as a multiple of the noise's, at most.
         precision: Type of the layers while optimising: float32, bfloat16, or auto (bfloat16 where it is faster).
             Losses, variables and the returned pictures are float32.
         restarts: Independent attempts.
@@ -90,6 +95,9 @@ class SolverSettings:
             and gives their spread.
         back_projection: Move each attempt's picture to the nearest one that agrees with the measurements, as far as
             their noise goes; see :mod:`rtil.inverse.back_projection`. For linear operators.
+        adapt_steps: Steps of the generator's own weights, for each picture, behind each attempt, at most: a tenth of
+            the measurements says when to stop; see :mod:`rtil.inverse.adaptation`.
+        adapt_lr: Their learning rate.
 
     Raises:
         UserError: An option is not valid.
@@ -99,10 +107,13 @@ class SolverSettings:
     """An option of which a comparison may name several values."""
 
     selection: Selection = "measurement"
+    discrepancy_tau: float = option(1.0, of="selection=discrepancy", above=0)
     precision: Precision = "auto"
     restarts: int = option(1, least=1)
     combination: Combination = "best"
     back_projection: bool = option(False, off=True)
+    adapt_steps: int = option(0, off=True, least=0)
+    adapt_lr: float = option(1e-3, of="adapt_steps", above=0)
 
     def __post_init__(self) -> None:
         kinds = _kinds(type(self))
@@ -112,6 +123,11 @@ class SolverSettings:
                 object.__setattr__(self, f.name, tuple(value))
             if not is_dataclass(value):
                 _check(f, getattr(self, f.name), kinds[f.name])
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether results are means of several attempts, with their spread."""
+        return self.combination == "mean" and self.restarts > 1
 
     def label(self, method: str) -> str:
         """Return the name of a method with these settings in rows and tables: ``ilo``, ``mganprior-20``."""
@@ -167,6 +183,9 @@ class SolverSettings:
                 yield name, getattr(self, name)
 
     def _acts(self, name: str) -> bool:
+        name, equals, value = name.partition("=")
+        if equals:
+            return bool(getattr(self, name) == value)
         return not self._is_off(name) and getattr(self, name) not in (None, 0, "none")
 
     def _is_off(self, name: str) -> bool:

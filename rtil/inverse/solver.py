@@ -14,10 +14,10 @@ from rtil import cuda_graphs
 from rtil.devices import compute_dtype
 from rtil.errors import UserError
 from rtil.generators.base import LayeredGenerator
+from rtil.inverse.adaptation import adapted_picture
 from rtil.inverse.back_projection import check_back_projection, reported
 from rtil.inverse.latent_space import latent_space_of
 from rtil.inverse.latents import SolverLatents
-from rtil.inverse.losses import split_heldout
 from rtil.inverse.operators.base import Operator
 from rtil.inverse.operators.foreign import as_operator, packed
 from rtil.inverse.perceptual import check_size, is_picture, open_perceptual
@@ -25,7 +25,8 @@ from rtil.inverse.perceptual_term import PerceptualTerm, PictureDistance
 from rtil.inverse.problem import Callback, Problem
 from rtil.inverse.result import Inversion, best_of, join_batches, mean_of
 from rtil.inverse.settings import PerceptualChoice, PerceptualMode, PerceptualSettings, SolverSettings
-from rtil.inverse.starts import Shapes, check_start, noise_start_shapes, row_shape, starts_of_attempts
+from rtil.inverse.starts import ADAPTED, Shapes, check_start, noise_start_shapes, row_shape, starts_of_attempts
+from rtil.inverse.stopping import Stopping, check_selection
 
 
 class Solver(ABC):
@@ -48,6 +49,8 @@ class Solver(ABC):
 
     Settings: ClassVar[type[SolverSettings]]
     Latents: ClassVar[type[SolverLatents]] = SolverLatents
+    SELECTIONS: ClassVar[Sequence[str]] = ("measurement", "heldout", "last")
+    """Those that it has; the others need ``stops``, ``enough`` and ``score`` of :class:`Problem` to be heeded."""
     settings: SolverSettings
 
     def __init__(
@@ -79,6 +82,13 @@ class Solver(ABC):
         Raises:
             UserError: They are not valid for this generator.
         """
+        if settings.selection not in self.SELECTIONS:
+            raise UserError(
+                f"selection '{settings.selection}' is not for {type(self).__name__}: valid are "
+                f"{', '.join(self.SELECTIONS)}"
+            )
+        if settings.selection == "sure" and settings.precision == "auto":
+            settings = settings.changed(precision="float32")  # it is made of small differences
         low = compute_dtype(settings.precision, self.generator.device) == torch.bfloat16
         return settings.changed(precision="bfloat16" if low else "float32")
 
@@ -128,10 +138,9 @@ class Solver(ABC):
 
         Raises:
             UserError: The measurements are too small for the term, or the operator is not linear but back-projection is
-                wanted.
+                wanted, or the selection is not for them.
         """
-        if self.settings.back_projection:
-            check_back_projection(operator)
+        self._check_steps(operator)
         settings, shape = self.settings, operator.measurement_shape
         if not isinstance(settings, PerceptualSettings) or settings.perceptual == "none":
             return settings
@@ -208,7 +217,7 @@ class Solver(ABC):
         size = self.batch_size or len(y)
         if callback is not None and size < len(y):
             raise UserError(f"a callback sees whole batches: use batch_size None or {len(y)}, not {size}")
-        split = split_heldout(operator, y, self.seed) if self.settings.selection == "heldout" else None
+        stopping = Stopping(self.settings, operator, y, self.seed)
         starts: list[dict[str, Tensor]] = [{}] * self.settings.restarts
         if start_from is not None:
             self.check_start(start_from, len(y))
@@ -217,14 +226,17 @@ class Solver(ABC):
         with frozen(self.generator):
             for first in range(0, len(y), size):
                 batch = slice(first, first + size)
-                attempts: list[Inversion] = []
+                attempts, stops = list[Inversion](), None
                 for restart, given in enumerate(starts):
                     # copies: a matrix product's last bits depend on where in memory its factors begin
                     of_batch = {name: t[batch].clone() for name, t in given.items()}
                     problem = Problem(
-                        y[batch], operator, split, space, ids[batch], self.seed, restart, of_batch, callback
+                        y[batch], operator, stopping.split, space, ids[batch], self.seed, restart, of_batch, callback
                     )
-                    attempts += [self._reported(found, problem) for found in self.attempts(problem)]
+                    if stops is None:  # the first attempt's serve all
+                        stops = stopping.stops(problem, self.attempt)
+                    of_problem = stopping.attempts(problem, stops, self.attempts, self.generator)
+                    attempts += [self._reported(self._adapted(found, problem), problem) for found in of_problem]
                 parts.append(best_of(attempts) if self.settings.combination == "best" else mean_of(attempts))
         return join_batches(parts, time.perf_counter() - started)
 
@@ -260,9 +272,26 @@ class Solver(ABC):
                 f"image_ids are {len(ids)} names, {len(set(ids))} different: give one name to each of {len(y)}"
             )
         self.check_pictures(known)
-        if self.settings.back_projection:
-            check_back_projection(known)
+        self._check_steps(known)
         return known
+
+    def _check_steps(self, operator: Operator) -> None:
+        """Raise UserError where a step before or behind the solver is not for an operator."""
+        check_selection(self.settings.selection, operator)
+        if self.settings.back_projection:
+            check_back_projection(operator)
+
+    def _adapted(self, found: Inversion, problem: Problem) -> Inversion:
+        """Return an attempt with weights adapted to each picture, as one round more, if that is wanted."""
+        settings, G = self.settings, self.generator
+        if not settings.adapt_steps:
+            return found
+        latents = found.latents.mapped(lambda t: t[0])
+        added = adapted_picture(G, latents, problem, settings.adapt_steps, settings.adapt_lr, self.compute_dtype)
+        of_attempt = type(latents)({**found.latents, ADAPTED: added[None]})
+        x = of_attempt.render(G)
+        rounds = torch.cat([found.rounds, x[None]])
+        return replace(found, x=x, rounds=rounds, latents=of_attempt, score=problem.error(x, heldout=True))
 
     def _reported(self, found: Inversion, problem: Problem) -> Inversion:
         def step(x: Tensor) -> Tensor:

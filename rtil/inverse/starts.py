@@ -3,7 +3,7 @@
 A start holds some of the tensors of :attr:`rtil.inverse.result.Inversion.latents`, [S, N, ...] each; one attempt is
 made from each of its S entries. What it does not hold is drawn as usual. ``ws`` alone, the W+ codes of an encoder say,
 are turned into proxies; beside ``v`` it says nothing new and is not looked at. Tensors of type bool tell of an outcome,
-and no attempt starts from them.
+and ``adapted`` is a picture: no attempt starts from them.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,8 @@ from rtil.errors import UserError, unknown
 from rtil.generators.base import LayeredGenerator
 from rtil.inverse.latent_space import LatentSpace
 
+ADAPTED = "adapted"
+"""Name of the picture that adapted weights add, [S, N, 3, R, R] in generator units, where there is one."""
 Shapes = Mapping[str, tuple[int, ...]]
 """Of what a solver can start from, by name and for one image."""
 
@@ -74,4 +76,4 @@ def starts_of_attempts(start_from: Mapping[str, Tensor], space: LatentSpace) -> 
 
 
 def _tensors(start_from: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t for name, t in start_from.items() if t.dtype != torch.bool}
+    return {name: t for name, t in start_from.items() if t.dtype != torch.bool and name != ADAPTED}

@@ -46,6 +46,11 @@ class Operator(Adjustable, ABC):
     """Whether every pixel is measured as it is; with noise that is denoising."""
     all_observed: Tensor
 
+    @property
+    def known_deviation(self) -> float | None:
+        """Standard deviation of :meth:`error`, where that whitens by a known covariance; None for noise alone."""
+        return None
+
     def __init__(
         self,
         img_size: Sequence[int],

@@ -27,7 +27,7 @@ def test_every_solver_belongs_to_its_settings() -> None:
 
 
 def test_without_packages_there_are_our_own() -> None:
-    assert registry.method_names() == ["ilo", "csgm", "pulse", "langevin", "sparse", "mganprior"]
+    assert registry.method_names() == ["ilo", "csgm", "pulse", "langevin", "multicut", "sparse", "mganprior"]
     with pytest.raises(UserError, match=r"unknown method 'csgn': valid are ilo, .*did you mean 'csgm'"):
         registry.solver_class("csgn")
 

@@ -112,7 +112,7 @@ def test_the_budget_is_for_those_that_name_no_steps(name: str) -> None:
 
 def test_labels() -> None:
     labels = [settings_class(name)().label(name) for name in method_names() if name in BUILT_IN]
-    assert labels == ["ilo", "csgm", "pulse", "langevin", "sparse", "mganprior-20"]
+    assert labels == ["ilo", "csgm", "pulse", "langevin", "multicut", "sparse", "mganprior-20"]
 
 
 def test_a_choice_or_a_number() -> None:
