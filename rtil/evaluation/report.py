@@ -20,7 +20,7 @@ PARTS: dict[Any, dict[str, str]] = {
     Difference | None: {"": "mean", "_low": "low", "_high": "high", "_win_rate": "win_rate", "_n": "n"},
 }
 """Ends of the names of columns in summary.csv, and what stands there, by the type of a line's field."""
-IN_NO_FILE = ("squared_error", "scores", "label")
+IN_NO_FILE = ("seeds", "squared_error", "error_ratio", "scores", "label")
 
 
 def terminal(summary: Summary) -> str:
