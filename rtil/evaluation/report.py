@@ -60,11 +60,16 @@ def write_csv(summary: Summary, path: str | Path) -> None:
             task classifier: the means of its scores.
     """
     rounds = max((len(line.rounds) for line in summary.lines), default=0)
-    lines = [_scores(line) if line.scores else _numbers(line, rounds) for line in summary.lines]
+    lines = [numbers_of(line, rounds) for line in summary.lines]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]) if lines else ["task"])
         writer.writeheader()
         writer.writerows({name: _csv_text(value) for name, value in line.items()} for line in lines)
+
+
+def numbers_of(line: Line, rounds: int) -> dict[str, Any]:
+    """Return every number of a line by its column in summary.csv, with columns for so many rounds."""
+    return _scores(line) if line.scores else _numbers(line, rounds)
 
 
 def _terminal_table(summary: Summary) -> list[str]:
