@@ -62,9 +62,11 @@ class ListOptions:
 
     Args:
         size: Only this size of each.
+        device: Whose seconds are told: auto (cuda where there is one, else cpu), cpu, cuda, cuda:N or mps.
     """
 
     size: Literal["quick", "paper"] | None = None
+    device: str = "auto"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,9 +106,9 @@ def open_list(options: ListOptions) -> Prepared:
 
     def show() -> None:
         for study in studies:
-            for line in lines_of(study):
+            for line in lines_of(study, options.device):
                 print(line, flush=True)
-        print(how_estimated())
+        print(how_estimated(options.device))
 
     return Prepared([f"{study.name} {study.size}" for study in studies], show)
 

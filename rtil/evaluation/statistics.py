@@ -159,7 +159,7 @@ def mean_ratio(a: ArrayLike, b: ArrayLike) -> Interval:
         Interval(mean=2.0, low=2.0, high=2.0, n=2, left_out=0)
     """
     first, second = _pair(a, b)
-    good = (np.isfinite(first) & np.isfinite(second) & (first > 0) & (second > 0)).all(0)
+    good = np.asarray((np.isfinite(first) & np.isfinite(second) & (first > 0) & (second > 0)).all(0))
     first, second = first[:, good], second[:, good]
     n, left_out = first.shape[1], len(good) - first.shape[1]
     if n == 0:

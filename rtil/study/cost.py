@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rtil.cli.eval import EvalOptions
+from rtil.devices import pick_device, wait_for
 from rtil.errors import UserError
 from rtil.evaluation.candidates import CLASSIFIER, Candidate
 from rtil.evaluation.conditions import conditions
@@ -54,49 +55,49 @@ class Cost:
         return f"{self.inversions} inversions, {_short(self.steps)} steps, about {duration(self.seconds)}"
 
 
-def cost_of(study: Study, side: int | None = None) -> Cost:
+def cost_of(study: Study, device: str = "auto") -> Cost:
     """Return what the inversions of a study cost.
 
     Args:
         study: The study.
-        side: Of its pictures; None is that of its size.
+        device: On which it would run.
     """
-    side = side or SIDES.get(study.size, TIMED_SIDE)
+    side = SIDES.get(study.size, TIMED_SIDE)
     whole = Cost()
     for run in plain_runs(study):
         options = study.options(run.evaluation)
         for candidate in options.candidates():
-            whole += _of(options, candidate, side).times(len(study.checkpoints))
+            whole += _of(options, candidate, side, device).times(len(study.checkpoints))
     tuned = candidates(study)
     for one in tuned:
         assert study.tune is not None  # noqa: S101  runs.candidates
         options = study.options(one.evaluation)
         own = [c for c in options.candidates() if one.label in (c.label, c.method)]
         for candidate in own[:1]:
-            test = _of(options, candidate, side)
+            test = _of(options, candidate, side, device)
             trials = study.tune.trials * study.tune.images / options.images
             whole += test.times(trials) + test.times(len(study.seeds))
     return whole
 
 
-def lines_of(study: Study) -> Iterator[str]:
+def lines_of(study: Study, device: str = "auto") -> Iterator[str]:
     """Yield lines for people."""
     size = f" --size {study.size}" if study.size else ""
     trained = [name for name, one in study.checkpoints.items() if one.train is not None]
     asked = [name for name, one in study.checkpoints.items() if one.train is None and one.path is None]
     yield f"{study.name}{size}: {study.title}"
-    yield f"    {cost_of(study)}"
+    yield f"    {cost_of(study, device)}"
     if trained:
         yield f"    and the training of {', '.join(trained)}, for {max(1, len(study.training_seeds))} seed(s)"
     if asked:
         yield f"    needs --checkpoints {' '.join(f'{name}=PATH' for name in asked)}"
 
 
-def how_estimated() -> str:
+def how_estimated(device: str = "auto") -> str:
     """Return how the seconds were estimated."""
     return (
         f"seconds: timed here on the shipped prior ({TIMED_SIDE} px, {TIMED_PICTURES} pictures at a time, "
-        f"{torch.get_num_threads()} threads), in proportion to pixels; without perceptual terms, baselines and opening"
+        f"on {pick_device(device)}), in proportion to pixels; without perceptual terms, baselines and opening"
     )
 
 
@@ -113,7 +114,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _of(options: EvalOptions, candidate: Candidate, side: int) -> Cost:
+def _of(options: EvalOptions, candidate: Candidate, side: int, device: str) -> Cost:
     """Return what a candidate of an evaluation costs on one checkpoint."""
     blocks = BLOCKS.get(side, side.bit_length() - 2)
     settings = candidate.settings_for(blocks, {}, [{}])
@@ -128,23 +129,27 @@ def _of(options: EvalOptions, candidate: Candidate, side: int) -> Cost:
         )
         cells, pictures = len(measured), options.images
     inversions = cells * pictures
-    each = seconds_per_step(candidate.method, getattr(settings, "codes", 1)) * (side / TIMED_SIDE) ** 2
+    each = seconds_per_step(candidate.method, getattr(settings, "codes", 1), device) * (side / TIMED_SIDE) ** 2
     return Cost(inversions, inversions * per_picture, inversions * per_picture * each)
 
 
 @cache
-def seconds_per_step(method: str, codes: int) -> float:
+def seconds_per_step(method: str, codes: int, device: str = "auto") -> float:
     """Return the seconds of one step of one picture at 32 px, timed."""
-    prior = load_snapshot("shipped:rtil")
+    on = pick_device(device)
+    prior = load_snapshot("shipped:rtil", on)
     kind = solver_class(method)
     more: Mapping[str, Any] = {"codes": codes} if codes > 1 else {}
     settings = _few_steps(kind.Settings(**more))
-    operator = make_operator("cs", (3, TIMED_SIDE, TIMED_SIDE), seed=0, rate=0.1)
-    y = operator(torch.full((TIMED_PICTURES, 3, TIMED_SIDE, TIMED_SIDE), 0.5), [str(i) for i in range(TIMED_PICTURES)])
+    operator = make_operator("cs", (3, TIMED_SIDE, TIMED_SIDE), seed=0, rate=0.1).to(on)
+    grey = torch.full((TIMED_PICTURES, 3, TIMED_SIDE, TIMED_SIDE), 0.5, device=on)
+    y = operator(grey, [str(number) for number in range(TIMED_PICTURES)])
     solver = kind(prior.generator, settings)
     solver.invert(y, operator)  # what is made once
+    wait_for(on)
     started = time.perf_counter()
     solver.invert(y, operator)
+    wait_for(on)
     steps = getattr(settings, "steps", TIMED_STEPS)
     number = sum(steps) if isinstance(steps, Sequence) else int(steps or TIMED_STEPS)
     return (time.perf_counter() - started) / (number * TIMED_PICTURES)

@@ -122,7 +122,8 @@ def _draw_curves(axes: Axes, panel: Panel, looks: Mapping[Curve, Look]) -> None:
         thin = bool(curve.source)
         drawn: dict[str, Any] = {"color": look.colour, "marker": look.marker, "ls": look.style, "capsize": 2.5}
         drawn |= {"ms": 4 if thin else 4.5, "lw": 0.8 if thin else 1.5, "elinewidth": 0.8, "zorder": 1 if thin else 2}
-        axes.errorbar(x, y, errors, **drawn, **({"mfc": "white"} if thin else {}), label=curve.label)
+        drawn |= {"mfc": "white"} if thin else {}
+        axes.errorbar(x, y, errors, **drawn, label=curve.label)
 
 
 def _draw_bars(axes: Axes, panel: Panel, looks: Mapping[Curve, Look]) -> None:
@@ -178,5 +179,5 @@ def _label(axes: Axes, panel: Panel) -> None:
 def _handle(curve: Curve, look: Look, bar: bool) -> Line2D | Patch:
     if bar:
         return Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", lw=0, label=curve.label)
-    face = {"mfc": "white"} if curve.source else {}
+    face: dict[str, Any] = {"mfc": "white"} if curve.source else {}
     return Line2D([], [], color=look.colour, marker=look.marker, ls=look.style, ms=4.5, label=curve.label, **face)

@@ -1,4 +1,4 @@
-"""What a figure shows, as numbers: panels of curves of points with their intervals. Drawing and CSV files read these."""
+"""What a figure shows, as numbers: panels of curves of points with their intervals, for drawing and for CSV files."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,10 +108,11 @@ def _levels(figure: FigureSpec, lines: Sequence[Line], metric: Metric) -> Panel:
     task, bars = lines[0].task, figure.kind == "ablation_bars"
     levels = sorted({line.level for line in lines}, key=_order)
     others = [one for one in published(figure.published) if one.task == task and one.metric == metric]
-    numbers = sorted({level for level in levels if _is_number(level)} | ({one.level for one in others} - {*levels}))
+    numbers = {float(level) for level in levels if isinstance(level, int | float) and math.isfinite(level)}
+    numbers |= {one.level for one in others}
     places: dict[Level, float] = {level: float(place) for place, level in enumerate(levels)}
     if not bars:
-        places = {level: float(level) * scale_of(task).factor for level in numbers if level is not None}
+        places = {level: level * scale_of(task).factor for level in sorted(numbers)}
     curves: dict[Curve, list[Point]] = {}
     for line in lines:
         interval: Interval = getattr(line, metric)
@@ -184,10 +185,6 @@ def _trace(choices: Sequence[Choice], title: str) -> Panel:
             for number, (value, trial) in enumerate(zip(best, choice.trials, strict=True), start=1)
         ]
     return Panel(f"{title}: best so far", "trials", "PSNR [dB], validation pictures", curves)
-
-
-def _is_number(level: Level) -> bool:
-    return isinstance(level, int | float) and math.isfinite(level)
 
 
 def _order(level: Level) -> tuple[bool, float, str]:

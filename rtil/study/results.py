@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def _mean(rows: Sequence[Row]) -> Row:
     """Return one row for several operator seeds: means in dB, as everywhere."""
     if len(rows) == 1:
         return rows[0]
-    means = {name: float(np.mean([getattr(row, name) for row in rows])) for name in AVERAGED}
+    means: dict[str, Any] = {name: float(np.mean([getattr(row, name) for row in rows])) for name in AVERAGED}
     rounds = tuple(float(np.mean(of)) for of in zip(*(row.psnr_round for row in rows), strict=False))
     status = next((row.status for row in rows if row.status != "ok"), "ok")
     return replace(rows[0], **means, psnr_round=rounds, status=status)

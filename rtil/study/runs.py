@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtil.cli.eval import EvalOptions
-from rtil.errors import UserError
+from rtil.errors import UserError, unknown
 from rtil.study.specification import SEED, Study, Table
 
 EVALUATIONS, CHECKPOINTS, TUNING, ASIDE = "evaluations", "checkpoints", "tuning", "aside"
@@ -85,21 +85,22 @@ def candidates(study: Study) -> list[Candidate]:
     """
     if study.tune is None:
         return []
-    found = []
+    found, labels = [], dict[str, list[str]]()
     for evaluation in study.tune.evaluations:
         options = study.options(evaluation)
-        valid = options.method if options.variants is None else list(options.variants)
-        for label in study.tune.settings:
-            if label not in valid:
-                raise UserError(
-                    f"tune of study {study.name}: '{label}' is no method or variant of evaluation {evaluation}: valid "
-                    f"are {', '.join(valid)}"
-                )
-            found += [
-                Candidate(evaluation, label, checkpoint, training)
-                for checkpoint in study.checkpoints
-                for training in training_seeds(study)
-            ]
+        labels[evaluation] = list(options.method if options.variants is None else options.variants)
+    for label in study.tune.settings:
+        if not any(label in of for of in labels.values()):
+            valid = [one for of in labels.values() for one in of]
+            raise unknown(f"method or variant of tune of study {study.name}", label, dict.fromkeys(valid))
+    for evaluation, of in labels.items():
+        found += [
+            Candidate(evaluation, label, checkpoint, training)
+            for label in of
+            if label in study.tune.settings
+            for checkpoint in study.checkpoints
+            for training in training_seeds(study)
+        ]
     return found
 
 

@@ -149,12 +149,14 @@ class Study:
 
     def __post_init__(self) -> None:
         where = f"study {self.name}"
-        for what, names in (("checkpoint", self.checkpoints), ("evaluation", self.evaluations), ("", self.figures)):
+        for what, names in (
+            ("checkpoint", self.checkpoints),
+            ("evaluation", self.evaluations),
+            ("figure", self.figures),
+        ):
             for name in names:
                 if not re.fullmatch(NAME, name):
-                    raise UserError(
-                        f"{where}: {what or 'figure'} name {name!r} is not valid: use letters, digits, _.+-"
-                    )
+                    raise UserError(f"{where}: {what} name {name!r} is not valid: use letters, digits, _.+-")
         for what, seeds in (("seeds", self.seeds), ("training_seeds", self.training_seeds)):
             if len(set(seeds)) != len(seeds) or (what == "seeds" and not seeds):
                 raise UserError(f"{where}: {what} is {list(seeds)}: name each once, and one at least")
@@ -164,7 +166,8 @@ class Study:
             fixed = checkpoint.train is None and checkpoint.path is not None and SEED not in checkpoint.path
             if self.training_seeds and fixed:
                 raise UserError(
-                    f"{where}: checkpoint {name} is the same for all training_seeds: write {SEED} in its path, or train it"
+                    f"{where}: checkpoint {name} is the same for all training_seeds: write {SEED} in its path, or "
+                    "train it"
                 )
         named = [(f"figure {name}", figure.evaluations) for name, figure in self.figures.items()]
         named += [("tune", self.tune.evaluations)] if self.tune else []
@@ -261,7 +264,9 @@ def merged(below: Table, above: Table) -> dict[str, Any]:
 
 
 def _of_size(table: dict[str, Any], size: str | None, path: Path) -> tuple[dict[str, Any], str]:
-    there = {name: _table(table.pop(name) or {}, f"{name} in {path}") for name in SIZES if name in table}
+    there: dict[str, dict[str, Any]] = {
+        name: _table(table.pop(name) or {}, f"{name} in {path}") for name in SIZES if name in table
+    }
     if size is not None and size not in there:
         has = ", ".join(there) or "none"
         raise UserError(f"{path} has no size '{size}': it has {has}")

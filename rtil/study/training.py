@@ -33,7 +33,7 @@ def check_training(study: Study) -> None:
     for name, checkpoint in study.checkpoints.items():
         if checkpoint.train is not None:
             where = f"checkpoints: {name} of study {study.name}: train"
-            wrong = [option for option in (*OF_THE_STUDY, *["seed"] * bool(study.training_seeds))]
+            wrong = (*OF_THE_STUDY, "seed") if study.training_seeds else OF_THE_STUDY
             if given := [option for option in wrong if option in checkpoint.train]:
                 raise UserError(f"{where} has {given[0]}, which is the study's own: leave it away")
             try:

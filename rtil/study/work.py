@@ -7,7 +7,8 @@ finds all rows and writes what is made of them.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from rtil.errors import RunError, UserError
 from rtil.evaluation.evaluation import Evaluation
 from rtil.evaluation.folder import shared, whole
 from rtil.evaluation.shards import Shard
-from rtil.files import write_text
 from rtil.runs import SETTINGS, holds_run, read_settings, write_settings
 from rtil.study import cost, results, training, words
 from rtil.study.drawing import write_figure
@@ -79,8 +79,9 @@ class StudyWork:
             yield f"tune {candidate.name}: {tune.trials} trials on {tune.images} pictures"
         for name, figure in self.study.figures.items():
             yield f"figure {name}: {figure.kind}"
-        yield str(cost.cost_of(self.study))
-        yield cost.how_estimated()
+        device = str(self.process.get("device") or "auto")
+        yield str(cost.cost_of(self.study, device))
+        yield cost.how_estimated(device)
         yield f"into {self.out}"
 
     def run(self) -> None:
@@ -120,7 +121,8 @@ class StudyWork:
             earlier = before_.get(name, checkpoint)
             if checkpoint["train"] and earlier["train"] and earlier["train"] != checkpoint["train"]:
                 raise UserError(
-                    f"checkpoint '{name}' of {self.out} is trained with other options: name it otherwise, or another --out"
+                    f"checkpoint '{name}' of {self.out} is trained with other options: name it otherwise, or another "
+                    "--out"
                 )
 
     def _open(self, run: Run) -> tuple[EvalOptions, Evaluation, dict[str, Any]]:
@@ -207,12 +209,12 @@ def tuned_label(label: str) -> str:
     return f"{label.partition('-')[0] if len(label) > 10 else label}-tuned"
 
 
-class _mistakes_of_a_run:  # noqa: N801  a context manager
+@contextmanager
+def _mistakes_of_a_run() -> Iterator[None]:
     """Turn what is found wrong in a run that was opened late into what stops work which had begun."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, UserError) and not isinstance(error, RunError):
-            raise RunError(str(error)) from error
+    try:
+        yield
+    except RunError:
+        raise
+    except UserError as error:
+        raise RunError(str(error)) from error
