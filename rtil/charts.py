@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from rtil.files import atomic_path
@@ -16,6 +17,8 @@ DOTS_PER_INCH = 150
 
 
 def save_chart(figure: Figure, path: str | Path) -> None:
-    """Write a figure to a PNG file, atomically; equal figures give equal bytes on one machine."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    """Write a figure to a PNG or SVG file, atomically; equal figures give equal bytes on one machine."""
+    ending = Path(path).suffix.removeprefix(".")
+    nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    with atomic_path(path) as temporary, mpl.rc_context({"svg.hashsalt": "rtil"}):
+        figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=nothing[ending])

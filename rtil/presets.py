@@ -7,7 +7,7 @@ from typing import Literal
 
 from rtil.errors import UserError
 
-Kind = Literal["train", "eval"]
+Kind = Literal["train", "eval", "study"]
 PACKAGE = Path(__file__).resolve().parent
 FOLDER = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 

@@ -16,6 +16,7 @@ SMALL = {
     "rtil eval --config configs/eval/classifier.yaml": "--steps 2 --device cpu --classifier_side 32",
     "rtil eval --config classifier": "--steps 2 --device cpu --classifier_side 32",
     "rtil eval": "--images 3 --steps 2 --device cpu --lpips none",
+    "rtil study": "",
     "rtil merge": "",
     "rtil prepare own": "",
     "rtil prepare": "--resolution 16",

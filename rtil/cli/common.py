@@ -149,6 +149,34 @@ def read_table(
     return table_reader(options, tuple((nested or {}).items()), targets).table(values, where)
 
 
+def options_of(
+    options: type,
+    values: Mapping[Any, Any],
+    where: str,
+    nested: Mapping[str, type] | None = None,
+    short: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
+    """Return a command's options from a table, built and checked as those of its command line are.
+
+    Args:
+        options: As :func:`read_table`.
+        values: Likewise.
+        where: Likewise.
+        nested: Likewise.
+        short: Likewise.
+
+    Raises:
+        UserError: As :func:`read_table`, or the options refuse a value.
+    """
+    targets = tuple((name, tuple(names)) for name, names in (short or {}).items())
+    reader = table_reader(options, tuple((nested or {}).items()), targets)
+    typed = reader.table(values, where)
+    try:
+        return reader.build(typed, frozenset({*typed, *map(str, values)}))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
 def given_names(options: object) -> frozenset[str]:
     """Return which options were given, on the command line or in a file, even if with their default.
 

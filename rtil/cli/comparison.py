@@ -41,9 +41,14 @@ NOT_RESUMED = ("out", "resume", "device", "shard", "devices")
 
 
 class Comparison:
-    """An evaluation, opened: every mistake shows here, before anything is computed or written."""
+    """An evaluation, opened: every mistake shows here, before anything is computed or written.
 
-    def __init__(self, options: EvalOptions) -> None:
+    Args:
+        options: Of the evaluation.
+        evaluation: What they open, where that is done already.
+    """
+
+    def __init__(self, options: EvalOptions, evaluation: Evaluation | None = None) -> None:
         self.out, self.before = options.out, dict[str, Any]()
         self.shard = None if options.shard is None else Shard.parse(options.shard)
         if options.out is not None:
@@ -54,7 +59,7 @@ class Comparison:
         options.check_task()
         self.options = options
         self.devices = local_devices(options.devices, options.device)
-        self.evaluation = open_evaluation(options, self.before, self.devices[0])
+        self.evaluation = evaluation or open_evaluation(options, self.before, self.devices[0])
         self.evaluation.check_identity(self.before, self.out)
         if self.out is not None and self.before:
             self.evaluation.check_pictures(self.out)

@@ -63,17 +63,17 @@ def run_shards(folder: Path, shards: Sequence[Shard], devices: Sequence[str]) ->
     Raises:
         RunError: One failed; all others have done their work before this is raised.
     """
-    environment = _environment(len(shards))
+    variables = environment(len(shards))
     processes: dict[Shard, subprocess.Popen[bytes]] = {}
     try:
         for shard, device in zip(shards, devices, strict=True):
             words = ["--out", str(folder), "--resume", "--shard", str(shard), "--device", device]
             command = [sys.executable, "-m", "rtil", "eval", *words]
             # a session of its own: Ctrl-C comes to this process alone, which hands it on, once
-            processes[shard] = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
+            processes[shard] = subprocess.Popen(command, env=variables, start_new_session=True)  # noqa: S603
         codes = {shard: process.wait() for shard, process in processes.items()}
     finally:
-        _end(list(processes.values()))
+        end(list(processes.values()))
     failed = [f"{shard} (exit code {code})" for shard, code in codes.items() if code]
     if failed:
         raise RunError(
@@ -82,7 +82,7 @@ def run_shards(folder: Path, shards: Sequence[Shard], devices: Sequence[str]) ->
         )
 
 
-def _environment(processes: int) -> Mapping[str, str]:
+def environment(processes: int) -> Mapping[str, str]:
     """Return the variables of the processes: the package is found as here, and they share the processor's cores."""
     here = str(Path(rtil.__file__).parents[1])
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -90,7 +90,7 @@ def _environment(processes: int) -> Mapping[str, str]:
     return {FEWER_THREADS: threads, **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Ask what still runs to end, as after Ctrl-C, and wait for it."""
     for process in processes:
         if process.poll() is None:

@@ -139,7 +139,8 @@ def _draw(axes: Axes, name: Name, intervals: Mapping[float, Interval], look: Loo
     x = list(intervals)
     low, mean, high = np.array([(i.low, i.mean, i.high) for i in intervals.values()]).T
     axes.plot(x, mean, **look._asdict(), label=label, lw=1.5, ms=4.5)
-    axes.fill_between(x, low, high, color=look.color, alpha=0.12, linewidth=0)
+    if all(interval.is_shown for interval in intervals.values()):
+        axes.fill_between(x, low, high, color=look.color, alpha=0.12, linewidth=0)
 
 
 def _format_levels(axes: Axes, task: str, levels: Sequence[float]) -> None:

@@ -21,7 +21,7 @@ PARTS: dict[Any, dict[str, str]] = {
     Difference | None: {"": "mean", "_low": "low", "_high": "high", "_win_rate": "win_rate", "_n": "n"},
 }
 """Ends of the names of columns in summary.csv, and what stands there, by the type of a line's field."""
-IN_NO_FILE = ("squared_error", "scores", "label")
+IN_NO_FILE = ("seeds", "squared_error", "error_ratio", "scores", "label")
 
 
 def terminal(summary: Summary) -> str:
@@ -61,12 +61,17 @@ def write_csv(summary: Summary, path: str | Path) -> None:
             ``coverage`` ``coverage_50`` and so on. Of the task classifier: the means of its scores.
     """
     rounds = max((len(line.rounds) for line in summary.lines), default=0)
-    lines = [_scores(line) if line.scores else _numbers(line, rounds) for line in summary.lines]
+    lines = [numbers_of(line, rounds) for line in summary.lines]
     columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows({name: _csv_text(value) for name, value in line.items()} for line in lines)
+
+
+def numbers_of(line: Line, rounds: int) -> dict[str, Any]:
+    """Return every number of a line by its column in summary.csv, with columns for so many rounds."""
+    return _scores(line) if line.scores else _numbers(line, rounds)
 
 
 def _terminal_table(summary: Summary) -> list[str]:

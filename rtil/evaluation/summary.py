@@ -6,20 +6,33 @@ named "vanilla", or else the first met); only an architecture that has none is c
 
 Every line shows three things that decide a comparison of priors: the result as the method returns it, what stopping
 after another round would have given (the round is chosen on these very images, so it is an oracle's choice, as is the
-best iterate), and the distance to the linear prior. Several seeds of one image are averaged before any statistic, since
-they are no independent pictures. All pairing is by image and seed.
+best iterate), and the distance to the linear prior. Several seeds of one image are no independent pictures: intervals
+take seeds and images as two levels (:mod:`rtil.evaluation.crossed`). All pairing is by image and seed. The differences
+in PSNR are one family, whose p values are corrected by Holm's rule.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtil.evaluation.candidates import LINEAR
+from rtil.evaluation.families import LEVEL, holm
 from rtil.evaluation.levels import condition_text
 from rtil.evaluation.rows import NO_CHECKPOINT, Level, Row
-from rtil.evaluation.statistics import Difference, Interval, Values, by_image, mean_interval, paired_difference
+from rtil.evaluation.statistics import (
+    Difference,
+    Interval,
+    Values,
+    by_image,
+    by_seed,
+    mean_interval,
+    mean_ratio,
+    paired_difference,
+)
 
 REFERENCE = "vanilla"
 
@@ -34,6 +47,7 @@ class Line:
     Attributes:
         task: Task of the rows, as are level, method, checkpoint, selection, settings, kimg, arch and trained_otherwise.
         n: Images.
+        seeds: Seeds of each.
         diverged: Rows that became non-finite on the way.
         psnr: dB, as returned; likewise ssim and lpips.
         oracle: dB, of the iterate nearest to the truth.
@@ -49,6 +63,7 @@ class Line:
         squared_error: Per pixel, pictures in [0, 1].
         coverage: Mean share of the pixels that intervals hold, by level; empty where there are none.
         spread: Mean standard deviation of attempts, as is interval_scale the factor by which intervals were widened.
+        error_ratio: Mean squared error of the reference as a multiple of this one's: 2 is half of the error.
         scores: Means of what the task tells besides; of a text, the share of the rows in which it is the level.
         label: The checkpoint's name, with selection and settings where a method has several.
     """
@@ -60,6 +75,7 @@ class Line:
     selection: str
     settings: str
     n: int
+    seeds: int
     diverged: int
     psnr: Interval
     ssim: Interval
@@ -83,6 +99,7 @@ class Line:
     coverage: tuple[float, ...]
     spread: float
     interval_scale: float
+    error_ratio: Interval | None
     scores: Mapping[str, float]
     label: str
 
@@ -102,6 +119,20 @@ class Summary:
     def references(self) -> dict[str, str]:
         """The reference of each checkpoint that has one."""
         return {line.checkpoint: line.reference for line in self.lines if line.reference}
+
+    @functools.cached_property
+    def corrected(self) -> list[float]:
+        """The p value of each line's difference in PSNR, corrected for all of them; NaN without one, or of few images.
+
+        Two images can agree by chance as closely as one likes, so comparisons too small for an interval are no members.
+        """
+        gains = [line.psnr_gain for line in self.lines]
+        return holm([gain.p_value if gain is not None and gain.is_shown else math.nan for gain in gains])
+
+    @property
+    def decided(self) -> list[bool]:
+        """Whether each line differs from its reference, by the corrected p values."""
+        return [p < LEVEL for p in self.corrected]
 
 
 def summarise(rows: Sequence[Row]) -> Summary:
@@ -193,7 +224,7 @@ def _line(own: _Group, groups: Sequence[_Group], reference: str, label: str) -> 
     linear = None if first.method == LINEAR else _linear(own, groups)
 
     def interval(of: Callable[[Row], float]) -> Interval:
-        return mean_interval(by_image(own.values(of)))
+        return mean_interval(by_seed(own.values(of)))
 
     def gain(than: _Group | None, of: Callable[[Row], float], higher_is_better: bool = True) -> Difference | None:
         return None if than is None else _paired(than.values(of), own.values(of), higher_is_better)
@@ -209,6 +240,7 @@ def _line(own: _Group, groups: Sequence[_Group], reference: str, label: str) -> 
         selection=first.selection,
         settings=first.settings,
         n=len({row.image for row in own.rows}),
+        seeds=len({row.seed for row in own.rows}),
         diverged=sum(row.status != "ok" for row in own.rows),
         psnr=interval(lambda row: row.psnr),
         ssim=interval(lambda row: row.ssim),
@@ -228,7 +260,8 @@ def _line(own: _Group, groups: Sequence[_Group], reference: str, label: str) -> 
         kimg=first.kimg,
         arch=first.arch,
         trained_otherwise=first.trained_otherwise,
-        squared_error=interval(lambda row: 10 ** (-row.psnr / 10)),
+        squared_error=interval(squared_error),
+        error_ratio=None if other is None else ratio_of(other.rows, own.rows),
         coverage=tuple(np.nanmean([row.coverage for row in own.rows], axis=0).tolist()) if _unsure(own.rows) else (),
         spread=own.mean(lambda row: row.spread),
         interval_scale=own.mean(lambda row: row.interval_scale),
@@ -240,6 +273,17 @@ def _line(own: _Group, groups: Sequence[_Group], reference: str, label: str) -> 
 def _unsure(rows: Sequence[Row]) -> bool:
     """Tell whether all rows have intervals, and some of them pixels that are not measured."""
     return all(row.coverage for row in rows) and not np.isnan([row.coverage for row in rows]).all()
+
+
+def squared_error(row: Row) -> float:
+    """Return the mean squared error per pixel, pictures in [0, 1]."""
+    return float(10 ** (-row.psnr / 10))
+
+
+def ratio_of(a: Sequence[Row], b: Sequence[Row]) -> Interval | None:
+    """Return mean squared error of a / that of b, on the images and seeds that both have; None when there is none."""
+    tables = _common(*({(row.image, row.seed): squared_error(row) for row in rows} for rows in (a, b)))
+    return None if tables is None else mean_ratio(*tables)
 
 
 def _score(name: str, row: Row) -> float:
@@ -262,8 +306,13 @@ def _linear(own: _Group, groups: Sequence[_Group]) -> _Group | None:
 
 def _paired(a: Values, b: Values, higher_is_better: bool = True) -> Difference | None:
     """Compare on the images and seeds that both have; None when there is none."""
-    common = sorted(a.keys() & b.keys())
+    tables = _common(a, b)
+    return None if tables is None else paired_difference(*tables, higher_is_better=higher_is_better)
+
+
+def _common(a: Values, b: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    common = a.keys() & b.keys()
     if not common:
         return None
-    first, second = (by_image({key: values[key] for key in common}) for values in (a, b))
-    return paired_difference(first, second, higher_is_better=higher_is_better)
+    first, second = (by_seed({key: values[key] for key in common}) for values in (a, b))
+    return first, second

@@ -1,11 +1,11 @@
 """What stands in the tables of a summary, as texts; how they are laid out is the writers' affair."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
 from rtil.evaluation.levels import level_text
-from rtil.evaluation.notes import MARK
+from rtil.evaluation.notes import DECIDED, MARK
 from rtil.evaluation.rows import NO_CHECKPOINT, Level
 from rtil.evaluation.statistics import Difference, Interval
 from rtil.evaluation.summary import Line, Summary
@@ -27,7 +27,8 @@ Table = list[list[str]]
 def table_of(summary: Summary, writer: Literal["terminal", "markdown"]) -> Table:
     """Return one line of texts for each line of a summary; only Markdown has room for all intervals."""
     references = set(summary.references.values())
-    columns = _columns(references.pop() if len(references) == 1 else "reference")
+    decided = {id(line) for line, is_decided in zip(summary.lines, summary.decided, strict=True) if is_decided}
+    columns = _columns(references.pop() if len(references) == 1 else "reference", decided)
     if any(line.coverage for line in summary.lines):
         levels = " / ".join(names_of_levels())
         columns.append(("", f"% of pixels in intervals of {levels} %", _coverage))
@@ -67,8 +68,12 @@ def overviews(summary: Summary, best: str = "{:.2f}") -> Iterator[tuple[str, Tab
             yield task, [["method", "checkpoint", *(level_text(task, level) for level in levels)], *lines]
 
 
-def _columns(versus: str) -> list[tuple[str, str, Callable[[Line], str]]]:
+def _columns(versus: str, decided: Collection[int]) -> list[tuple[str, str, Callable[[Line], str]]]:
     """Return the columns' heads, on a terminal and in Markdown, "" where they are not shown; and their texts."""
+
+    def gain(line: Line) -> str:
+        return _with_interval(line.psnr_gain) + DECIDED * (id(line) in decided)
+
     return [
         ("", "task", lambda line: line.condition),
         ("method", "method", _method),
@@ -79,7 +84,7 @@ def _columns(versus: str) -> list[tuple[str, str, Callable[[Line], str]]]:
         ("", "PSNR dB [95 %]", lambda line: _with_interval(line.psnr, "{:.2f}")),
         ("SSIM", "SSIM", lambda line: _number(line.ssim.mean, "{:.3f}")),
         ("LPIPS", "LPIPS", lambda line: _number(line.lpips.mean, "{:.3f}")),
-        (f"vs {versus[:10]} [95 %]", f"vs {versus} dB [95 %]", lambda line: _with_interval(line.psnr_gain)),
+        (f"vs {versus[:10]} [95 %]", f"vs {versus} dB [95 %]", gain),
         ("win", "win", lambda line: _win_rate(line.psnr_gain)),
         ("best round*", "", _best_round),
         ("", "after each round* dB", lambda line: " / ".join(_number(mean, "{:.2f}") for mean in line.rounds)),
@@ -111,12 +116,12 @@ def _with_interval(interval: Interval | None, form: str = "{:+.2f}") -> str:
     if interval is None:
         return ""
     mean = _number(interval.mean, form)
-    return mean if math.isnan(interval.low) else f"{mean} [{form.format(interval.low)}, {form.format(interval.high)}]"
+    return f"{mean} [{form.format(interval.low)}, {form.format(interval.high)}]" if interval.is_shown else mean
 
 
 def _with_half_width(line: Line) -> str:
     half = (line.psnr.high - line.psnr.low) / 2
-    return _number(line.psnr.mean, "{:.2f}") + (f" +-{half:.2f}" if math.isfinite(half) else "")
+    return _number(line.psnr.mean, "{:.2f}") + (f" +-{half:.2f}" if line.psnr.is_shown else "")
 
 
 def _win_rate(difference: Difference | None) -> str:

@@ -9,7 +9,7 @@ from rtil.presets import config_path, names
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-@pytest.mark.parametrize("kind", ["train", "eval"])
+@pytest.mark.parametrize("kind", ["train", "eval", "study"])
 def test_every_file_of_configs_is_a_preset(kind):
     assert names(kind) == sorted(path.stem for path in (CONFIGS / kind).iterdir())
     for name in names(kind):

@@ -276,7 +276,7 @@ def test_devices_are_shards_of_this_machine(workplace: Path, monkeypatch: pytest
 def test_a_device_that_fails_is_told(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("rtil.cli.local_shards._environment", lambda count: {**os.environ, "PYTHONPATH": "/nowhere"})
+    monkeypatch.setattr("rtil.cli.local_shards.environment", lambda count: {**os.environ, "PYTHONPATH": "/nowhere"})
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert main([*SMALL, "--devices", "2", "--out", "e"]) == 2
     err = capfd.readouterr().err

@@ -59,13 +59,17 @@ def test_a_line_for_each_method_and_checkpoint_at_the_mean_error_of_each_level()
 
 
 def test_the_band_is_the_interval_over_images():
-    some = rows(methods=("ilo",), checkpoints=("vanilla",))
+    some = rows(methods=("ilo",), checkpoints=("vanilla",), images=8)
     (band,) = curves_figure(some, "cs").axes[0].collections
     for level in RATES:
         interval = mean_interval([10 ** (-row.psnr / 10) for row in some if row.level == level])
         ends = band.get_paths()[0].vertices
         found = ends[np.isclose(ends[:, 0], 100 * level), 1]
         np.testing.assert_allclose([found.min(), found.max()], [interval.low, interval.high])
+
+
+def test_few_images_have_no_band():
+    assert not curves_figure(rows(methods=("ilo",), images=7), "cs").axes[0].collections
 
 
 def test_seeds_of_one_image_are_averaged_first():
