@@ -11,6 +11,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "train and evaluate": {
         "train": "train a prior, StyleGAN2 or PGGAN, vanilla or RTIL",
         "eval": "compare priors and methods by how well they reconstruct held-out pictures",
+        "report": "make a page of evaluations, to read and to send: words, tables, charts, pictures",
         "merge": "join what the shards of an evaluation computed, and write its tables",
     },
     "use a prior": {
