@@ -8,9 +8,10 @@ evaluation kept. An evaluation that is under way is shown as far as it is.
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rtil.cli.common import Prepared, run_command
 from rtil.errors import UserError
@@ -55,16 +56,25 @@ def open_report(options: ReportOptions) -> Prepared:
     folders = options.folders
     out = options.out or folders[0] / "report.html"
     check_out_file(out)
-    commands = [command_of(read_evaluation(folder), folder) for folder in folders]
+    found = [read_evaluation(folder) for folder in folders]
+    commands = [command_of(settings, folder) for folder, settings in zip(folders, found, strict=True)]
     title = options.title or ", ".join(folder.resolve().name for folder in folders)
 
     def write() -> None:
-        parts = [Part(folder.resolve().name, folder) for folder in folders]
+        parts = [Part(_subject(settings), folder) for folder, settings in zip(folders, found, strict=True)]
         again = f"rtil report {' '.join(map(str, folders))} --out {out}"
         write_report(out, title, parts, commands=[*commands, again])
         print(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
     return Prepared([f"report {folder}" for folder in folders] + [f"into {out}"], write)
+
+
+def _subject(settings: Mapping[str, Any]) -> str:
+    """Return what an evaluation is about, from its settings."""
+    options, count = settings["options"], len(settings.get("pictures", ()))
+    methods, tasks = (", ".join(map(str, options.get(name) or ())) for name in ("variants", "task"))
+    methods = methods or ", ".join(map(str, options.get("method") or ()))
+    return f"{methods or 'methods'} on {tasks or 'tasks'}" + (f", {count} pictures" if count else "")
 
 
 if __name__ == "__main__":

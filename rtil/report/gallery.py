@@ -129,13 +129,7 @@ class _Pictures:
     @cached_property
     def truth(self) -> list[Tensor | None]:
         """The truth, uint8 [3, R, R] each, where it is what was measured."""
-        found = [self._read(TRUTH, index) for index in self.shown]
-        return [
-            None
-            if picture is None or self.content.get(self.ids[index], "") not in ("", picture_hash(picture))
-            else picture
-            for index, picture in zip(self.shown, found, strict=True)
-        ]
+        return [self._truth(index) for index in self.shown]
 
     def results(self, line: Line) -> list[Tensor | None]:
         """Return what came out."""
@@ -164,10 +158,7 @@ class _Pictures:
             condition = condition_of(line.task, line.level, self.settings)
             record = self.settings.get(SOLVERS, {}).get(line.settings, {})
             if condition is None or not condition.settings().items() <= record.items():
-                return (
-                    [],
-                    "the measurement is not shown, as its operator or mask is not that of the evaluation any more.",
-                )
+                return [], "the measurement is not shown, as its mask is not that of the evaluation any more."
             noise = float(self.settings.get(IDENTITY, {}).get("noise_sigma") or 0.0)
             operator = condition.operator(self.side, self.seed, noise)
             found: list[Tensor | None] = [None] * len(self.truth)
@@ -183,6 +174,11 @@ class _Pictures:
         except UserError as error:
             return [], f"the measurement is not shown ({error})."
         return found, ""
+
+    def _truth(self, index: int) -> Tensor | None:
+        picture = self._read(TRUTH, index)
+        wanted = self.content.get(self.ids[index], "")
+        return picture if picture is None or wanted in ("", picture_hash(picture)) else None
 
     def _slug(self, line: Line) -> str:
         record = self.settings.get(SOLVERS, {}).get(line.settings, {})

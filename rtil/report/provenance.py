@@ -1,4 +1,4 @@
-"""Where the numbers of an evaluation come from, as tables of a report: pictures, priors, settings, seeds, time, place."""
+"""Where the numbers of an evaluation come from: pictures, priors, settings, seeds, time and machine, as tables."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from rtil.evaluation.levels import level_text
@@ -11,6 +12,8 @@ from rtil.evaluation.statistics import Difference, Interval
 from rtil.evaluation.summary import Line
 from rtil.evaluation.tables import NOT_AVAILABLE
 from rtil.report.parts import is_shown
+
+SECONDS = ("seconds", "Seconds for a picture", attrgetter("seconds"), "{:.3g}")
 
 
 class Cell(NamedTuple):
@@ -52,45 +55,26 @@ def _names(lines: Sequence[Line], level: str) -> list[Column]:
         Column("task", "Task", False, [Cell(line.task, key=line.task) for line in lines]),
         Column(level, f"The task's {level}", False, [_level(line) for line in lines]),
         Column("method", "Method", False, [_text(line.method + MARK * line.trained_otherwise) for line in lines]),
-        Column(
-            "prior",
-            "Checkpoint",
-            False,
-            [_text("" if line.checkpoint == NO_CHECKPOINT else line.label) for line in lines],
-        ),
+        Column("prior", "Checkpoint", False, [_text(_prior(line)) for line in lines]),
         Column("n", "Pictures", True, [Cell(str(line.n), key=line.n) for line in lines]),
     ]
 
 
 def _reconstructions(lines: Sequence[Line]) -> list[Column]:
     whom = {line.reference for line in lines if line.reference}
-    reference = whom.pop() if len(whom) == 1 else "the reference"
+    than = whom.pop() if len(whom) == 1 else "the reference"
     return [
         _intervals(lines, "PSNR", "Mean PSNR in dB", lambda line: line.psnr, "{:.2f}"),
         _intervals(lines, "SSIM", "Mean SSIM", lambda line: line.ssim, "{:.3f}"),
-        _intervals(
-            lines, "LPIPS", "Mean LPIPS, lower is better", lambda line: line.lpips, "{:.3f}", higher_is_better=False
-        ),
-        _differences(lines, f"vs {reference}", f"PSNR less that of {reference}, in dB", lambda line: line.psnr_gain),
-        _differences(
-            lines,
-            "LPIPS vs",
-            f"LPIPS less that of {reference}, lower is better",
-            lambda line: line.lpips_gain,
-            "{:+.3f}",
-        ),
-        _numbers(lines, "win", f"Share of the pictures with a higher PSNR than {reference}", _win_rate, "{:.0f} %"),
+        _intervals(lines, "LPIPS", "Mean LPIPS, lower is better", lambda line: line.lpips, "{:.3f}", sign=-1),
+        _differences(lines, f"vs {than}", f"PSNR less that of {than}, in dB", lambda line: line.psnr_gain),
+        _differences(lines, "LPIPS vs", f"LPIPS less that of {than}, lower is better", lambda line: line.lpips_gain, 3),
+        _numbers(lines, "win", f"Share of the pictures with a higher PSNR than {than}", _win_rate, "{:.0f} %"),
         _differences(lines, "vs linear", "PSNR less that of the linear prior, in dB", lambda line: line.over_linear),
         _numbers(lines, "best round*", "Mean PSNR in dB when stopped after the best round", _best_round, "{:.2f}"),
         _numbers(lines, "oracle*", "Mean PSNR in dB of each picture's best iterate", _oracle, "{:.2f}"),
-        _numbers(
-            lines,
-            "diverged",
-            "Reconstructions that became non-finite on the way",
-            lambda line: line.diverged or math.nan,
-            "{:.0f}",
-        ),
-        _numbers(lines, "seconds", "Seconds for a picture", lambda line: line.seconds, "{:.3g}"),
+        _numbers(lines, "diverged", "Reconstructions that became non-finite on the way", _diverged, "{:.0f}"),
+        _numbers(lines, *SECONDS),
     ]
 
 
@@ -105,7 +89,11 @@ def _scores(lines: Sequence[Line]) -> list[Column]:
         _numbers(lines, head, meaning, lambda line, name=name: line.scores.get(name, math.nan), "{:.3f}")  # type: ignore[misc]
         for name, (head, meaning) in heads.items()
     ]
-    return [*found, _numbers(lines, "seconds", "Seconds for a picture", lambda line: line.seconds, "{:.3g}")]
+    return [*found, _numbers(lines, *SECONDS)]
+
+
+def _prior(line: Line) -> str:
+    return "" if line.checkpoint == NO_CHECKPOINT else line.label
 
 
 def _text(text: str) -> Cell:
@@ -123,9 +111,9 @@ def _intervals(
     meaning: str,
     of: Callable[[Line], Interval],
     form: str,
-    higher_is_better: bool = True,
+    sign: int = 1,
 ) -> Column:
-    sign = 1 if higher_is_better else -1
+    """Return a column of means, the largest of each cell marked; with sign -1 the smallest."""
     best: dict[tuple[object, ...], float] = {}
     for line in lines:
         if math.isfinite(of(line).mean):
@@ -140,9 +128,9 @@ def _intervals(
 
 
 def _differences(
-    lines: Sequence[Line], head: str, meaning: str, of: Callable[[Line], Difference | None], form: str = "{:+.2f}"
+    lines: Sequence[Line], head: str, meaning: str, of: Callable[[Line], Difference | None], places: int = 2
 ) -> Column:
-    found = [of(line) for line in lines]
+    found, form = [of(line) for line in lines], f"{{:+.{places}f}}"
     return Column(head, meaning, True, [Cell("") if some is None else _interval(some, form) for some in found])
 
 
@@ -160,6 +148,10 @@ def _interval(interval: Interval, form: str) -> Cell:
 
 def _win_rate(line: Line) -> float:
     return math.nan if line.psnr_gain is None else 100 * line.psnr_gain.win_rate
+
+
+def _diverged(line: Line) -> float:
+    return line.diverged or math.nan
 
 
 def _best_round(line: Line) -> float:

@@ -33,11 +33,9 @@ def statements_on(evaluated: Evaluated) -> list[str]:
     if any(line.scores for line in lines):
         return [_class_sentence(line) for line in lines if "probability_after" in line.scores]
     found = [sentence for task in dict.fromkeys(line.task for line in lines) for sentence in _leaders(evaluated, task)]
-    found += _compared(lines, "its reference", lambda line: line.psnr_gain, lambda line: line.reference)
-    with_prior = [line for line in lines if line.checkpoint != NO_CHECKPOINT]
-    return found + _compared(
-        with_prior, "the linear prior", lambda line: line.over_linear, lambda _: "the linear prior"
-    )
+    found += _compared(lines, lambda line: line.psnr_gain, lambda line: line.reference)
+    generators = [line for line in lines if line.checkpoint != NO_CHECKPOINT]
+    return found + _compared(generators, lambda line: line.over_linear, lambda _: "the linear prior")
 
 
 def leads(evaluated: Evaluated, task: str) -> list[Lead]:
@@ -83,9 +81,10 @@ def _leaders(evaluated: Evaluated, task: str) -> list[str]:
     """Return the leaders of a task, levels with the same one joined, and then what is open."""
     found = leads(evaluated, task)
     decided = [lead for lead in found if lead.next is None or is_decided(lead.by)]
-    sentences = []
-    for name in dict.fromkeys(name_of(lead.line) for lead in decided):
-        sentences.append(_lead_sentence(task, name, [lead for lead in decided if name_of(lead.line) == name]))
+    by_name: dict[str, list[Lead]] = {}
+    for lead in decided:
+        by_name.setdefault(name_of(lead.line), []).append(lead)
+    sentences = [_lead_sentence(task, name, same) for name, same in by_name.items()]
     return sentences + [_open_sentence(lead) for lead in found if lead not in decided]
 
 
@@ -116,16 +115,14 @@ def _open_sentence(lead: Lead) -> str:
     return f"{start}, but {in_db(lead.by)} over {name_of(lead.next)} may as well be none (n = {lead.by.n})."
 
 
-def _compared(
-    lines: Sequence[Line], whom: str, of: Callable[[Line], Difference | None], to: Callable[[Line], str]
-) -> list[str]:
+def _compared(lines: Sequence[Line], of: Callable[[Line], Difference | None], to: Callable[[Line], str]) -> list[str]:
     """Return for each method and checkpoint in how many cells it is better than what it is compared with, and worse."""
     groups: dict[tuple[str, str], list[tuple[Line, Difference]]] = {}
     for line in lines:
         difference = of(line)
         if difference is not None and math.isfinite(difference.mean):
             groups.setdefault((name_of(line), to(line)), []).append((line, difference))
-    return [_comparison(name, other or whom, pairs) for (name, other), pairs in groups.items()]
+    return [_comparison(name, other, pairs) for (name, other), pairs in groups.items()]
 
 
 def _comparison(name: str, other: str, pairs: Sequence[tuple[Line, Difference]]) -> str:
@@ -155,6 +152,5 @@ def _class_sentence(line: Line) -> str:
     before, after = (line.scores[f"probability_{when}"] for when in ("before", "after"))
     top = line.scores.get("top_after", math.nan)
     share = "" if math.isnan(top) else f"; {100 * top:.0f} % of the pictures are taken for it"
-    return (
-        f"{line.level}: {name_of(line)} moves the probability from {before:.3f} to {after:.3f}{share} (n = {line.n})."
-    )
+    start = f"{line.level}: {name_of(line)} moves the probability from {before:.3f} to {after:.3f}"
+    return f"{start}{share} (n = {line.n})."

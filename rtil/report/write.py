@@ -74,9 +74,6 @@ def _part(part: Part, anchor: str) -> Mapping[str, Any]:
     """Return what the template shows of a part."""
     evaluated = read_part(part.folder)
     lines = evaluated.summary.lines
-    tasks = {
-        task: list(dict.fromkeys(str(line.level) for line in lines if line.task == task)) for task in _tasks(lines)
-    }
     return {
         "anchor": anchor,
         "title": part.title,
@@ -84,8 +81,8 @@ def _part(part: Part, anchor: str) -> Mapping[str, Any]:
         "statements": statements_on(evaluated),
         "incomplete": [line for line in lines if line.n < max(line.n for line in lines)],
         "most": max(line.n for line in lines),
-        "tasks": tasks,
-        "levels": list(dict.fromkeys((line.task, str(line.level), line.condition) for line in lines)),
+        "tasks": list(dict.fromkeys(line.task for line in lines)),
+        "cells": list(dict.fromkeys((line.task, line.condition) for line in lines)),
         "names": list(dict.fromkeys(map(name_of, lines))),
         "lines": [(line, name_of(line)) for line in lines],
         "columns": columns_of(lines),
@@ -95,10 +92,6 @@ def _part(part: Part, anchor: str) -> Mapping[str, Any]:
         "gallery": gallery_of(evaluated, anchor),
         "provenance": provenance_of(evaluated),
     }
-
-
-def _tasks(lines: Sequence[Any]) -> list[str]:
-    return list(dict.fromkeys(line.task for line in lines))
 
 
 def _figure(figure: Figure) -> Mapping[str, Any]:

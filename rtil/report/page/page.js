@@ -242,8 +242,10 @@
     }
 
     placeText(place, count) {
-      if (place < count / 2) return place === 0 ? "worst" : `${place + 1} from the worst`;
-      return place === count - 1 ? "best" : `${count - place} from the best`;
+      const isWorse = place < count / 2;
+      const number = isWorse ? place + 1 : count - place;
+      const ordinal = { one: "st", two: "nd", few: "rd" }[new Intl.PluralRules("en", { type: "ordinal" }).select(number)] ?? "th";
+      return `${number === 1 ? "" : `${number}${ordinal} `}${isWorse ? "worst" : "best"} of ${count}`;
     }
 
     tile(cell, index, column, leads) {
