@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rtil.evaluation.folder import IDENTITY, OPTIONS, SOLVERS
+from rtil.evaluation.folder import IDENTITY, MACHINES, OPTIONS, SOLVERS
 from rtil.evaluation.folder import PICTURES as IDS
 from rtil.evaluation.rows import NO_CHECKPOINT
 from rtil.machine import short
 from rtil.report.parts import Evaluated
 
-CHECKPOINTS, MACHINES = "checkpoints", "machines"
+CHECKPOINTS = "checkpoints"
 OF_TRAINING = ("arch", "rtil", "data", "resolution", "kimg", "seed")
 NOT_KNOWN = "not recorded"
 

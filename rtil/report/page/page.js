@@ -81,8 +81,9 @@
   };
   const pixels = async (layout, sheet, index) => {
     const canvas = make("canvas");
+    const context = canvas.getContext("2d", { willReadFrequently: true });
     await paint(canvas, layout, sheet, index);
-    return canvas.getContext("2d", { willReadFrequently: true }).getImageData(0, 0, layout.side, layout.side);
+    return context.getImageData(0, 0, layout.side, layout.side);
   };
   const colours = json("colours");
   const white = json("white-error");
