@@ -24,7 +24,7 @@ from rtil.data.synthetic_faces import SyntheticFaces
 from rtil.evaluation.conditions import Condition
 from rtil.evaluation.held_out import picture_hash
 from rtil.evaluation.jobs import slug_of
-from rtil.evaluation.rows import NO_CHECKPOINT, Row, row_to_line
+from rtil.evaluation.rows import NO_CHECKPOINT, Row, RowKey, row_to_line
 from rtil.report import Part, write_report
 from rtil.runs import write_settings
 
@@ -62,7 +62,7 @@ def make_evaluation(folder: Path, pictures: int, cells: int, methods: int, side:
     """Write the folder of a made-up evaluation and return it."""
     ids = [f"face-{number}" for number in range(pictures)]
     faces = SyntheticFaces(side, "test").load(range(pictures))
-    rows = []
+    rows: list[Row] = []
     for number, face in enumerate(faces):
         _save(face.permute(1, 2, 0).numpy(), folder / "pictures" / "truth" / f"{number:02d}.png")
     for cell in range(cells):
@@ -82,9 +82,14 @@ def make_evaluation(folder: Path, pictures: int, cells: int, methods: int, side:
                 found = blurred.clip(0, 255).round().astype(np.uint8)
                 _save(found, folder / "pictures" / slug / f"{number:02d}.png")
                 psnr = float(-10 * np.log10(np.square((found - truth) / 255).mean() + 1e-12))
-                place = (ids[number], method, task, level, prior, 0, settings)
-                told = {"ssim": 0.5 + psnr / 80, "lpips": 0.4 - psnr / 100, "seconds": 0.5, "selection": selection}
-                rows.append(Row(*place, psnr, **told, psnr_oracle=psnr + 1, picture=picture_hash(face)))
+                key = RowKey(ids[number], method, task, level, prior, 0, settings)
+                told: dict[str, Any] = {
+                    "ssim": 0.5 + psnr / 80,
+                    "lpips": 0.4 - psnr / 100,
+                    "seconds": 0.5,
+                    "selection": selection,
+                }
+                rows.append(Row(*key, psnr=psnr, **told, psnr_oracle=psnr + 1, picture=picture_hash(face)))
     write_settings(
         folder,
         {

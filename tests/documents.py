@@ -17,6 +17,7 @@ SMALL = {
     "rtil eval --config classifier": "--steps 2 --device cpu --classifier_side 32",
     "rtil eval": "--images 3 --steps 2 --device cpu --lpips none",
     "rtil merge": "",
+    "rtil report": "",
     "rtil prepare own": "",
     "rtil prepare": "--resolution 16",
     "rtil sample": "--count 2 --device cpu",

@@ -91,7 +91,7 @@ def gallery_of(evaluated: Evaluated, prefix: str) -> Gallery | None:
         own = [line for line in lines if (line.task, line.level) == (task, level)]
         measured, why = pictures.measured(own[0])
         gallery.notes += [f"{own[0].condition}: {why}"] if why else []
-        cell = {"task": task, "level": str(level), "label": own[0].condition, "columns": []}
+        cell: dict[str, Any] = {"task": task, "level": str(level), "label": own[0].condition, "columns": []}
         cell["measured"] = add(f"m{number}", measured)
         for place, line in enumerate(own):
             column = {"name": name_of(line), "method": line.method, "prior": line.checkpoint} | pictures.values(line)

@@ -58,7 +58,7 @@ def _evaluation(evaluated: Evaluated) -> list[Sequence[str]]:
 
 
 def _priors(settings: Mapping[str, Any]) -> list[Sequence[str]]:
-    lines = []
+    lines: list[Sequence[str]] = []
     for name, known in settings.get(CHECKPOINTS, {}).items():
         if isinstance(known, Mapping):
             info = known.get("info") if isinstance(known.get("info"), Mapping) else {}
@@ -78,7 +78,7 @@ def _seconds(evaluated: Evaluated) -> list[Sequence[str]]:
 
 
 def _machines(settings: Mapping[str, Any]) -> list[Sequence[str]]:
-    lines = []
+    lines: list[Sequence[str]] = []
     for machine in settings.get(MACHINES, []):
         if isinstance(machine, Mapping):
             processor = machine.get("processor") if isinstance(machine.get("processor"), Mapping) else {}

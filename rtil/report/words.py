@@ -74,7 +74,8 @@ def _difference(first: Sequence[Row], second: Sequence[Row]) -> Difference | Non
     common = sorted(a.keys() & b.keys())
     if not common:
         return None
-    return paired_difference(*(by_image({key: values[key] for key in common}) for values in (a, b)))
+    first, second = (by_image({key: values[key] for key in common}) for values in (a, b))
+    return paired_difference(first, second)
 
 
 def _leaders(evaluated: Evaluated, task: str) -> list[str]:
