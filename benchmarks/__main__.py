@@ -14,6 +14,7 @@ BENCHMARKS = {
     "multicode": "benchmarks.multicode",
     "ops": "benchmarks.ops",
     "ranks": "benchmarks.ranks",
+    "report": "benchmarks.report",
     "soak": "benchmarks.soak",
     "training": "benchmarks.training",
 }

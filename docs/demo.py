@@ -115,6 +115,19 @@ def compare(words: list[str], progress: Progress) -> None:
     print("", said[said.find("\nmethod") :].strip(), sep="\n")
 
 
+def report() -> None:
+    """Make a page of the comparison, and print where it is."""
+    from rtil.report import Part, write_report
+
+    page = write_report(
+        FOLDER / "report.html",
+        "The demo",
+        [Part("ILO from 10 % random measurements", FOLDER / "eval")],
+        commands=["make demo"],
+    )
+    print(f"report: {page}")
+
+
 def stop(stages: list[Stage]) -> None:
     """Ask those that still run to stop, which keep what they have."""
     for stage in stages:
@@ -138,6 +151,7 @@ def main(train_words: list[str], eval_words: list[str]) -> None:
     train(train_words, progress)
     compare(eval_words, progress)
     print(f"samples: {sorted((FOLDER / 'rtil').glob('fakes-*.png'))[-1]}")
+    report()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "train": "train a prior, StyleGAN2 or PGGAN, vanilla or RTIL",
         "eval": "compare priors and methods by how well they reconstruct held-out pictures",
         "study": "make a figure or table of a paper, or your own, with all of its evaluations",
+        "report": "make a page of evaluations, to read and to send: words, tables, charts, pictures",
         "merge": "join what the shards of an evaluation computed, and write its tables",
     },
     "use a prior": {

@@ -18,6 +18,7 @@ SMALL = {
     "rtil eval": "--images 3 --steps 2 --device cpu --lpips none",
     "rtil study": "",
     "rtil merge": "",
+    "rtil report": "",
     "rtil prepare own": "",
     "rtil prepare": "--resolution 16",
     "rtil sample": "--count 2 --device cpu",

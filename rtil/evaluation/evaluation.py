@@ -13,7 +13,7 @@ from rtil.evaluation.batches import Batches
 from rtil.evaluation.candidates import Candidate
 from rtil.evaluation.coverage_chart import write_coverage
 from rtil.evaluation.curves import write_curves
-from rtil.evaluation.folder import IDENTITY, OPTIONS, PICTURES, SOLVERS
+from rtil.evaluation.folder import IDENTITY, MACHINES, OPTIONS, PICTURES, SOLVERS
 from rtil.evaluation.jobs import Experiment, Job
 from rtil.evaluation.merging import Joined, join, tell
 from rtil.evaluation.notes import TRAINED_OTHERWISE
@@ -23,6 +23,7 @@ from rtil.evaluation.runner import Runner
 from rtil.evaluation.shards import Shard, parts, row_files
 from rtil.evaluation.summary import summarise
 from rtil.files import write_text
+from rtil.machine import gpus, processor, versions
 from rtil.snapshot import Snapshot
 
 FORMAT = 2
@@ -124,7 +125,7 @@ class Evaluation:
         return ["" if index in experiment.gone else experiment.content(index) for index in range(count)]
 
     def settings(self, options: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what settings.json holds: options, checkpoints (named, also if they were found), and what stays.
+        """Return what settings.json holds: options, machines, checkpoints (named, also if found), and what stays.
 
         Args:
             options: As JSON values.
@@ -139,7 +140,9 @@ class Evaluation:
         identity["weights"] = before.get(IDENTITY, {}).get("weights", {}) | identity["weights"]
         solvers = before.get(SOLVERS, {}) | {job.hash: dict(job.record) for job in self.jobs}
         pictures = [*self.experiment.ids, *before.get(PICTURES, [])[len(self.experiment.ids) :]]
-        own = {"format": FORMAT, OPTIONS: dict(options) | {"checkpoints": paths}}
+        here = {"processor": processor(), "gpus": gpus(), "versions": versions()}
+        machines = [machine for machine in before.get(MACHINES, []) if machine != here] + [here]
+        own = {"format": FORMAT, OPTIONS: dict(options) | {"checkpoints": paths}, MACHINES: machines}
         return own | {"checkpoints": checkpoints, SOLVERS: solvers, IDENTITY: identity, PICTURES: pictures}
 
     def run(self, folder: Path, batch: int | None, shard: Shard | None = None) -> None:

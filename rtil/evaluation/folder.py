@@ -16,6 +16,8 @@ from rtil.runs import LOCK, SETTINGS, claim, own, read_settings
 
 OPTIONS, IDENTITY, SOLVERS, PICTURES = "options", "identity", "solvers", "pictures"
 """Tables of settings.json, and the list of the pictures' ids."""
+MACHINES = "machines"
+"""Its list of the machines on which the evaluation was begun and gone on with."""
 OF_A_PROCESS = ("out", "resume", "device", "shard", "devices", "checkpoints")
 """Options in which processes that share an evaluation may differ; checkpoints are compared by their weights."""
 ENTER_SECONDS = 20

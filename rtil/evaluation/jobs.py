@@ -93,8 +93,7 @@ class Job:
     @property
     def slug(self) -> str:
         """For file names."""
-        parts = [self.condition.slug, self.method, self.selection, self.checkpoint, self.hash[:6]]
-        return re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(part for part in parts if part != NO_CHECKPOINT))
+        return slug_of(self.condition, self.method, self.selection, self.checkpoint, self.hash)
 
     def describe(self) -> str:
         """Return a line for people, with steps and whatever is not a default."""
@@ -115,6 +114,12 @@ class Job:
         beyond = {name: getattr(self.candidate, name) for name in LEAST_PICTURES}
         words += [f"{name} {count}" for name, count in beyond.items() if count]
         return f"{line} {self.selection}{mark} ({', '.join(words)})"
+
+
+def slug_of(condition: Measured, method: str, selection: str, checkpoint: str, settings: str) -> str:
+    """Return the name of the folder of a job's pictures, from what its rows say."""
+    parts = [condition.slug, method, selection, checkpoint, settings[:6]]
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(part for part in parts if part != NO_CHECKPOINT))
 
 
 class Batch(NamedTuple):

@@ -38,6 +38,8 @@ def test_the_demo_trains_both_compares_and_goes_on_where_it_stopped(root, monkey
     demo.main(SMALL, evaluation)
     said = capsys.readouterr()
     assert "vs vanilla" in said.out
+    assert said.out.rstrip().endswith("report: runs/demo/report.html")
+    assert "<!doctype html>" in (root / "runs/demo/report.html").read_text(encoding="utf-8")
     assert re.search(r"min: vanilla and RTIL are training", said.err)
     rows = (root / "runs/demo/eval/rows.jsonl").read_bytes()
     assert len(list((root / "runs/demo").glob("*/snapshot-*.safetensors"))) == 2
