@@ -227,11 +227,11 @@ def _line(own: _Group, groups: Sequence[_Group], reference: str, label: str) -> 
         return mean_interval(by_seed(own.values(of)))
 
     def gain(than: _Group | None, of: Callable[[Row], float], higher_is_better: bool = True) -> Difference | None:
-        return None if than is None else _paired(than.values(of), own.values(of), higher_is_better)
+        return None if than is None else paired(than.values(of), own.values(of), higher_is_better)
 
     best_round_gain = None
     if other is not None and other.best is not None and own.best is not None:
-        best_round_gain = _paired(other.rounds[other.best], own.rounds[own.best])
+        best_round_gain = paired(other.rounds[other.best], own.rounds[own.best])
     return Line(
         task=first.task,
         level=first.level,
@@ -304,7 +304,7 @@ def _linear(own: _Group, groups: Sequence[_Group]) -> _Group | None:
     return next((g for g in groups if (g.first.method, g.first.task, g.first.level) == wanted), None)
 
 
-def _paired(a: Values, b: Values, higher_is_better: bool = True) -> Difference | None:
+def paired(a: Values, b: Values, higher_is_better: bool = True) -> Difference | None:
     """Compare on the images and seeds that both have; None when there is none."""
     tables = _common(a, b)
     return None if tables is None else paired_difference(*tables, higher_is_better=higher_is_better)

@@ -15,7 +15,7 @@ from rtil.evaluation.curves import LOGARITHMIC_SPAN
 from rtil.evaluation.levels import level_text, scale_of
 from rtil.evaluation.statistics import Interval
 from rtil.evaluation.summary import Line
-from rtil.report.parts import is_shown, name_of
+from rtil.report.parts import name_of
 
 WIDTH, HEIGHT = 720.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 16.0, 12.0, 46.0
@@ -132,7 +132,7 @@ def _levels(task: str, lines: Sequence[Line], looks: Mapping[str, int]) -> Chart
         points = []
         for line in own:
             level = float(line.level or 0)
-            low, high = (y(line.psnr.low), y(line.psnr.high)) if is_shown(line.psnr) else (None, None)
+            low, high = (y(line.psnr.low), y(line.psnr.high)) if line.psnr.is_shown else (None, None)
             text = f"{name}, {line.condition}: {_said(line.psnr, '{:.2f}')}"
             points.append(Point(x(math.log(level) if is_log else level) + shift, y(line.psnr.mean), low, high, text))
         series.append(Series(name, looks[name], points))
@@ -152,7 +152,7 @@ def _gains(lines: Sequence[Line], looks: Mapping[str, int]) -> Chart:
     for number, (line, gain) in enumerate(zip(lines, gains, strict=True)):
         at = TOP + ROW * (number + 0.5)
         rows.append(Tick(at, f"{line.condition} · {name_of(line)}"))
-        low, high = (x(gain.low), x(gain.high)) if is_shown(gain) else (None, None)
+        low, high = (x(gain.low), x(gain.high)) if gain.is_shown else (None, None)
         text = f"{name_of(line)} less {line.reference}, {line.condition}: {_said(gain, '{:+.2f}')}"
         points.setdefault(name_of(line), []).append(Point(x(gain.mean), at, low, high, text))
     series = [Series(name, looks[name], own) for name, own in points.items()]
@@ -163,11 +163,11 @@ def _gains(lines: Sequence[Line], looks: Mapping[str, int]) -> Chart:
 
 
 def _ends(interval: Interval) -> tuple[float, ...]:
-    return (interval.low, interval.mean, interval.high) if is_shown(interval) else (interval.mean,)
+    return (interval.low, interval.mean, interval.high) if interval.is_shown else (interval.mean,)
 
 
 def _said(interval: Interval, form: str) -> str:
-    ends = f" [{form.format(interval.low)}, {form.format(interval.high)}]" if is_shown(interval) else ""
+    ends = f" [{form.format(interval.low)}, {form.format(interval.high)}]" if interval.is_shown else ""
     return f"{form.format(interval.mean)} dB{ends}, n = {interval.n}"
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +12,7 @@ from rtil.errors import UserError
 from rtil.evaluation.folder import read_evaluation
 from rtil.evaluation.rows import Row, RowKey, read_rows, warn_of_damage
 from rtil.evaluation.shards import row_files
-from rtil.evaluation.statistics import Interval
 from rtil.evaluation.summary import Line, Summary, summarise
-
-LEAST_PICTURES = 8
-"""Pictures below which no interval is shown: it would hold the truth far less often than it says."""
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +113,3 @@ def place_of(of: Row | Line) -> tuple[object, ...]:
 def name_of(line: Line) -> str:
     """Return how people call a line within its cell: method and checkpoint."""
     return line.method if line.checkpoint == "-" else f"{line.method}, {line.label}"
-
-
-def is_shown(interval: Interval) -> bool:
-    """Return whether there are pictures enough for an interval that one may show."""
-    return interval.n >= LEAST_PICTURES and math.isfinite(interval.low)

@@ -11,7 +11,6 @@ from rtil.evaluation.rows import NO_CHECKPOINT
 from rtil.evaluation.statistics import Difference, Interval
 from rtil.evaluation.summary import Line
 from rtil.evaluation.tables import NOT_AVAILABLE
-from rtil.report.parts import is_shown
 
 SECONDS = ("seconds", "Seconds for a picture", attrgetter("seconds"), "{:.3g}")
 
@@ -142,7 +141,7 @@ def _numbers(lines: Sequence[Line], head: str, meaning: str, of: Callable[[Line]
 def _interval(interval: Interval, form: str) -> Cell:
     if math.isnan(interval.mean):
         return Cell(NOT_AVAILABLE)
-    ends = f"[{form.format(interval.low)}, {form.format(interval.high)}]" if is_shown(interval) else ""
+    ends = f"[{form.format(interval.low)}, {form.format(interval.high)}]" if interval.is_shown else ""
     return Cell(form.format(interval.mean), ends, interval.mean)
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from rtil.evaluation.levels import level_text
 from rtil.evaluation.rows import NO_CHECKPOINT, Row
-from rtil.evaluation.statistics import Difference, by_image, paired_difference
-from rtil.evaluation.summary import Line
-from rtil.report.parts import LEAST_PICTURES, Evaluated, is_shown, name_of
+from rtil.evaluation.statistics import LEAST_SHOWN, Difference
+from rtil.evaluation.summary import Line, paired
+from rtil.report.parts import Evaluated, name_of
 
 NAMED = 4
 """Open comparisons that are named one by one."""
@@ -54,28 +54,23 @@ def leads(evaluated: Evaluated, task: str) -> list[Lead]:
 
 def is_decided(difference: Difference | None) -> bool:
     """Return whether the interval of a difference lies on one side of 0."""
-    return difference is not None and is_shown(difference) and difference.low * difference.high > 0
+    return difference is not None and difference.is_shown and difference.low * difference.high > 0
 
 
 def in_db(difference: Difference) -> str:
     """Return a difference with its interval, as people write it.
 
     Example:
-        >>> in_db(Difference(2.5, 1.87, 3.48, 8, 0, 1.0))
+        >>> in_db(Difference(2.5, 1.87, 3.48, 8, 0, 1.0, 0.4, 7))
         '+2.50 dB [+1.87, +3.48]'
     """
-    if not is_shown(difference):
+    if not difference.is_shown:
         return f"{difference.mean:+.2f} dB"
     return f"{difference.mean:+.2f} dB [{difference.low:+.2f}, {difference.high:+.2f}]"
 
 
 def _difference(first: Sequence[Row], second: Sequence[Row]) -> Difference | None:
-    a, b = ({(row.image, row.seed): row.psnr for row in rows} for rows in (first, second))
-    common = sorted(a.keys() & b.keys())
-    if not common:
-        return None
-    first, second = (by_image({key: values[key] for key in common}) for values in (a, b))
-    return paired_difference(first, second)
+    return paired(*({(row.image, row.seed): row.psnr for row in rows} for rows in (first, second)))
 
 
 def _leaders(evaluated: Evaluated, task: str) -> list[str]:
@@ -110,9 +105,9 @@ def _open_sentence(lead: Lead) -> str:
     assert lead.next is not None  # noqa: S101  else it is decided
     start = f"{lead.line.condition}, not decided: {name_of(lead.line)} has the highest mean PSNR, "
     start += f"{lead.line.psnr.mean:.2f} dB"
-    if lead.by is None or not is_shown(lead.by):
+    if lead.by is None or not lead.by.is_shown:
         n = 0 if lead.by is None else lead.by.n
-        return f"{start}, but {n} pictures beside {name_of(lead.next)} are too few to tell ({LEAST_PICTURES} or more)."
+        return f"{start}, but {n} pictures beside {name_of(lead.next)} are too few to tell ({LEAST_SHOWN} or more)."
     return f"{start}, but {in_db(lead.by)} over {name_of(lead.next)} may as well be none (n = {lead.by.n})."
 
 
