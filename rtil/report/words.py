@@ -70,7 +70,8 @@ def in_db(difference: Difference) -> str:
 
 
 def _difference(first: Sequence[Row], second: Sequence[Row]) -> Difference | None:
-    return paired(*({(row.image, row.seed): row.psnr for row in rows} for rows in (first, second)))
+    a, b = ({(row.image, row.seed): row.psnr for row in rows} for rows in (first, second))
+    return paired(a, b)
 
 
 def _leaders(evaluated: Evaluated, task: str) -> list[str]:
