@@ -1,4 +1,7 @@
-"""The representation errors of an evaluation: fitted once for each checkpoint and method, and kept in the cache."""
+"""The representation errors of an evaluation: fitted once for each checkpoint and method, and kept in the cache.
+
+They are those of one attempt: what a picture of the generator lacks, whatever the mean of several pictures does.
+"""
 
 from collections.abc import Callable
 
@@ -39,8 +42,10 @@ class Representations:
             batch: Pictures inverted at a time.
         """
         assert job.candidate is not None  # noqa: S101
-        count, G = job.candidate.representation, solver.generator
-        about = [job.candidate.method, solver.settings.to_json(), solver.seed, count, weight_hash(G)]
+        count, G, single = job.candidate.representation, solver.generator, solver.settings.changed(restarts=1)
+        if not single.has_spread:
+            single = single.changed(combination="best")  # which of one attempt it is
+        about = [job.candidate.method, single.to_json(), solver.seed, count, weight_hash(G)]
         key = key_of([*about, self.training.identity])
         if key not in self._fitted:
             size = (3, G.resolution, G.resolution)
@@ -49,7 +54,8 @@ class Representations:
                 print(f"{job.name}: representation inverts {count} training pictures", flush=True)
                 operator = make_operator(COMPLETE, size).to(G.device)
                 truth, ids = self.training.drawn(count, "representation/pictures", G.device)
-                x = in_batches(lambda y, ids: solver.invert(y, operator, ids).x, operator(truth, ids), ids, batch)
+                alone = type(solver)(G, single, seed=solver.seed)
+                x = in_batches(lambda y, ids: alone.invert(y, operator, ids).x, operator(truth, ids), ids, batch)
                 found = fit_errors(axes(), truth - x)
                 assert found.covariance is not None  # noqa: S101
                 return {"mean": found.mean, "covariance": found.covariance}
