@@ -13,8 +13,8 @@ from queue import Empty, Queue
 import torch
 from torch import Tensor
 
-from rtil.data import SyntheticFaces
 from rtil.data.images import fit, read_image
+from rtil.data.synthetic_faces import SyntheticFaces
 from rtil.errors import UserError
 from rtil.evaluation.conditions import conditions
 from rtil.evaluation.metrics import psnr
