@@ -40,7 +40,7 @@ class Frame:
 
     Attributes:
         prior: Its name.
-        picture: uint8-able [3, R, R] in [0, 1]; None before the first iterate.
+        picture: [3, R, R] in [0, 1]; None before the first iterate.
         psnr: dB against the truth, which the solver does not know.
         where: Round and step, or what came of it.
         is_done: Whether it has ended.
@@ -186,21 +186,21 @@ def watch(
 
 
 @torch.no_grad()
-def moved(G: LayeredGenerator, seed: int, sigmas: Sequence[float], z1_seed: int) -> Tensor:
+def moved(G: LayeredGenerator, seed: int, sigmas: Sequence[float], z1_seeds: Sequence[int]) -> Tensor:
     """Return a sample [3, R, R] in [0, 1] with z1 added at the first cuts.
 
     Args:
         G: The prior.
         seed: Of z0 and the noise maps.
         sigmas: Standard deviations of z1 at cuts 1, 2, ...
-        z1_seed: Of z1; at each cut its direction stays when sigma changes.
+        z1_seeds: Of its direction there, which stays when sigma changes.
     """
     rng = generator(seed, "explore/z0")
     ws = G.truncate(G.mapping(G.draw_z(1, rng)), TRUNCATION)
     noise = G.draw_noise(1, rng)
     z1 = {
-        cut: sigma * torch.randn(1, *G.cut_shape(cut), generator=generator(z1_seed, "explore/z1", cut)).to(G.device)
-        for cut, sigma in enumerate(sigmas, start=1)
+        cut: sigma * torch.randn(1, *G.cut_shape(cut), generator=generator(own_seed, "explore/z1", cut)).to(G.device)
+        for cut, (sigma, own_seed) in enumerate(zip(sigmas, z1_seeds, strict=True), start=1)
         if sigma
     }
     return to_unit(G(ws, noise, z1)).clamp(0, 1)[0].cpu()

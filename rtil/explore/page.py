@@ -83,9 +83,12 @@ def build(priors: Mapping[str, Snapshot], most_seconds: float, most_bytes: int) 
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    def move(seed: float, z1_seed: float, *sigmas: float) -> str:
-        pictures = {name: moved(G, int(seed), sigmas[: G.num_blocks], int(z1_seed)) for name, G in generators.items()}
-        return ROW.format(Markup("").join(tile(name, "", picture) for name, picture in pictures.items()))
+    def move(seed: float, *of_cuts: float) -> str:
+        sigmas, seeds = of_cuts[:Z1_CUTS], [int(own) for own in of_cuts[Z1_CUTS:]]
+        shown = {
+            name: moved(G, int(seed), sigmas[: G.num_blocks], seeds[: G.num_blocks]) for name, G in generators.items()
+        }
+        return ROW.format(Markup("").join(tile(name, "", picture) for name, picture in shown.items()))
 
     def first_level(task: str) -> Any:
         parameters = OPERATORS[task].parameters if task in OPERATORS else ()
@@ -115,10 +118,12 @@ def build(priors: Mapping[str, Snapshot], most_seconds: float, most_bytes: int) 
                 seen = gr.HTML(elem_id="seen")
         with gr.Tab("Move z1"):
             z0 = gr.Slider(0, 999, value=0, step=1, label="seed of z0")
-            z1 = gr.Slider(0, 999, value=0, step=1, label="seed of z1")
-            sigmas = [
-                gr.Slider(0, 4, value=0, step=0.05, label=f"sigma of z1 at cut {cut}") for cut in range(1, Z1_CUTS + 1)
-            ]
+            sigmas, seeds = [], []
+            for cut in range(1, Z1_CUTS + 1):
+                with gr.Row():
+                    sigmas.append(gr.Slider(0, 4, value=0, step=0.05, label=f"sigma of z1 at cut {cut}"))
+                    seeds.append(gr.Slider(0, 999, value=0, step=1, label=f"seed of z1 at cut {cut}"))
+            z1 = [z0, *sigmas, *seeds]
             sampled = gr.HTML(elem_id="moved")
         inputs = [number, upload, drawing, task, level, method, effort, chosen, seed]
         running = go.click(invert, inputs, seen, concurrency_limit=1, show_progress="hidden", api_name=False)
@@ -128,9 +133,9 @@ def build(priors: Mapping[str, Snapshot], most_seconds: float, most_bytes: int) 
         for source in (number, upload):
             source.change(to_draw_on, [number, upload], drawing, api_name=False)
         page.load(to_draw_on, [number, upload], drawing, api_name=False)
-        for slider in (z0, z1, *sigmas):
-            slider.change(move, [z0, z1, *sigmas], sampled, show_progress="hidden", api_name=False)
-        page.load(move, [z0, z1, *sigmas], sampled, api_name=False)
+        for slider in z1:
+            slider.change(move, z1, sampled, show_progress="hidden", api_name=False)
+        page.load(move, z1, sampled, api_name=False)
     return page
 
 

@@ -84,8 +84,9 @@ def test_uploads_have_a_largest_size(tmp_path):
 
 def test_z1_moves_a_sample_and_none_leaves_it(priors):
     G = priors["rtil"]
-    still = moved(G, 1, [0, 0, 0], 0)
-    assert torch.equal(still, moved(G, 1, [0, 0, 0], 5))
-    near, far = (moved(G, 1, [0, sigma], 0) for sigma in (0.1, 1.0))
+    still = moved(G, 1, [0, 0, 0], [0, 0, 0])
+    assert torch.equal(still, moved(G, 1, [0, 0, 0], [5, 6, 7]))
+    near, far = (moved(G, 1, [0, sigma], [0, 0]) for sigma in (0.1, 1.0))
     assert 0 < (near - still).abs().mean() < (far - still).abs().mean()
-    assert not torch.equal(far, moved(G, 1, [0, 1.0], 1))
+    assert torch.equal(far, moved(G, 1, [0, 1.0], [1, 0]))
+    assert not torch.equal(far, moved(G, 1, [0, 1.0], [0, 1]))
