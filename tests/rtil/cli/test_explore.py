@@ -5,14 +5,18 @@ import pytest
 from rtil.cli.explore import main
 
 
+def pretend(monkeypatch, found):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: found if name == "gradio" else real(name, *a))
+
+
 @pytest.fixture
 def with_gradio(monkeypatch):
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True if name == "gradio" else real(name))
+    pretend(monkeypatch, True)
 
 
 def test_without_gradio_it_says_how_to_get_it(monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    pretend(monkeypatch, None)
     assert main([]) == 2
     assert capsys.readouterr().err == "error: the page needs gradio: pip install 'rtil[demo]'\n"
 
