@@ -74,8 +74,8 @@ def _difference(first: Sequence[Row], second: Sequence[Row]) -> Difference | Non
     common = sorted(a.keys() & b.keys())
     if not common:
         return None
-    first, second = (by_image({key: values[key] for key in common}) for values in (a, b))
-    return paired_difference(first, second)
+    of_a, of_b = (by_image({key: values[key] for key in common}) for values in (a, b))
+    return paired_difference(of_a, of_b)
 
 
 def _leaders(evaluated: Evaluated, task: str) -> list[str]:
