@@ -20,6 +20,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "measure": "measure pictures, into a file from which reconstruct knows how that was done",
         "render": "make the pictures of a reconstruction again from its result file",
         "sample": "write a grid of samples, of every branch if so wanted",
+        "explore": "try priors on a page in the browser: measure, watch them invert, move z1",
         "quality": "measure how far samples are from training pictures, branch by branch",
     },
     "data and weights": {

@@ -10,7 +10,7 @@ from types import TracebackType
 OURS = ("rtil", "ilo", "mganprior")
 NEEDED = (
     *("pytorch_lightning", "torchmetrics", "torchvision", "lpips", "matplotlib", "scipy", "PIL", "tensorboard"),
-    *("jsonargparse", "yaml", "safetensors", "filelock", "platformdirs", "tqdm", "numpy"),
+    *("jsonargparse", "yaml", "safetensors", "filelock", "platformdirs", "tqdm", "numpy", "jinja2"),
 )
 
 
