@@ -86,7 +86,9 @@ def test_options_of_presets_are_commented(name: str) -> None:
 
 def _is_evaluation(lines: list[str], line: str) -> bool:
     place = lines.index(line)
-    parents = [one for one in lines[:place] if one.strip() and len(one) - len(one.lstrip()) < len(line) - len(line.lstrip())]
+    parents = [
+        one for one in lines[:place] if one.strip() and len(one) - len(one.lstrip()) < len(line) - len(line.lstrip())
+    ]
     return parents[-1].strip() in ("evaluations:",) or parents[-1].lstrip().startswith("#")
 
 
