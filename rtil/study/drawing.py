@@ -82,16 +82,22 @@ def draw(title: str, panels: Sequence[Panel]) -> Figure:
 
 def looks_of(curves: Sequence[Curve]) -> dict[Curve, Look]:
     """Return how each curve is drawn; see the module."""
-    methods = list(dict.fromkeys(curve.method for curve in curves if not curve.source))
+    own = [curve for curve in curves if not curve.source]
+    methods = list(dict.fromkeys(curve.method for curve in own if curve.checkpoint))
+    alone = list(dict.fromkeys(curve.method for curve in own if not curve.checkpoint))
     priors = list(dict.fromkeys(curve.checkpoint for curve in curves if curve.checkpoint))
+    by_prior = len(methods) == 1
     found = {}
     for curve in curves:
         prior = priors.index(curve.checkpoint) if curve.checkpoint else 0
-        method = methods.index(curve.method) if curve.method in methods else len(methods)
+        number = len(priors if by_prior else methods)
+        if curve.method in alone:
+            number += alone.index(curve.method)
+        elif curve.method in methods:
+            number = prior if by_prior else methods.index(curve.method)
         style = STYLES[prior % len(STYLES)] if curve.checkpoint else NO_CHECKPOINT_STYLE
-        by = prior if len(methods) == 1 else method
-        colour = GREY if curve.source else COLOURS[by % len(COLOURS)]
-        found[curve] = Look(colour, MARKERS[by % len(MARKERS)], style, HATCHES[prior % len(HATCHES)])
+        colour = GREY if curve.source else COLOURS[number % len(COLOURS)]
+        found[curve] = Look(colour, MARKERS[number % len(MARKERS)], style, HATCHES[prior % len(HATCHES)])
     return found
 
 

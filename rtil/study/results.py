@@ -7,6 +7,7 @@ operator seeds are averaged within them: they are no independent trainings. Else
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ def collect(study: Study, runs: Sequence[Run], out: Path) -> dict[str, Result]:
         rows = [row for _, of_run in by_run for row in of_run]
         if len(study.training_seeds) > 1:
             rows = _by_training(by_run)
+        options = study.options(name)
+        methods = [candidate.label for candidate in options.candidates()]
+        tasks = [task.partition(":")[0] for task in options.task]
+        rows.sort(key=partial(_place, tasks, methods, list(study.checkpoints)))
         found[name] = Result(rows, summarise(rows), [run.folder(out) for run in own])
     return found
 
@@ -83,6 +88,14 @@ def ratios(study: Study, results: Mapping[str, Result]) -> list[Ratio]:
                 if interval is not None and math.isfinite(interval.mean):
                     found.append(Ratio(name, conditions[place], checkpoint, (first, second), interval))
     return found
+
+
+def _place(tasks: Sequence[str], methods: Sequence[str], priors: Sequence[str], row: Row) -> tuple[object, ...]:
+    """Return what rows are sorted by, so that tables do not tell in which order they were computed."""
+    level = (1, str(row.level)) if isinstance(row.level, str) else (0, float(row.level or 0))
+    method = methods.index(row.method) if row.method in methods else len(methods)
+    prior = priors.index(row.checkpoint) if row.checkpoint in priors else len(priors)
+    return tasks.index(row.task), level, method, row.method, prior, row.seed, row.image
 
 
 def _rows(folder: Path) -> list[Row]:

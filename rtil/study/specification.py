@@ -294,7 +294,7 @@ def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
 def _checkpoint(value: Any, where: str) -> Checkpoint:
     if value is None or isinstance(value, str):
         return Checkpoint(value)
-    table = _table(value, where)
+    table = dict(value) if isinstance(value, Mapping) else {}
     if list(table) != ["train"]:
         raise UserError(f"{where} is {shown(value)}: valid is a path, null, or a table train of options of rtil train")
     return Checkpoint(train=_table(table["train"], f"train of {where}"))

@@ -31,11 +31,16 @@ def test_inversions_and_steps_are_those_of_all_runs(write_study: Callable[..., P
     assert cost_of(seeds).inversions == 3 * (a + b) + trials + tested
 
 
-def test_every_preset_is_listed_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+def test_presets_are_listed_with_their_cost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rtil.presets.names", lambda kind: ["ilo_table1", "rtil_figure4"])
     assert main(["--list", "--size", "paper"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("rtil_figure4 --size paper: ") for line in lines)
-    assert "    5600 inversions, 39.2 million steps, about 29036 d" in lines  # 256 px have 64 times the pixels
+    seconds = 100 * 14 * 2 * 2 * 7000 * 64  # pictures, cells, variants, checkpoints, steps; of 64 times the pixels
+    assert f"    5600 inversions, 39.2 million steps, about {seconds / 86400:.0f} d" in lines
+    assert "    needs --checkpoints vanilla=PATH rtil=PATH" in lines
     assert lines[-1].startswith("seconds: timed here on the shipped prior")
 
 

@@ -14,7 +14,7 @@ from rtil.study.specification import merged, read_study
 from tests.rtil.study.conftest import PAIR, SMALL
 
 CS = {"task": ["cs"], "rates": [0.5], **SMALL}
-TUNE = {"evaluations": ["cs"], "settings": {"ilo": {"lr": {"low": 0.1, "high": 0.2}}}}
+TUNE = {"evaluations": ["cs"], "images": 2, "settings": {"ilo": {"lr": {"low": 0.1, "high": 0.2}}}}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,10 @@ TUNE = {"evaluations": ["cs"], "settings": {"ilo": {"lr": {"low": 0.1, "high": 0
         ({"seeds": [1, 1]}, ["seeds is [1, 1]"]),
         ({"training_seeds": [0, 1]}, ["vanilla is the same for all training_seeds", "{seed}"]),
         ({"figures": {"a": {"kind": "pie"}}}, ["kind in figures: a", "'pie'", "levels_curve"]),
-        ({"figures": {"a": {"kind": "rounds", "evaluations": ["sc"]}}}, ["unknown evaluation of figure a", "'cs'"]),
+        (
+            {"figures": {"a": {"kind": "rounds", "evaluations": ["sc"]}}},
+            ["unknown evaluation of figure a", "valid are cs"],
+        ),
         ({"figures": {"a": {"title": "x"}}}, ["figures: a", "has no kind"]),
         ({"figures": {"a": {"kind": "tuning_trace"}}}, ["a tuning_trace needs tune"]),
         ({"ratios": ["csgm"]}, ["ratio 'csgm' is not 'METHOD / METHOD'"]),
