@@ -214,5 +214,5 @@ def test_tuned_settings_stand_beside_the_studys_own(run_study: Callable[..., Pat
         best = max(of, key=lambda trial: trial.psnr)
         settings = json.loads((out / f"evaluations/cs-tuned-ilo-{checkpoint}-seed0/settings.json").read_text())
         (record,) = settings["solvers"].values()
-        assert record["lr"] == best.settings.get("lr", 0.1)
+        assert record["lr"] == [best.settings.get("lr", 0.1)] * 2  # of two rounds
         assert f"with {checkpoint} tuning chose" in (out / "summary.md").read_text()
