@@ -23,7 +23,7 @@ from rtil.runs import SETTINGS, holds_run, read_settings, write_settings
 from rtil.study import cost, results, training, words
 from rtil.study.drawing import write_figure
 from rtil.study.folders import before, keep_what_holds
-from rtil.study.pages import write_pages
+from rtil.study.pages import write_page
 from rtil.study.points import panels_of
 from rtil.study.runs import ASIDE, Candidate, Run, as_variants, candidates, options_of_run, plain_runs, variant_of
 from rtil.study.specification import Study
@@ -196,12 +196,13 @@ class StudyWork:
         sentences = words.statements(study, found, ratios, choices)
         print("\n" + "\n".join(f"* {sentence}" for sentence in sentences))
         print(f"\nsummary: {self.out / WORDS}")
+        drawn = {}
         for name, spec in study.figures.items():
             panels = panels_of(spec, found, choices)
             if panels:
-                _, picture, _ = write_figure(spec.title, panels, self.out / FIGURES / name)
-                print(f"figure: {picture}")
-        write_pages(study, found, sentences, self.out)
+                drawn[name] = write_figure(spec.title, panels, self.out / FIGURES / name)
+                print(f"figure: {drawn[name][1]}")
+        print(f"report: {write_page(study, found, sentences, drawn, self.out)}")
 
 
 def tuned_label(label: str) -> str:
