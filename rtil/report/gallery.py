@@ -26,7 +26,7 @@ from rtil.evaluation.guided import WantedClass
 from rtil.evaluation.held_out import picture_hash
 from rtil.evaluation.jobs import slug_of
 from rtil.evaluation.rows import Level, Row
-from rtil.evaluation.runner import PICTURES, TRUTH
+from rtil.evaluation.runner import PICTURES, SPREAD, TRUTH
 from rtil.evaluation.summary import Line
 from rtil.inverse.operators import OPERATORS
 from rtil.ranges import to_uint8
@@ -36,8 +36,6 @@ from rtil.report.sheets import Layout, most_pictures, sheets_of
 
 AT_ONCE = 8
 """Pictures that are measured at a time."""
-SPREAD = "-spread"
-"""End of the name of a folder that tells how far a job's attempts lie apart, in the colours of the error maps."""
 
 
 @dataclass
