@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rtil.caches import made_once
-from rtil.errors import Notice, RunError
-from rtil.files import atomic_path, cache_folder
+from rtil.errors import Notice, RunError, UserError
+from rtil.files import cache_folder
+from rtil.tensor_files import read_tensors, write_tensors
 
 Tensors = Mapping[str, Tensor]
 
@@ -34,22 +33,19 @@ def kept(kind: str, key: str, shapes: Mapping[str, Sequence[int]], make: Callabl
     path = cache_folder() / f"{kind}-{key}.safetensors"
     with made_once(path):
         try:
-            found = load_file(path)
+            found = read_tensors(path, needs_checksum=True) if path.is_file() else {}
             if all(n in found and tuple(found[n].shape) == tuple(s) for n, s in shapes.items()) and all(
                 bool(t.isfinite().all()) for t in found.values()
             ):
                 return found
-            reason = "it holds something else"
-        except FileNotFoundError:
-            reason = ""
-        except (OSError, SafetensorError) as error:
+            reason = "it holds something else" if path.is_file() else ""
+        except UserError as error:
             reason = str(error)
         if reason:
             warnings.warn(f"{path} is damaged ({reason}) and made anew", Notice, stacklevel=2)
         made = make()
         try:
-            with atomic_path(path) as temporary:
-                save_file({name: t.contiguous() for name, t in made.items()}, temporary)
+            write_tensors(path, {name: t.contiguous() for name, t in made.items()}, {})
         except RunError as error:
             warnings.warn(f"the {kind} is not cached ({error})", Notice, stacklevel=2)
     return made

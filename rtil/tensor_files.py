@@ -36,8 +36,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         _sort_metadata(temporary)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, needs_checksum: bool = False) -> dict[str, Tensor]:
     """Return the tensors of a file.
+
+    Args:
+        path: The file.
+        needs_checksum: Refuse a file without a checksum, which older ones and those of other programs have not.
 
     Raises:
         UserError: It is no such file, cannot be read, or does not fit its checksum; the message lacks the file's name.
@@ -49,7 +53,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"it is damaged, or no safetensors file ({error})") from error
     expected = metadata.pop(CHECKSUM, None)
-    if expected is not None and expected != checksum(tensors, metadata):
+    if (expected is not None or needs_checksum) and expected != checksum(tensors, metadata):
         raise UserError("it is damaged: its content does not fit its checksum")
     return tensors
 

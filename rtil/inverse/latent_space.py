@@ -192,7 +192,7 @@ def cached_fit(generator: LayeredGenerator) -> tuple[Tensor, Tensor]:
 def _kept_fit(path: Path) -> tuple[Tensor, Tensor] | None:
     """Return a fit from its file, or None where that is damaged, which is told."""
     try:
-        tensors = read_tensors(path)
+        tensors = read_tensors(path, needs_checksum=True)
         mean, std = tensors["mean"], tensors["std"]
         if mean.ndim != 1 or mean.shape != std.shape or not bool((mean.isfinite() & (std >= 0) & std.isfinite()).all()):
             raise UserError("it holds no mean and standard deviation")
