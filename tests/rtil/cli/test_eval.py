@@ -1,7 +1,5 @@
 import csv
 import json
-import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +7,6 @@ import pytest
 import yaml
 
 from rtil.cli.eval import EvalOptions, main, short
-from rtil.errors import Notice
-from rtil.evaluation.rows import RowKey
-from rtil.evaluation.runner import Runner
 from rtil.files import cache_folder
 from rtil.weights.backbones import BACKBONES
 
@@ -127,160 +122,6 @@ def test_the_perceptual_term_changes_pictures_and_not_compressed_sensing(workpla
         for name in ("without", "with")
     )
     assert {key[0] for key in given if given[key] != without[key]} == {"inversion"}
-
-
-def test_the_linear_prior_has_its_row(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
-    assert main([*SMALL, "--linear", "--out", "e"]) == 0
-    assert [row["method"] for row in _rows(workplace / "e")].count("linear") == 2
-
-
-def test_fusion_is_fitted_once_for_each_checkpoint_and_method(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
-    variants = ["--variants", "{ilo: {}, fused: {method: ilo, fusion: 8}}"]
-    assert main([*SMALL, "--linear", *variants, "--out", "e"]) == 0
-    assert capsys.readouterr().out.count("fusion inverts 8 training pictures") == 2
-    rows = _rows(workplace / "e")
-    mean = {name: sum(r["psnr"] for r in rows if r["method"] == name) for name in ("ilo", "fused")}  # type: ignore[misc]
-    assert mean["fused"] > mean["ilo"] + 1, "the linear prior is far ahead of random weights"
-    assert main([*SMALL, "--linear", *variants, "--images", "3", "--out", "e3"]) == 0
-    assert "fusion inverts" not in capsys.readouterr().out, "weights are in the cache"
-    assert len(_rows(workplace / "e3")) == 3 * (2 * 2 + 1)
-
-
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [
-        (["--fusion", "3", "--linear"], "valid is 0, or 8"),
-        (["--fusion", "60", "--linear"], "fewer than the 60 training pictures"),
-        (["--fusion", "8"], "needs a linear prior"),
-        (["--fusion", "8", "--linear", "--task", "cs,hdr"], "linear tasks, which hdr is not"),
-    ],
-)
-def test_fusion_that_cannot_be_is_refused(
-    asked: list[str], told: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
-    assert main([*SMALL, *asked, "--out", "e"]) == 2
-    assert told in capsys.readouterr().err
-    assert not (workplace / "e").exists()
-
-
-def test_representation_errors_are_fitted_once_for_all_conditions(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
-    several = {"method": "csgm", "restarts": 2, "combination": "mean"}
-    variants = json.dumps({"csgm": several, "bayes": several | {"representation": 8}})
-    argv = [*SMALL, "--linear", "--variants", variants, "--task", "cs,inpaint"]
-    assert main([*argv, "--out", "e"]) == 0
-    assert capsys.readouterr().out.count("representation inverts 8 training pictures") == 2
-    rows = _rows(workplace / "e")
-    for task in ("cs", "inpaint"):
-        mean = {
-            name: [row for row in rows if (row["method"], row["task"]) == (name, task)] for name in ("csgm", "bayes")
-        }
-        psnr, error, spread = (
-            {name: sum(row[of] for row in own) / len(own) for name, own in mean.items()}  # type: ignore[misc]
-            for of in ("psnr", "measurement_error", "spread")
-        )
-        assert psnr["bayes"] > psnr["csgm"] + 1, "random weights are explained by what they are not"
-        assert error["bayes"] < 0.3 * error["csgm"]
-        assert spread["bayes"] > 0.01
-    assert main([*argv, "--images", "1", "--out", "e1"]) == 0
-    assert "representation inverts" not in capsys.readouterr().out, "it is in the cache"
-
-
-def test_intervals_are_calibrated_on_other_validation_pictures(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
-    several = {"method": "ilo", "restarts": 3, "combination": "mean"}
-    variants = json.dumps({"one": {"method": "ilo"}, "mean": several, "right": several | {"calibration": 4}})
-    assert main([*SMALL, "--split", "validation", "--variants", variants, "--out", "e"]) == 0
-    assert capsys.readouterr().out.count("calibration inverts 4 validation pictures") == 2
-    rows = {(row["method"], row["checkpoint"], row["image"]): row for row in _rows(workplace / "e")}
-    assert len(rows) == 12
-    for (method, checkpoint, image), row in rows.items():
-        assert ("coverage" in row) == (method != "one")
-        if method == "right":
-            plain = rows["mean", checkpoint, image]
-            assert row["psnr"] == plain["psnr"]
-            assert row["interval_scale"] > 1 == plain["interval_scale"], "restarts agree on what is wrong"
-            assert all(a > b for a, b in zip(row["coverage"], plain["coverage"], strict=True))
-    with (workplace / "e/summary.csv").open() as file:
-        lines = {line["method"]: line for line in csv.DictReader(file)}
-    assert lines["one"]["coverage_90"] == lines["one"]["interval_scale"] == ""
-    assert float(lines["right"]["coverage_90"]) > float(lines["mean"]["coverage_90"])
-    assert (workplace / "e/coverage.png").is_file()
-    assert "in intervals of 50 / 80 / 90 / 95 %" in (workplace / "e/summary.md").read_text()
-    (maps,) = {path.parent for path in (workplace / "e/pictures").glob("*_mean_*rtil*-spread/00.png")}
-    assert len(list(maps.iterdir())) == 2
-    assert main([*SMALL, "--split", "validation", "--variants", variants, "--images", "3", "--out", "e3"]) == 0
-    assert "calibration inverts" not in capsys.readouterr().out, "factors are in the cache"
-
-
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [
-        (["--calibration", "4"], "one attempt has no spread: add --restarts 4"),
-        (["--calibration", "2"], "valid is 0, or 4"),
-        (["--calibration", "8", "--restarts", "2", "--combination", "mean"], "at most 7, the validation pictures"),
-        (["--selection", "sure"], "'sure' is for denoising"),
-        (["--representation", "4", "--linear"], "valid is 0, or 8 training"),
-        (["--representation", "8"], "representation is 8 but needs a linear prior"),
-        (["--representation", "8", "--linear", "--selection", "heldout"], "selection 'heldout' is not for represent"),
-        (["--representation", "8", "--linear", "--back_projection"], "back_projection is not for representation"),
-    ],
-)
-def test_estimation_that_cannot_be_is_refused(
-    asked: list[str], told: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("rtil.data.synthetic_faces.SIZES", {"train": 60, "validation": 9, "test": 9})
-    assert main([*SMALL, "--split", "validation", *asked, "--out", "e"]) == 2
-    assert told in capsys.readouterr().err
-    assert not (workplace / "e").exists()
-
-
-def test_a_run_is_resumed_with_its_own_settings(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    argv = [*SMALL, "--task", "cs,inpaint", "--seed", "3"]
-    assert main([*argv, "--out", "straight"]) == 0
-    save = Runner._save
-    batches: list[int] = []
-
-    def interrupted(self: Runner, *arguments: object) -> None:
-        batches.append(0)
-        if len(batches) == 3:
-            raise KeyboardInterrupt
-        save(self, *arguments)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Runner, "_save", interrupted)
-        assert main([*argv, "--out", "e"]) == 130
-    assert "go on with --out e --resume" in capsys.readouterr().err
-    assert len(_rows(workplace / "e")) == 4
-    assert main([*argv, "--out", "e"]) == 2
-    assert "add --resume" in capsys.readouterr().err
-    assert main(["--out", "e", "--resume"]) == 0
-    keys = ["image", "task", "checkpoint", "seed", "settings", "psnr", "ssim"]
-    assert [[row[k] for k in keys] for row in _rows(workplace / "e")] == [
-        [row[k] for k in keys] for row in _rows(workplace / "straight")
-    ]
-
-
-def test_other_weights_under_the_same_name_are_not_mixed(
-    workplace: Path, make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*SMALL, "--out", "e"]) == 0
-    other = make_run("00007-x", rtil=True, weights=9)
-    assert main([*SMALL, "--out", "e", "--resume", "--checkpoints", f"rtil={other}"]) == 2
-    assert "checkpoint 'rtil' of e had other weights" in capsys.readouterr().err
-    assert main([*SMALL, "--out", "e", "--resume", "--checkpoints", f"rtil-2={other}"]) == 0
-    assert {row["checkpoint"] for row in _rows(workplace / "e")} == {"vanilla", "rtil", "rtil-2"}
 
 
 @pytest.mark.parametrize(
@@ -473,37 +314,6 @@ def test_quick_mganprior_is_quick_and_the_papers_is_the_papers(name: str, steps:
     assert candidate.settings_for(4, {}, []).to_json()["steps"] == steps
 
 
-def test_dry_run_of_a_run_that_goes_on_is_of_that_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--task", "inpaint", "--method", "csgm", "--out", "e"]) == 0
-    capsys.readouterr()
-    assert main(["--out", "e", "--resume", "--device", "cpu", "--dry_run"]) == 0
-    out = capsys.readouterr().out
-    assert "# inpaint 10 %: csgm rtil measurement (6 steps)\n" in out
-    assert "cs 10 %" not in out
-    assert "# into e\n" in out
-
-
-def test_the_options_of_a_run_that_goes_on_are_printed(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = [*SMALL, "--task", "inpaint", "--method", "csgm", "--csgm.lr", "0.3", "--out", "e"]
-    assert main([*argv, "--print_config"]) == 0
-    asked = yaml.safe_load(capsys.readouterr().out)
-    assert main(argv) == 0
-    capsys.readouterr()
-    now = ["--device", "cpu", "--task", "sr", "--csgm.steps", "9"]
-    assert main(["--out", "e", "--resume", *now, "--print_config"]) == 0
-    printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed.pop("csgm") == asked.pop("csgm") | {"steps": 9}
-    checkpoints = printed["checkpoints"]
-    assert list(checkpoints) == ["vanilla", "rtil"]  # which ones they were, not that the newest are wanted
-    assert printed == asked | {"task": ["sr"], "resume": True, "checkpoints": checkpoints}
-
-
-def test_what_nothing_uses_is_told_when_a_run_goes_on_too(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--method", "csgm", "--out", "e"]) == 0
-    assert main(["--out", "e", "--resume", "--device", "cpu", "--z1_weight", "1"]) == 2
-    assert "method 'csgm' does not use z1_weight: leave it away" in capsys.readouterr().err
-
-
 def test_a_nested_name_is_that_of_one_method(workplace: Path) -> None:
     assert main([*SMALL, "--method", "ilo,csgm", "--ilo.lr", "0.3", "--csgm.steps", "1", "--out", "e"]) == 0
     solvers = json.loads((workplace / "e/settings.json").read_text())["solvers"].values()
@@ -513,117 +323,6 @@ def test_a_nested_name_is_that_of_one_method(workplace: Path) -> None:
     }
     assert main(["--out", "e", "--resume", "--device", "cpu"]) == 0
     assert len(_rows(workplace / "e")) == 2 * 2 * 2, "nested settings are those of the run"
-
-
-def test_runs_of_older_versions_are_not_gone_on_with(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--out", "e"]) == 0
-    settings = json.loads((workplace / "e/settings.json").read_text())
-    del settings["format"]
-    (workplace / "e/settings.json").write_text(json.dumps(settings))
-    before = _rows(workplace / "e")
-    assert main(["--out", "e", "--resume", "--device", "cpu"]) == 2
-    err = capsys.readouterr().err
-    assert "older version" in err
-    assert err.count("\n") == 1
-    assert _rows(workplace / "e") == before
-
-
-def test_other_pictures_under_the_same_name_are_refused(
-    workplace: Path, make_pictures: Callable[[Path, int, int], Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = make_pictures(workplace / "held", 4, 16)
-    assert main([*SMALL, "--data", str(folder), "--out", "e"]) == 0
-    before, (first, second) = _rows(workplace / "e"), dict.fromkeys(row["image"] for row in _rows(workplace / "e"))
-    kept = (folder / str(second)).read_bytes()
-    (folder / str(second)).write_bytes((folder / str(first)).read_bytes())
-    for more in ([], ["--images", "3"]):
-        assert main(["--out", "e", "--resume", "--device", "cpu", *more]) == 2
-        assert f"rows of other pictures under the same name ('{second}')" in capsys.readouterr().err
-    (folder / str(second)).write_bytes(kept)
-    assert main(["--out", "e", "--resume", "--device", "cpu", "--images", "3"]) == 0
-    assert _rows(workplace / "e")[: len(before)] == before, "more pictures are more rows"
-    assert len(_rows(workplace / "e")) == len(before) * 3 // 2
-
-
-def test_a_run_keeps_its_pictures_whatever_comes_or_goes(
-    workplace: Path, make_pictures: Callable[[Path, int, int], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = make_pictures(workplace / "held", 5, 16)
-    assert main([*SMALL, "--data", str(folder), "--out", "e"]) == 0
-    before = _rows(workplace / "e")
-    make_pictures(workplace / "more", 9, 16)
-    for path in (workplace / "more").iterdir():
-        path.rename(folder / f"a{path.name}")
-    for lost in [folder / str(before[0]["image"]), *(workplace / "e").glob("pictures/*ilo*/00.png")]:
-        lost.unlink()
-    (workplace / "e/pictures/truth/01.png").write_bytes(b"no picture")
-    again = ["--out", "e", "--resume", "--device", "cpu"]
-    gone = re.escape(f"gone from {folder}: 1 of 2 (first: '{before[0]['image']}')")
-    with pytest.warns(Notice, match=gone):
-        assert main(again) == 0
-    assert _rows(workplace / "e") == before, "nothing is computed anew"
-    assert caplog.text.count("grids show grey") == 2
-    with pytest.warns(Notice, match="1 of 3"):
-        assert main([*again, "--images", "3", "--method", "csgm,ilo"]) == 0
-    counts = {(row["method"], row["image"]) for row in _rows(workplace / "e")}
-    assert len(counts) == 2 + 1 + 2, "of the picture that is gone only ilo's"
-
-
-def test_rows_of_damaged_lines_are_computed_anew(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--out", "e"]) == 0
-    path, before = workplace / "e/rows.jsonl", _rows(workplace / "e")
-    damaged = bytearray(path.read_bytes())
-    damaged[damaged.index(b'"psnr"') + 9] ^= 1
-    path.write_bytes(damaged)
-    assert main(["--out", "e", "--resume", "--device", "cpu"]) == 0
-    again = _rows(workplace / "e")
-    assert again[:-1] == before[1:]
-    assert [again[-1][name] for name in RowKey._fields] == [before[0][name] for name in RowKey._fields]
-    assert again[-1]["psnr"] == pytest.approx(before[0]["psnr"], abs=1e-3), "of a batch of one"
-    assert (workplace / "e/rows.damaged").read_bytes().count(b"\n") == 1
-
-
-def test_numbers_that_are_not_finite_are_named(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    from rtil.evaluation.reconstruction import Reconstruction
-
-    invert = Reconstruction.invert
-
-    def diverging(self: Reconstruction, *arguments: object) -> object:
-        batch = invert(self, *arguments)  # type: ignore[arg-type]
-        batch.values[1]["psnr"] = math.nan
-        return batch
-
-    monkeypatch.setattr(Reconstruction, "invert", diverging)
-    assert main([*SMALL, "--out", "e"]) == 0
-    image = _rows(workplace / "e")[1]["image"]
-    assert f"not finite: psnr of {image!r} (cs 0.1, ilo vanilla, ok)" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("options", []),
-        ("identity", 3),
-        ("identity", {"weights": 3}),
-        ("solvers", "x"),
-        ("solvers", {"a": 3}),
-        ("pictures", {}),
-        ("pictures", [3]),
-    ],
-)
-def test_settings_of_other_types_are_one_line(
-    name: str, value: object, workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*SMALL, "--out", "e"]) == 0
-    path = workplace / "e/settings.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
-    capsys.readouterr()
-    assert main(["--out", "e", "--resume", "--device", "cpu"]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "e holds no evaluation" in err if name == "options" else f"is damaged ({name}" in err
 
 
 def test_defaults_are_valid() -> None:

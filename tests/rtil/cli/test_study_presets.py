@@ -45,7 +45,8 @@ def test_every_cell_of_a_preset_can_be_computed(
     monkeypatch.setattr("rtil.evaluation.reconstruction.open_baseline", lambda name, drunet: None)
     monkeypatch.setattr("rtil.study.cost.seconds_per_step", lambda method, codes, device: 0.001)
     grey = torch.tensor(0.5)
-    names = read_study(name, size).evaluations.get("classes", {}).get("classes", ["a"])
+    wanted = read_study(name, size).evaluations.get("classes", {}).get("classes", ["a"])
+    names = [one.replace("_", " ") for one in wanted]
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, len(names)))
     classifier = Classifier(network, 32, grey, grey, names, "stand-in")
     monkeypatch.setattr("rtil.cli.comparison.open_classifier", lambda source, side: classifier)
