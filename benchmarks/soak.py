@@ -93,7 +93,8 @@ def live(words: Sequence[str], output: Path, cpu_seconds: float = NEVER, seconds
             try:
                 return Life(process.wait(SECONDS_BETWEEN_LOOKS), memory, output)
             except subprocess.TimeoutExpired:
-                memory.append((passed, held_mb(process.pid)))
+                if held := held_mb(process.pid):  # 0 of one that has just ended
+                    memory.append((passed, held))
         return Life(None, memory, output)
     finally:
         if process.poll() is None:
