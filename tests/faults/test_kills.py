@@ -47,6 +47,12 @@ def parts(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(".*") if path.name not in (".lock", ".owner")]
 
 
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of an evaluation but for the seconds."""
+    found = [row_to_json(row) for row in RowFile(folder / "rows.jsonl").rows()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
+
+
 @pytest.mark.parametrize("arch", ["stylegan2", "pggan"])
 def test_train(here: Path, arch: str) -> None:
     """Of PGGAN, 8 px fade in from the eleventh of twenty steps on; a checkpoint is written after each."""
@@ -83,10 +89,6 @@ def test_eval(here: Path, prior: Path) -> None:
     assert whole.code == 0, (here / "log").read_text()
     counts, run = [0], here / "run"
 
-    def rows(folder: Path) -> list[dict[str, Any]]:
-        found = [row_to_json(row) for row in RowFile(folder / "rows.jsonl").rows()]
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
-
     def start_anew() -> Any:
         resume = ["--resume"] if (run / "settings.json").exists() else []
         return start("rtil.cli.eval", [*words, "run", *resume], here)
@@ -105,6 +107,56 @@ def test_eval(here: Path, prior: Path) -> None:
         counts.append(0)
 
     killed_until_done("eval", start_anew, look, finish, whole.cpu_seconds)
+
+
+STUDY = """
+title: Kills
+checkpoints: {{a: {prior}}}
+evaluations:
+  cs: {{task: [cs], rates: [0.5], steps: [2], images: 3, batch: 1, lpips: none, linear: false}}
+  inpaint: {{task: [inpaint], rates: [0.5], steps: [2], images: 3, batch: 1, lpips: none, linear: false}}
+seeds: [0, 1]
+figures: {{levels: {{kind: levels_curve}}}}
+"""
+
+
+def test_study(here: Path, prior: Path) -> None:
+    """The same command goes on; nothing that is whole is computed again."""
+    (here / "study.yaml").write_text(STUDY.format(prior=prior))
+    words = ["study.yaml", "--device", "cpu", "--out"]
+    whole = wait(start("rtil.cli.study", [*words, "whole"], here))
+    assert whole.code == 0, (here / "log").read_text()
+    evaluations = [path.relative_to(here / "whole") for path in (here / "whole/evaluations").iterdir()]
+    assert len(evaluations) == 4
+    counts, run = [0], here / "run"
+
+    def look() -> None:
+        counts.append(sum(path.read_bytes().count(b"\n") for path in run.rglob("rows.jsonl")))
+        assert counts[-1] >= counts[-2], "rows are gone"
+
+    def finish() -> None:
+        assert all(rows(run / folder) == rows(here / "whole" / folder) for folder in evaluations)
+        assert parts(run) == []
+        for path in [*(here / "whole").rglob("pictures/*/*.png"), here / "whole/figures/levels.csv"]:
+            assert (run / path.relative_to(here / "whole")).read_bytes() == path.read_bytes(), path
+        assert (run / "report.html").stat().st_size > 10_000
+        shutil.rmtree(run)
+        counts.append(0)
+
+    killed_until_done("study", lambda: start("rtil.cli.study", [*words, "run"], here), look, finish, whole.cpu_seconds)
+
+
+def test_report(here: Path, prior: Path) -> None:
+    words = ["--checkpoints", f"a={prior}", "--images", "2", "--steps", "2", "--lpips", "none", "--no_linear"]
+    evaluation = wait(start("rtil.cli.eval", [*words, "--device", "cpu", "--out", "e"], here))
+    assert evaluation.code == 0, (here / "log").read_text()
+    whole = wait(start("rtil.cli.report", ["e", "--out", "run.html"], here))
+    assert whole.code == 0, (here / "log").read_text()
+    (here / "run.html").rename(here / "whole.html")
+    words = ["e", "--out"]
+    check_files_that_are_made_at_once(
+        here, "report", "rtil.cli.report", words, "whole.html", "run.html", whole.cpu_seconds
+    )
 
 
 def test_convert(here: Path, prior: Path) -> None:
