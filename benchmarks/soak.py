@@ -280,7 +280,7 @@ class Soak:
         own, prior = self.folder / f"steady-{name}", self.folder / "whole-stylegan2" / "train"
         words = training("stylegan2", own, 1e6)
         if name == "eval":
-            words = evaluation(prior, own, self.options.steps, images=512)
+            words = evaluation(prior, own, 5 * self.options.steps, images=1000)  # longer than it is watched
         memory = live(words, own.with_suffix(".log"), seconds=seconds).memory
         return memory[-1][1], growth_mb_per_hour(memory)
 
