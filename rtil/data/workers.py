@@ -27,11 +27,11 @@ def worker_errors_in_one_line() -> Iterator[None]:
         if MET not in str(error):
             raise
         raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
-    except RuntimeError as error:
-        if KILLED not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and KILLED not in str(error):
             raise
         if hasattr(signal, "SIGCHLD"):
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise it anew with each of them that ends
-        raise RunError(
-            f"a process that reads pictures was lost ({in_short(error.__cause__ or error)}): {WITHOUT}"
-        ) from error
+        said = in_short(error.__cause__ or error)  # of one that was killed while it handed a batch over: a connection's
+        told = said if said.startswith("DataLoader") else f"DataLoader worker: {said}"
+        raise RunError(f"a process that reads pictures was lost ({told}): {WITHOUT}") from error
