@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol
 
 from rtil.cli.options import GIVEN, Reader, table_reader
@@ -187,12 +186,12 @@ def given_names(options: object) -> frozenset[str]:
 
 
 @contextmanager
-def kept_rows(folder: Path, more: str = "") -> Iterator[None]:
-    """Tell whoever stops an evaluation within the ``with`` block how to go on with it, by which options more."""
+def way_on(words: str) -> Iterator[None]:
+    """Tell whoever stops the work within the ``with`` block how to go on with it; the outermost block counts."""
     try:
         yield
     except (KeyboardInterrupt, Terminated) as error:
-        error.add_note(f"finished rows are kept, go on with --out {folder} --resume{more}")
+        error.__notes__ = [words]
         raise
 
 

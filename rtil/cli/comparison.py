@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rtil.cli.common import given_names, kept_rows, read_table
+from rtil.cli.common import given_names, read_table, way_on
 from rtil.cli.eval import EvalOptions, nested
 from rtil.cli.local_shards import local_devices, run_shards
 from rtil.devices import pick_device
@@ -121,7 +121,8 @@ class Comparison:
 
     def _kept(self, folder: Path) -> AbstractContextManager[None]:
         shard = "" if self.shard is None else f" --shard {self.shard}"
-        return kept_rows(folder, shard + (f" --devices {len(self.devices)}" if len(self.devices) > 1 else ""))
+        devices = f" --devices {len(self.devices)}" if len(self.devices) > 1 else ""
+        return way_on(f"finished rows are kept, go on with --out {folder} --resume{shard}{devices}")
 
 
 def options_table(options: EvalOptions) -> dict[str, Any]:

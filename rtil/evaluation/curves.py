@@ -18,9 +18,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
-from rtil.charts import COLOURS, save_chart
+from rtil.charts import COLOURS, apart, format_errors, save_chart
 from rtil.evaluation.levels import scale_of
 from rtil.evaluation.rows import NO_CHECKPOINT
 from rtil.evaluation.statistics import Interval
@@ -34,13 +34,9 @@ LEGEND_POINTS, LETTER_POINTS = 45, 5.5
 """Width of an entry of the legend: without its text, and for each letter."""
 LOGARITHMIC_SPAN = 8
 """Levels that span more than this factor are drawn on a logarithmic axis."""
-LEAST_TICK_SHARE = 0.08
-"""Least distance of two labelled levels, as a share of the axis."""
 MARKERS = "os^DvPX*<"  # their number and that of the colours have no common divisor
 STYLES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
 NO_CHECKPOINT_STYLE = ":"
-EIGHT_BIT_ERROR = 1 / (12 * 255**2)
-"""Squared error of rounding to 8 bits: the axis ends there, so that an exact result does not flatten all others."""
 
 
 class Name(NamedTuple):
@@ -107,7 +103,7 @@ def curves_figure(summary: Summary, task: str) -> Figure:
         _format_levels(axes, task, sorted({level for curve in curves.values() for level in curve}))
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    _format_errors(figure.axes[0])
+    format_errors(figure.axes[0])
     figure.suptitle(_title(task, curves), fontsize=10)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return figure
@@ -148,21 +144,9 @@ def _format_levels(axes: Axes, task: str, levels: Sequence[float]) -> None:
     logarithmic = levels[0] > 0 and levels[-1] / levels[0] > LOGARITHMIC_SPAN
     if logarithmic:
         axes.set_xscale("log")
-    at = np.log(levels) if logarithmic else np.array(levels)
-    ticks = [0]
-    for k in range(1, len(levels)):
-        if at[k] - at[ticks[-1]] >= LEAST_TICK_SHARE * (at[-1] - at[0]):
-            ticks.append(k)
-    axes.set_xticks([levels[k] for k in ticks], [f"{levels[k]:g}" for k in ticks])
+    ticks = apart(levels, logarithmic)
+    axes.set_xticks(ticks, [f"{level:g}" for level in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _format_errors(axes: Axes) -> None:
-    axes.set_yscale("log", nonpositive="mask")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], EIGHT_BIT_ERROR))
 
 
 def _handles(looks: Mapping[Name, Look]) -> list[Line2D]:

@@ -18,9 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
-from rtil.charts import COLOURS, save_chart
+from rtil.charts import COLOURS, apart, format_errors, format_logarithmic, save_chart
 from rtil.evaluation.curves import MARKERS, NO_CHECKPOINT_STYLE, STYLES
 from rtil.files import atomic_path
 from rtil.study.points import Curve, Panel, Point
@@ -145,10 +145,9 @@ def _draw_bars(axes: Axes, panel: Panel, looks: Mapping[Curve, Look]) -> None:
     for curve in [curve for curve in panel.curves if curve.source]:
         x, y, errors = _numbers(panel.curves[curve])
         axes.errorbar(x, y, errors, fmt="_", ms=12, color=GREY, elinewidth=0.8, label=curve.label)
-    values = np.concatenate([_numbers(points)[1] for points in panel.curves.values()])
-    low, high = values.min(), values.max()
+    lows = [p.interval.low if p.interval.is_shown else p.interval.mean for own in panel.curves.values() for p in own]
     if panel.y_label.startswith("PSNR"):  # dB have no zero that bars could stand on
-        axes.set_ylim(bottom=max(0.0, low - 0.35 * max(high - low, 1.0)))
+        axes.set_ylim(bottom=max(0.0, min(lows) - 0.5))
 
 
 def _numbers(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -166,17 +165,13 @@ def _label(axes: Axes, panel: Panel) -> None:
     if "x" in panel.logarithmic:
         axes.set_xscale("log")
     if "y" in panel.logarithmic:
-        axes.set_yscale("log", nonpositive="mask")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
+        format_errors(axes)
     if panel.ticks:
-        axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
+        ticks = list(panel.ticks) if panel.bars else apart(sorted(panel.ticks), "x" in panel.logarithmic)
+        axes.set_xticks(ticks, [panel.ticks[tick] for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
     elif "x" in panel.logarithmic:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
+        format_logarithmic(axes.xaxis)
     axes.grid(axis="y" if panel.bars else "both", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

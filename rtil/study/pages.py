@@ -46,8 +46,9 @@ def write_page(
         for name, result in results.items()
         for i, folder in enumerate(result.folders)
     ]
-    command = ["rtil", "study", study.name, *(["--size", study.size] if study.size else []), "--out", str(out)]
-    return write_report(out / PAGE, study.title or study.name, parts, statements, [shlex.join(command)])
+    return write_report(
+        out / PAGE, study.title or study.name, parts, statements, [f"{study.command()} --out {shlex.quote(str(out))}"]
+    )
 
 
 def _place(spec: FigureSpec, results: Mapping[str, Result]) -> str:

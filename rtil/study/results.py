@@ -118,6 +118,6 @@ def _mean(rows: Sequence[Row]) -> Row:
     if len(rows) == 1:
         return rows[0]
     means: dict[str, Any] = {name: float(np.mean([getattr(row, name) for row in rows])) for name in AVERAGED}
-    rounds = tuple(float(np.mean(of)) for of in zip(*(row.psnr_round for row in rows), strict=False))
+    rounds = tuple(float(np.mean(of)) for of in zip(*(row.psnr_round for row in rows), strict=True))
     status = next((row.status for row in rows if row.status != "ok"), "ok")
     return replace(rows[0], **means, psnr_round=rounds, status=status)

@@ -50,6 +50,7 @@ def write_words(
     trainings = f"Training seeds: {', '.join(map(str, study.training_seeds))}." if study.training_seeds else ""
     exhibit = f"After: {study.exhibit}." if study.exhibit else ""
     parts.append(" ".join(part for part in (exhibit, size, seeds, trainings, study.note) if part))
+    parts.append(f"`{study.command()}`")
     parts.append("\n".join(f"* {sentence}" for sentence in statements(study, results, ratios, choices)))
     if choices:
         parts += ["## What tuning chose", _table_of_choices(choices)]

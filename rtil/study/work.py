@@ -105,7 +105,9 @@ class StudyWork:
         return list({run.evaluation: run for run in reversed(self.plain)}.values())[::-1]
 
     def _settings(self) -> dict[str, Any]:
-        return dict(json.loads(json.dumps({STUDY: asdict(self.study)}, default=str)))
+        """Return what the study is; how it was asked for says the same in other words."""
+        table = {name: value for name, value in asdict(self.study).items() if name not in ("source", "given")}
+        return dict(json.loads(json.dumps({STUDY: table}, default=str)))
 
     def _enter(self) -> None:
         there = read_settings(self.out) if holds_run(self.out) else {}

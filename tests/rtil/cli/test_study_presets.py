@@ -10,7 +10,8 @@ from torch import nn
 
 from rtil.cli.study import main
 from rtil.inverse.perceptual import Perceptual
-from rtil.study.specification import SIZES, read_study
+from rtil.study.reading import read_study
+from rtil.study.specification import SIZES
 from rtil.weights.classifiers import Classifier
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs/study"
@@ -64,6 +65,16 @@ def test_every_cell_of_a_preset_can_be_computed(
     for evaluation in study.evaluations:
         assert f"# evaluation {evaluation}, 1 run(s)" in out
     assert out.count(" steps") > len(study.evaluations)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PRESETS)
+def test_one_number_of_steps_says_how_many_rounds_have_it(name: str, size: str) -> None:
+    study = read_study(name, size)
+    for evaluation in study.evaluations:
+        for candidate in study.options(evaluation).candidates():
+            budget = candidate.budget
+            assert budget.steps is None or len(budget.steps) > 1 or budget.rounds == 1, candidate.label
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -8,7 +8,7 @@ import pytest
 from rtil.cli.study import main
 from rtil.study import cost
 from rtil.study.cost import Cost, cost_of
-from rtil.study.specification import read_study
+from rtil.study.reading import read_study
 from tests.rtil.study.conftest import SMALL
 
 

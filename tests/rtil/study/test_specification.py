@@ -10,7 +10,8 @@ import yaml
 from rtil.cli.eval import EvalOptions
 from rtil.cli.study import main
 from rtil.errors import UserError
-from rtil.study.specification import merged, read_study
+from rtil.study.reading import merged, read_study
+from rtil.study.specification import Given
 from tests.rtil.study.conftest import PAIR, SMALL
 
 CS = {"task": ["cs"], "rates": [0.5], **SMALL}
@@ -87,13 +88,15 @@ def test_sizes_go_over_what_stands_beside_them(write_study: Callable[..., Path])
 def test_options_and_checkpoints_of_the_command_line_come_first(write_study: Callable[..., Path]) -> None:
     table = {"task": ["cs"], "steps_preset": "icml-quick", "images": 9}
     path = str(write_study(evaluations={"cs": table}))
-    study = read_study(path, None, {"rtil": "other"}, {"images": "2", "steps": "3,4", "ilo.lr": "0.5"})
+    study = read_study(path, None, Given({"rtil": "other"}, {"images": "2", "steps": "3,4", "ilo.lr": "0.5"}))
     options = study.options("cs")
     assert (options.images, options.steps, options.steps_preset) == (2, [3, 4], None)
     assert getattr(options.settings["ilo"], "lr") == 0.5  # noqa: B009
     assert study.checkpoints["rtil"].path == "other"
     with pytest.raises(UserError, match="unknown checkpoint of study mine 'rtill'"):
-        read_study(path, None, {"rtill": "other"})
+        read_study(path, None, Given({"rtill": "other"}))
+    with pytest.raises(UserError, match="study mine tunes nothing"):
+        read_study(path, None, Given(trials=3))
 
 
 def test_a_checkpoint_that_is_the_users_is_asked_for(
@@ -106,4 +109,4 @@ def test_a_checkpoint_that_is_the_users_is_asked_for(
     out = capsys.readouterr().out
     assert "evaluation cs, 1 run(s)" in out
     assert "6 inversions, 24 steps, about" in out
-    assert yaml.safe_load(out)["study"] == str(path)
+    assert yaml.safe_load(out)["studies"] == [str(path)]

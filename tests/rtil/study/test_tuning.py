@@ -12,8 +12,8 @@ from PIL import Image
 from rtil.cli.comparison import open_evaluation
 from rtil.cli.study import main
 from rtil.errors import UserError
+from rtil.study.reading import read_study
 from rtil.study.runs import candidates
-from rtil.study.specification import read_study
 from rtil.study.tuning import Trial, Tuning, check_disjoint, read_trials, write_trials
 from tests.rtil.study.conftest import PAIR, SMALL
 

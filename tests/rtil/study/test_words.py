@@ -14,7 +14,7 @@ from tests.rtil.evaluation.rows import of_classifier, of_solver
 
 def study(**changes: Any) -> Study:
     base = {"checkpoints": {"vanilla": Checkpoint("x")}, "evaluations": {"a": {}}}
-    return Study("mine", "", "Mine", **(base | changes))
+    return Study("mine", "mine", "", "Mine", **(base | changes))
 
 
 def result(rows: list[Row]) -> dict[str, Result]:

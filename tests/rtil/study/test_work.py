@@ -167,6 +167,32 @@ def test_shards_of_another_study_are_refused(
     assert "no preset 'no_such' of rtil study" in capsys.readouterr().err
 
 
+def test_several_studies_are_one_command(write_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    first = write_study()
+    second = first.with_name("other.yaml")
+    shutil.copy(first, second)
+    words = ["--out", "both", "--device", "cpu", "--eval", "images=2"]
+    assert main([str(first), str(second), *words]) == 0
+    for name in ("mine", "other"):
+        assert len(table(Path("both", name, "summary.csv"))) == 2
+        page = Path("both", name, "report.html").read_text()
+        assert f"{name}.yaml --eval images=2 --out both/{name}" in page
+    assert main([str(first), "no_such", *words]) == 2
+    assert main([str(first), str(first), *words]) == 2
+    assert "names one twice" in capsys.readouterr().err
+
+
+def test_a_stop_tells_how_to_go_on_with_the_study(
+    write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "run", stop)
+    assert main([str(write_study()), "--out", "s", "--device", "cpu"]) == 130
+    assert capsys.readouterr().err == "interrupted: what is finished is kept, go on with the same command\n"
+
+
 def test_several_training_seeds_are_the_level_above_the_pictures(
     run_study: Callable[..., Path], make_run: Callable[..., Path]
 ) -> None:

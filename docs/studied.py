@@ -1,0 +1,70 @@
+"""Write what studies found into a page: ``python -m docs.studied docs/results.md runs/study/rtil_figure4-quick ...``.
+
+The page has a place for each study, between ``<!-- study NAME -->`` and ``<!-- end of study -->``; what stands there is
+replaced by the study's own words, its tables by level, and its figures, which are copied beside the page. So numbers on
+the page are those of the command that is named with them, and what they mean is written around them by hand.
+"""
+
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtil.errors import UserError
+from rtil.files import atomic_path
+from rtil.study.work import FIGURES, WORDS
+
+END = "<!-- end of study -->"
+FIGURE = "study_{study}_{name}.png"
+IS_WANTED = re.compile(r"`rtil |\* |\| [^|]*, mean |\| evaluation \| method ")
+"""How a paragraph begins that is shown: the command, sentences, tables by level, and of what tuning chose."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    page, *folders = [Path(word) for word in (sys.argv[1:] if argv is None else argv)]
+    try:
+        for folder in folders:
+            write_into(page, folder)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def write_into(page: Path, folder: Path) -> None:
+    """Replace what a page says of a study.
+
+    Args:
+        page: Markdown with a place for the study.
+        folder: Of the study, finished.
+
+    Raises:
+        UserError: The study is not finished, or the page has no place for it.
+    """
+    words = folder / WORDS
+    if not words.is_file():
+        raise UserError(f"{folder} holds no finished study: {WORDS} is missing")
+    name = folder.name.removesuffix("-quick").removesuffix("-paper")
+    text, begin = page.read_text(encoding="utf-8"), f"<!-- study {name} -->"
+    if text.count(begin) != 1 or END not in text.partition(begin)[2]:
+        raise UserError(f"{page} has no place for {name}: write {begin} and {END} where it belongs, once")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(END)[2]
+    paragraphs = [part for part in words.read_text(encoding="utf-8").split("\n\n") if IS_WANTED.match(part)]
+    pictures = [_figure(path, name, page.parent / FIGURES) for path in sorted((folder / FIGURES).glob("*.png"))]
+    with atomic_path(page) as temporary:
+        whole = "\n\n".join([before + begin, *(part.strip() for part in paragraphs), *pictures, END + after])
+        temporary.write_text(whole, encoding="utf-8")
+
+
+def _figure(path: Path, study: str, folder: Path) -> str:
+    copied = folder / FIGURE.format(study=study, name=path.stem)
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(path, copied)
+    return f"![{study}: {path.stem}]({FIGURES}/{copied.name})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
