@@ -1,7 +1,5 @@
 """Langevin dynamics in a generator: what moves, what comes back, and the prior where nothing is measured."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,11 +12,6 @@ from rtil.generators.stylegan2 import StyleGAN2Generator
 from rtil.inverse.operators import make_operator
 
 SIZE = (3, 16, 16)
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Adapted weights against a copy of the generator that is trained on one picture alone."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,18 +16,6 @@ from rtil.inverse.operators import make_operator
 from rtil.inverse.solver import Solver
 
 SIZE = (3, 16, 16)
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def generator() -> StyleGAN2Generator:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return StyleGAN2Generator(16, {4: 8, 8: 8, 16: 8}, z_dim=8, w_dim=8, mapping_layers=2)
 
 
 def truth(count: int = 2) -> Tensor:

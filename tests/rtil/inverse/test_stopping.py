@@ -1,7 +1,6 @@
 """Stopping rules against their definitions, on linear problems and a small generator."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,18 +21,6 @@ from rtil.inverse.stopping import in_folds, noise_error
 from rtil.inverse.sure import Twins
 
 SIZE = (3, 16, 16)
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RTIL_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def generator() -> StyleGAN2Generator:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return StyleGAN2Generator(16, {4: 8, 8: 8, 16: 8}, z_dim=8, w_dim=8, mapping_layers=2)
 
 
 def truth(generator: StyleGAN2Generator, count: int = 2) -> Tensor:
