@@ -1,8 +1,8 @@
 """Write what studies found into a page: ``python -m docs.studied docs/results.md runs/study/rtil_figure4-quick ...``.
 
 The page has a place for each study, between ``<!-- study NAME -->`` and ``<!-- end of study -->``; what stands there is
-replaced by the study's own words, its tables by level, and its figures, which are copied beside the page. So numbers on
-the page are those of the command that is named with them, and what they mean is written around them by hand.
+replaced by the study's own words, its tables by level, and its first figure, which is copied beside the page. So
+numbers on the page are those of the command that is named with them; what they mean is written around them by hand.
 """
 
 import re
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rtil.errors import UserError
 from rtil.files import atomic_path
-from rtil.study.work import FIGURES, WORDS
+from rtil.runs import read_settings
+from rtil.study.work import FIGURES, STUDY, WORDS
 
 END = "<!-- end of study -->"
-FIGURE = "study_{study}_{name}.png"
 IS_WANTED = re.compile(r"`rtil |\* |\| [^|]*, mean |\| evaluation \| method ")
 """How a paragraph begins that is shown: the command, sentences, tables by level, and of what tuning chose."""
 
@@ -53,17 +53,14 @@ def write_into(page: Path, folder: Path) -> None:
     before, _, rest = text.partition(begin)
     after = rest.partition(END)[2]
     paragraphs = [part for part in words.read_text(encoding="utf-8").split("\n\n") if IS_WANTED.match(part)]
-    pictures = [_figure(path, name, page.parent / FIGURES) for path in sorted((folder / FIGURES).glob("*.png"))]
+    first = next(iter(read_settings(folder)[STUDY]["figures"]))
+    figure = page.parent / FIGURES / f"study_{name}.png"
+    figure.parent.mkdir(exist_ok=True)
+    shutil.copyfile(folder / FIGURES / f"{first}.png", figure)
+    shown = f"![{name}: {first}]({FIGURES}/{figure.name})"
     with atomic_path(page) as temporary:
-        whole = "\n\n".join([before + begin, *(part.strip() for part in paragraphs), *pictures, END + after])
+        whole = "\n\n".join([before + begin, *(part.strip() for part in paragraphs), shown, END + after])
         temporary.write_text(whole, encoding="utf-8")
-
-
-def _figure(path: Path, study: str, folder: Path) -> str:
-    copied = folder / FIGURE.format(study=study, name=path.stem)
-    folder.mkdir(exist_ok=True)
-    shutil.copyfile(path, copied)
-    return f"![{study}: {path.stem}]({FIGURES}/{copied.name})"
 
 
 if __name__ == "__main__":

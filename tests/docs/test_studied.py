@@ -1,5 +1,6 @@
 """What studies found, in a page: replaced where it stands, everything else left."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ BETWEEN = """`rtil study mine --size quick`
 | --- | --- | ---: |
 | ilo | rtil | 20.00 |
 
-![mine: levels](figures/study_mine_levels.png)
+![mine: levels](figures/study_mine.png)
 """
 PAGE = """# Results
 
@@ -56,7 +57,9 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "mine-quick"
     (folder / "figures").mkdir(parents=True)
     (folder / "summary.md").write_text(WORDS)
+    (folder / "settings.json").write_text(json.dumps({"study": {"figures": {"levels": {}, "bars": {}}}}))
     Image.new("RGB", (4, 3)).save(folder / "figures/levels.png")
+    Image.new("RGB", (5, 3)).save(folder / "figures/bars.png")
     return folder
 
 
@@ -67,7 +70,7 @@ def test_what_a_study_found_replaces_what_stood_there(folder: Path, tmp_path: Pa
     for _ in range(2):
         assert main([str(page), str(folder)]) == 0
         assert page.read_text() == PAGE.format(f"\n{BETWEEN}")
-    with Image.open(tmp_path / "figures/study_mine_levels.png") as copied:
+    with Image.open(tmp_path / "figures/study_mine.png") as copied:
         assert copied.size == (4, 3)
 
 
