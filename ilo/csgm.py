@@ -15,6 +15,7 @@ class CSGM(ILO):
     """
 
     Settings = CSGMSettings
+    FITS_NOISE = False
 
     @property
     def rounds(self) -> ILOSettings:

@@ -56,6 +56,7 @@ class ILO(Solver):
     Settings: ClassVar[type[RoundSettings]] = ILOSettings
     Latents = ILOLatents
     SELECTIONS = get_args(Selection)
+    FITS_NOISE = True
     settings: RoundSettings
 
     @property
@@ -80,6 +81,10 @@ class ILO(Solver):
         if settings.switch == "plateau":
             values |= {"rampup": 0.0, "rampdown": 0.0}
         return settings.changed(**values)
+
+    def fits_noise(self, operator: Operator) -> bool:
+        """Return False where noise is added anew in each step, too; see :meth:`Solver.fits_noise`."""
+        return super().fits_noise(operator) and self.settings.sna_sigma is None
 
     def iterates(self) -> int:
         """Return those of all rounds; see :meth:`Solver.iterates`."""

@@ -35,6 +35,7 @@ class MultiCut(OneRound):
 
     Settings = MultiCutSettings
     Latents = ILOLatents
+    FITS_NOISE = True
     settings: MultiCutSettings
 
     def resolved(self, settings: Any) -> Any:

@@ -69,6 +69,8 @@ class SparseDeviation(Solver):
 
     def resolved(self, settings: Any) -> Any:
         """Fill in the radius, and the settings of the method before; see :meth:`Solver.resolved`."""
+        if settings.selection == "auto":  # the deviation is fitted to all that was measured
+            settings = settings.changed(selection="measurement")
         settings = super().resolved(settings.completed())
         radius = RADIUS_PER_ENTRY * 3 * self.generator.resolution**2 if settings.radius is None else settings.radius
         inner = self._of_inner(settings)

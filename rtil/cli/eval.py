@@ -65,8 +65,9 @@ class EvalOptions(Estimation):
         checkpoints: name=PATH, once or more, each a run folder, a snapshot, a shipped prior (shipped:rtil) or another
             project's checkpoint, of one resolution and any architectures; null is the newest vanilla and RTIL runs in
             runs/train that agree in architecture, data, resolution and kimg, or the shipped pair where there is no run.
-        selection: Which iterates are returned: measurement (lowest measurement error), heldout, last, crossfit,
-            discrepancy (where the noise is known), sure (denoising).
+        selection: Which iterates are returned: auto (sure for methods that would fit the known noise of a denoising
+            task, else measurement), measurement (lowest measurement error), heldout, last, crossfit, discrepancy (where
+            the noise is known), sure (denoising).
         seed: Root seed of operators, noise and solvers.
         lpips: Backbone of LPIPS: alex, vgg or none.
         linear: Evaluate the linear prior too, where the task is linear (all but phase, fourier_phase, hdr).
@@ -112,7 +113,7 @@ class EvalOptions(Estimation):
     data: str | None = None
     split: HeldOut | None = None
     checkpoints: dict[str, str] | None = None
-    selection: list[str] = field(default_factory=lambda: ["measurement"])
+    selection: list[str] = field(default_factory=lambda: ["auto"])
     seed: int = 0
     lpips: LpipsNet | Literal["none"] = "alex"
     linear: bool = True
@@ -138,6 +139,8 @@ class EvalOptions(Estimation):
         for kind, chosen in (("method", self.method), ("selection", self.selection)):
             if not chosen or len(set(chosen)) != len(chosen):
                 raise UserError(f"{kind} is {','.join(chosen)}: name at least one, and each once")
+        if "auto" in self.selection and len(self.selection) > 1:
+            raise UserError(f"selection is {','.join(self.selection)}: auto stands for one of them, so it stands alone")
         if self.variants is not None and self.method != [STANDARD_METHOD]:
             raise UserError("variants take the place of method: leave method away, and give each variant its own")
         check_baselines(self.baselines)
@@ -175,7 +178,7 @@ class EvalOptions(Estimation):
         for name in ("variants", "baselines"):
             if getattr(self, name):
                 raise UserError(f"{name} are not for task classifier: leave them away")
-        if len(self.selection) != 1 or self.selection[0] not in ("measurement", "last"):
+        if len(self.selection) != 1 or self.selection[0] not in ("auto", "measurement", "last"):
             given = ",".join(self.selection)
             raise UserError(f"selection is {given}: for task classifier valid is measurement or last")
         if not self.classifier:

@@ -148,6 +148,8 @@ class Reconstruction(Experiment):
 
     def settings_for(self, candidate: Candidate, solver: Solver, operator: Operator) -> SolverSettings:
         """Return what acts on these measurements."""
+        if candidate.representation and solver.settings.selection == "auto":  # it judges by all measurements
+            solver = type(solver)(solver.generator, solver.settings.changed(selection="measurement"), seed=solver.seed)
         settings = solver.settings_for(operator)
         type(solver)(solver.generator, settings).open_networks()
         return settings
@@ -158,7 +160,7 @@ class Reconstruction(Experiment):
         if candidate.representation:
             check_size(3 * self.resolution**2)
             settings = candidate.settings
-            if settings.selection not in ("measurement", "last") or settings.back_projection:
+            if settings.selection not in ("auto", "measurement", "last") or settings.back_projection:
                 what = "back_projection" if settings.back_projection else f"selection '{settings.selection}'"
                 raise UserError(
                     f"{what} is not for representation, whose pictures agree with all measurements: leave one away"

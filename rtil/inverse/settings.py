@@ -26,7 +26,7 @@ from rtil.errors import UserError, unknown
 from rtil.inverse.schedules import Ramp
 from rtil.precision import Precision
 
-Selection = Literal["measurement", "heldout", "last", "crossfit", "discrepancy", "sure"]
+Selection = Literal["auto", "measurement", "heldout", "last", "crossfit", "discrepancy", "sure"]
 Combination = Literal["best", "mean"]
 NoiseRule = Literal["5+2k", "first5", "next5", "none", "all"]
 OptimizerName = Literal["adam", "sgd"]
@@ -82,11 +82,11 @@ class SolverSettings:
     """What every solver has.
 
     Args:
-        selection: Which iterate of each round is kept, and continued from: measurement (lowest measurement error),
-            heldout (lowest error on a tenth of the measurements, to which it is not fitted), last, crossfit (as many
-            steps as serve two halves of the measurements, judged by each other), discrepancy (the first whose error is
-            that of the known noise) or sure (lowest unbiased estimate of its error; denoising); see
-            :mod:`rtil.inverse.stopping`.
+        selection: Which iterate of each round is kept, and continued from: auto (sure where a solver would fit the
+            known noise of a denoising task, else measurement), measurement (lowest measurement error), heldout (lowest
+            error on a tenth of the measurements, to which it is not fitted), last, crossfit (as many steps as serve two
+            halves of the measurements, judged by each other), discrepancy (the first whose error is that of the known
+            noise) or sure (lowest unbiased estimate of its error; denoising); see :mod:`rtil.inverse.stopping`.
         discrepancy_tau: That first iterate's residual norm, as a multiple of the noise's, at most.
         precision: Type of the layers while optimising: float32, bfloat16, or auto (bfloat16 where it is faster).
             Losses, variables and the returned pictures are float32.
@@ -106,7 +106,7 @@ class SolverSettings:
     SEVERAL: ClassVar[str] = ""
     """An option of which a comparison may name several values."""
 
-    selection: Selection = "measurement"
+    selection: Selection = "auto"
     discrepancy_tau: float = option(1.0, of="selection=discrepancy", above=0)
     precision: Precision = "auto"
     restarts: int = option(1, least=1)

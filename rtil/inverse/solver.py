@@ -50,7 +50,9 @@ class Solver(ABC):
     Settings: ClassVar[type[SolverSettings]]
     Latents: ClassVar[type[SolverLatents]] = SolverLatents
     SELECTIONS: ClassVar[Sequence[str]] = ("measurement", "heldout", "last")
-    """Those that it has; the others need ``stops``, ``enough`` and ``score`` of :class:`Problem` to be heeded."""
+    """Those that it has beside auto; the others need ``stops``, ``enough`` and ``score`` of a problem to be heeded."""
+    FITS_NOISE: ClassVar[bool] = False
+    """Whether it is so free that it reproduces noise, where nothing stops it."""
     settings: SolverSettings
 
     def __init__(
@@ -72,7 +74,9 @@ class Solver(ABC):
             raise UserError(f"batch_size is {batch_size}: valid is a whole number of 1 or more")
         cuda_graphs.wanted_on(generator.device)  # raises
         self.generator, self.seed, self.batch_size, self.own_distance = generator, seed, batch_size, distance
-        self.settings = self.resolved(given.changed(**fields))
+        given = given.changed(**fields)
+        self.is_precision_given = given.precision != "auto"
+        self.settings = self.resolved(given)
         if distance is not None and self.perceptual == "none":
             raise UserError("distance is given but there is no perceptual term: name the one that it stands for")
 
@@ -82,10 +86,10 @@ class Solver(ABC):
         Raises:
             UserError: They are not valid for this generator.
         """
-        if settings.selection not in self.SELECTIONS:
+        valid = list(dict.fromkeys(["auto", *self.SELECTIONS]))
+        if settings.selection not in valid:
             raise UserError(
-                f"selection '{settings.selection}' is not for {type(self).__name__}: valid are "
-                f"{', '.join(self.SELECTIONS)}"
+                f"selection '{settings.selection}' is not for {type(self).__name__}: valid are {', '.join(valid)}"
             )
         if settings.selection == "sure" and settings.precision == "auto":
             settings = settings.changed(precision="float32")  # it is made of small differences
@@ -133,8 +137,14 @@ class Solver(ABC):
         """Return whether the settings want their perceptual term for measurements by this operator, if it can be."""
         return True
 
+    def fits_noise(self, operator: Operator) -> bool:
+        """Return whether it would reproduce the known noise of measurements by an operator that see every pixel."""
+        return self.FITS_NOISE and operator.is_identity and operator.noise_model.sigma > 0
+
     def settings_for(self, operator: Operator) -> Any:
-        """Return the settings that act on measurements by an operator: without a perceptual term where there is none.
+        """Return the settings that act on measurements by an operator.
+
+        They have no perceptual term where there is none, and the selection that auto stands for.
 
         Raises:
             UserError: The measurements are too small for the term, or the operator is not linear but back-projection is
@@ -142,6 +152,11 @@ class Solver(ABC):
         """
         self._check_steps(operator)
         settings, shape = self.settings, operator.measurement_shape
+        if settings.selection == "auto" and self.fits_noise(operator):
+            precision = settings.precision if self.is_precision_given else "float32"  # see resolved
+            settings = settings.changed(selection="sure", precision=precision)
+        elif settings.selection == "auto":
+            settings = settings.changed(selection="measurement")
         if not isinstance(settings, PerceptualSettings) or settings.perceptual == "none":
             return settings
         if not is_picture(shape) or not self.has_perceptual_term(operator):
@@ -212,6 +227,13 @@ class Solver(ABC):
         y = packed(y)
         ids = [str(i) for i in range(len(y))] if image_ids is None else list(image_ids)
         operator = self._checked(y, operator, ids)
+        if self.settings.selection == "auto" and self.fits_noise(operator):
+            own = self.settings_for(operator)
+            stopped = self.settings.changed(selection=own.selection, precision=own.precision)
+            solver = type(self)(
+                self.generator, stopped, seed=self.seed, batch_size=self.batch_size, distance=self.own_distance
+            )
+            return solver.invert(y, operator, image_ids, callback, start_from)
         y = y.detach().float()
         y = y.clone() if y.is_inference() else y
         size = self.batch_size or len(y)

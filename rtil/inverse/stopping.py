@@ -1,6 +1,8 @@
 """Stopping without the truth, before a solver fits what no picture of its generator explains.
 
-``heldout`` judges by a tenth of the measurements, which then are missing in the fit. Three others lose none:
+``auto`` is ``sure`` where a solver would fit the known noise of a denoising task, else ``measurement``, the iterate of
+lowest measurement error. ``heldout`` judges by a tenth of the measurements, which then are missing in the fit. Three
+others lose none:
 
 ``crossfit``: two solves run side by side, each fitted to one half of the measurements and judged by the other. All
 measurements are then fitted with as many steps in each round as served the halves, their mean. It costs two solves

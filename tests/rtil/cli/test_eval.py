@@ -208,7 +208,7 @@ def test_variants_stand_beside_each_other_and_more_are_added(
     assert "vanilla/heldout" not in out
     rows = _rows(workplace / "e")
     assert {(row["method"], row["selection"]) for row in rows} == {
-        ("a", "measurement"),
+        ("a", "sure"),
         ("held", "heldout"),
         ("csgm", "measurement"),
     }

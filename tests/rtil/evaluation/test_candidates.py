@@ -25,7 +25,7 @@ from rtil.inverse.registry import settings_class
 
 def _variants(table: Mapping[str, Any], **given: Any) -> list[Candidate]:
     settings = overlaid(standard_settings(), {name.replace("__", "."): value for name, value in given.items()})
-    return candidates_of_variants(table, settings, Budget(), ["measurement"], read_variant)
+    return candidates_of_variants(table, settings, Budget(), ["auto"], read_variant)
 
 
 def test_every_short_name_is_that_of_settings() -> None:

@@ -1,6 +1,7 @@
 """Stopping rules against their definitions, on linear problems and a small generator."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,7 +202,7 @@ def test_selections_are_refused_where_they_do_not_apply(
 
 
 def test_solvers_without_one_course_of_iterates_refuse(generator: StyleGAN2Generator) -> None:
-    with pytest.raises(UserError, match="selection 'crossfit' is not for Langevin: valid are measurement, heldout"):
+    with pytest.raises(UserError, match="selection 'crossfit' is not for Langevin: valid are auto, measurement, heldout"):
         Langevin(generator, selection="crossfit")
     with pytest.raises(UserError, match="selection 'sure' is not for SparseDeviation"):
         SparseDeviation(generator, SparseSettings(selection="sure"))
@@ -211,3 +212,27 @@ def test_tau_is_recorded_where_it_acts() -> None:
     settings = CSGMSettings(discrepancy_tau=1.2)
     assert "discrepancy_tau" not in settings.to_json()
     assert replace(settings, selection="discrepancy").to_json()["discrepancy_tau"] == 1.2
+
+
+@pytest.mark.parametrize(
+    ("solver", "fields", "task", "chosen"),
+    [
+        (ILO, {"steps": (6, 4)}, "denoise", "sure"),
+        (ILO, {"steps": (6, 4), "precision": "bfloat16"}, "denoise", "sure"),
+        (ILO, {"steps": (6, 4), "sna_sigma": "known"}, "denoise", "measurement"),
+        (ILO, {"steps": (6, 4)}, "cs", "measurement"),
+        (CSGM, {"steps": 6}, "denoise", "measurement"),
+        (SparseDeviation, {"settings": SparseSettings(steps=2)}, "denoise", "measurement"),
+    ],
+)
+def test_auto_stops_what_would_fit_known_noise(
+    generator: StyleGAN2Generator, solver: type[ILO], fields: dict[str, Any], task: str, chosen: str
+) -> None:
+    level: dict[str, float] = {"sigma": 25} if task == "denoise" else {"rate": 0.3}
+    operator = make_operator(task, SIZE, **level)
+    y = operator(truth(generator))
+    auto = solver(generator, **fields)
+    assert auto.settings_for(operator).selection == chosen
+    named = solver(generator, **fields, selection=chosen)
+    assert auto.settings_for(operator) == named.settings_for(operator)
+    assert torch.equal(auto.invert(y, operator).x, named.invert(y, operator).x)
