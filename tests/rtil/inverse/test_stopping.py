@@ -202,7 +202,7 @@ def test_selections_are_refused_where_they_do_not_apply(
 
 
 def test_solvers_without_one_course_of_iterates_refuse(generator: StyleGAN2Generator) -> None:
-    with pytest.raises(UserError, match="selection 'crossfit' is not for Langevin: valid are auto, measurement, heldout"):
+    with pytest.raises(UserError, match="selection 'crossfit' is not for Langevin: valid are auto, measurement"):
         Langevin(generator, selection="crossfit")
     with pytest.raises(UserError, match="selection 'sure' is not for SparseDeviation"):
         SparseDeviation(generator, SparseSettings(selection="sure"))
