@@ -17,6 +17,7 @@ from rtil.runs import read_settings
 from rtil.study.work import FIGURES, STUDY, WORDS
 
 END = "<!-- end of study -->"
+MOST_SENTENCES = 12
 IS_WANTED = re.compile(r"`rtil |\* |\| [^|]*, mean |\| evaluation \| method ")
 """How a paragraph begins that is shown: the command, sentences, tables by level, and of what tuning chose."""
 
@@ -52,7 +53,8 @@ def write_into(page: Path, folder: Path) -> None:
         raise UserError(f"{page} has no place for {name}: write {begin} and {END} where it belongs, once")
     before, _, rest = text.partition(begin)
     after = rest.partition(END)[2]
-    paragraphs = [part for part in words.read_text(encoding="utf-8").split("\n\n") if IS_WANTED.match(part)]
+    parts = words.read_text(encoding="utf-8").split("\n\n")
+    paragraphs = [_shortened(part) if part.startswith("* ") else part for part in parts if IS_WANTED.match(part)]
     first = next(iter(read_settings(folder)[STUDY]["figures"]))
     figure = page.parent / FIGURES / f"study_{name}.png"
     figure.parent.mkdir(exist_ok=True)
@@ -61,6 +63,15 @@ def write_into(page: Path, folder: Path) -> None:
     with atomic_path(page) as temporary:
         whole = "\n\n".join([before + begin, *(part.strip() for part in paragraphs), shown, END + after])
         temporary.write_text(whole, encoding="utf-8")
+
+
+def _shortened(sentences: str) -> str:
+    """Return the sentences; of many those that say who leads, and how many others there are."""
+    lines = sentences.strip().splitlines()
+    if len(lines) <= MOST_SENTENCES:
+        return sentences
+    decided = [line for line in lines if " leads " in line or " is behind " in line]
+    return "\n".join([*decided, f"* {len(lines) - len(decided)} comparisons of {len(lines)} are not decided."])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ After: a paper.
 
 `rtil study mine --size quick`
 
-* cs, ilo: rtil leads.
+* cs, ilo: rtil leads vanilla.
 * not decided.
 
 ## cs
@@ -31,7 +31,7 @@ Footnotes.
 """
 BETWEEN = """`rtil study mine --size quick`
 
-* cs, ilo: rtil leads.
+* cs, ilo: rtil leads vanilla.
 * not decided.
 
 | cs, mean PSNR in dB | checkpoint | 5 % |
@@ -72,6 +72,14 @@ def test_what_a_study_found_replaces_what_stood_there(folder: Path, tmp_path: Pa
         assert page.read_text() == PAGE.format(f"\n{BETWEEN}")
     with Image.open(tmp_path / "figures/study_mine.png") as copied:
         assert copied.size == (4, 3)
+
+
+def test_of_many_sentences_those_are_shown_that_decide(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    page.write_text(PAGE.format(""))
+    (folder / "summary.md").write_text(WORDS.replace("* not decided.", "\n".join(["* not decided."] * 20)))
+    assert main([str(page), str(folder)]) == 0
+    assert "* cs, ilo: rtil leads vanilla.\n* 20 comparisons of 21 are not decided.\n" in page.read_text()
 
 
 def test_a_study_without_a_place_or_an_end_is_refused(
