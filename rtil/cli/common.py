@@ -6,11 +6,12 @@ word. While work is opened any UserError is such a mistake; while it runs only a
 of ours: a traceback, and 1.
 """
 
+import errno
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -102,8 +103,11 @@ def run_command(
             return work.run() or 0
         except BaseException as error:
             number = request.number or {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}.get(type(error))
+            if number is None and isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:
+                number = signal.SIGHUP  # printing to a terminal that was closed, told sooner than by its signal
             if number is not None:  # also where an import turned the exception into another
-                print(": ".join([WORDS[number], *getattr(error, "__notes__", [])]), file=sys.stderr)
+                with suppress(OSError):  # a terminal that is gone
+                    print(": ".join([WORDS[number], *getattr(error, "__notes__", [])]), file=sys.stderr)
                 return 128 + number
             if isinstance(error, mistakes):
                 return mistake(error)

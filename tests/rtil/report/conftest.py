@@ -14,7 +14,7 @@ def folder(tmp_path_factory):
     return make_evaluation(tmp_path_factory.mktemp("report") / "evaluation", pictures=9, cells=5, methods=6, side=SIDE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     """Headless Chromium, which is a package of the system; playwright comes with the extra 'dev'."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
