@@ -103,8 +103,8 @@ def run_command(
             return work.run() or 0
         except BaseException as error:
             number = request.number or {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}.get(type(error))
-            if number is None and isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:
-                number = signal.SIGHUP  # printing to a terminal that was closed, told sooner than by its signal
+            if number is None and isinstance(error, OSError) and error.errno == errno.EIO and _terminal_is_gone():
+                number = signal.SIGHUP  # printing found it before its signal came
             if number is not None:  # also where an import turned the exception into another
                 with suppress(OSError):  # a terminal that is gone
                     print(": ".join([WORDS[number], *getattr(error, "__notes__", [])]), file=sys.stderr)
@@ -115,6 +115,21 @@ def run_command(
             if said is not None:
                 return mistake(UserError(said))
             raise
+
+
+def _terminal_is_gone() -> bool:
+    """Return whether what is printed went to a terminal that was closed; a disk that fails is none."""
+    try:
+        termios = import_module("termios")
+    except ImportError:  # Windows
+        return False
+    for stream in (1, 2):
+        try:
+            termios.tcgetattr(stream)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                return True
+    return False
 
 
 def mistake(error: UserError) -> int:

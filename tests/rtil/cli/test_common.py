@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -412,3 +413,15 @@ def test_a_preset_is_a_config_by_name(
     assert "did you mean 'fast'?" in capsys.readouterr().err
     assert run_command(doing(got.append), Options, ["--help"], "x", presets="eval") == 0
     assert "Or the name of a preset: fast." in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_disk_that_fails_is_no_closed_terminal() -> None:
+    @dataclass
+    class Nothing:
+        """Nothing."""
+
+    def fail() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        run_command(lambda _: Prepared([], fail), Nothing, [], "nothing")
